@@ -1,0 +1,44 @@
+# Everything needs Python 3.11+, pip and gcc only; `.venv` is made or refreshed when the lock changed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+UPGRADES_DATA ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check static fast flow stack up bench screenshots clean
+
+help:            ## show this list
+	@grep -hE '^[a-z]+: .*## |^[a-z]+: *## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv:            ## make or refresh the environment
+	@$(PYTHON) .ci/install.py
+
+demo: venv       ## run every flow on bundled data and print one table
+	@$(BIN)/loom demo
+
+test: static     ## everything: lint, types, contracts, all tests
+	@$(PYTHON) .ci/install.py --extra browser
+	@$(PYTEST) -m "not flow and not stack" -n 2 -q
+	@$(PYTEST) -m "flow or stack" -q
+
+check: static    ## format, lint, types, import contracts, fast tests
+	@$(PYTEST) -m "not flow and not stack and not slow" -n 2 -q
+
+static: venv
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+up: venv         ## Prefect server, MLflow server, a worker, all deployments; Ctrl-C ends them
+	@$(BIN)/loom up
+
+bench: venv      ## measure: make bench UPGRADES_DATA=file.parquet scores another file
+	@$(BIN)/loom bench upgrades --json out/bench-upgrades.json $(if $(UPGRADES_DATA),--data $(UPGRADES_DATA))
+
+screenshots: venv ## take the pictures of docs/img in a real browser
+	@$(PYTHON) .ci/install.py --extra browser
+	@LOOM_SCREENSHOTS=docs/img $(PYTEST) tests/stack/test_browser.py -q
+
+clean:           ## remove the environment and all state of this checkout
+	rm -rf .venv .loom out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""What runs: one file per system, a body you read top to bottom; `command/` is `loom`."""

@@ -1,0 +1,59 @@
+"""`loom bench`: measure one room, print the tables, write every figure to JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.registry import find_bench, load
+from models.errors import ConfigError
+from models.figures import BenchReport, BenchTable
+
+
+def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None:
+    """Run a benchmark; the JSON file is written in one step, at the end."""
+    entry = find_bench(room)
+    if seed < 0:
+        raise ConfigError(f"--seed must be 0 or more, got {seed}")
+    if out is not None:
+        # Found out now, not after minutes of measuring.
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise ConfigError(f"--json {out} is a folder; name a file in it")
+    console = Console(soft_wrap=True)
+    report: BenchReport = load(entry.run)(data, seed)
+    for table in report.tables:
+        console.print(as_rich(table))
+    for note in report.notes:
+        console.print(f"- {note}", highlight=False)
+    if out is not None:
+        part = out.with_name(out.name + ".part")
+        part.write_text(json.dumps(report.document, indent=1, allow_nan=False), encoding="utf-8")
+        part.replace(out)
+        console.print(f"figures: {out}", highlight=False)
+
+
+def as_rich(table: BenchTable) -> Table:
+    """Lay a table out; numbers to the right, not measured as a dash."""
+    shown = Table(title=table.title, title_justify="left")
+    for place, name in enumerate(table.columns):
+        numeric = all(isinstance(row[place], int | float | None) for row in table.rows)
+        shown.add_column(name, justify="right" if numeric else "left")
+    for row in table.rows:
+        shown.add_row(*(cell(value) for value in row))
+    return shown
+
+
+def cell(value: Any) -> str:
+    """Return one value as text; three decimals are what the figures bear."""
+    if value is None or value != value:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,74 @@
+"""`loom demo`: every flow on bundled data, one table."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.command.run import call_flow, choose_runner, prefect_session, resolve_config
+from flows.registry import FLOWS
+from models.errors import ProjectError
+from models.figures import FlowSummary
+
+
+def run_demo(runner: str | None, dask_address: str | None) -> None:
+    """Run all flows; exit code 1 when one of them failed."""
+    choose_runner(runner, dask_address)
+    console = Console(soft_wrap=True)
+    results: list[tuple[str, FlowSummary | Exception, float]] = []
+    console.print(f"running {len(FLOWS)} flow(s) on bundled data; the first start takes longest")
+    with prefect_session():
+        for entry in FLOWS:
+            console.rule(entry.name)
+            started = time.monotonic()
+            outcome: FlowSummary | Exception
+            try:
+                outcome = call_flow(entry, resolve_config(entry, None, (), None))
+            except Exception as error:
+                # The others still run; the table and the exit code tell.
+                if not isinstance(error, ProjectError):
+                    logging.getLogger("loom.demo").exception("%s failed", entry.name)
+                outcome = error
+            results.append((entry.name, outcome, time.monotonic() - started))
+    console.rule("demo")
+    console.print(result_table(results))
+    for name, result, _ in results:
+        if isinstance(result, FlowSummary):
+            for label, place in (("mlflow", result.mlflow_url), ("prefect", result.prefect_url)):
+                if place:
+                    console.print(f"{name} {label}: {place}", highlight=False)
+            for label, file in result.files.items():
+                console.print(f"{name} {label}: {file}", highlight=False)
+    console.print("the links open after: loom up", style="dim")
+    if any(isinstance(result, Exception) for _, result, _ in results):
+        raise typer.Exit(1)
+
+
+def result_table(results: list[tuple[str, FlowSummary | Exception, float]]) -> Table:
+    """One row per flow: what it did, figures, the trivial baseline beside them."""
+    table = Table(show_lines=True)
+    for heading in ("flow", "what it did", "figure", "Loomworks", "baseline", "took"):
+        table.add_column(heading)
+    for name, result, took_s in results:
+        took = f"{took_s:.0f} s"
+        if isinstance(result, Exception):
+            table.add_row(name, f"[red]failed[/]: {result}", "", "", "", took)
+            continue
+        column = "\n".join
+        table.add_row(
+            name,
+            result.did,
+            column(figure.name for figure in result.figures),
+            column(figure.form.format(figure.value) for figure in result.figures),
+            column(
+                "" if figure.baseline is None else figure.form.format(figure.baseline)
+                for figure in result.figures
+            )
+            + f"\n[dim]{result.baseline}[/]",
+            took,
+        )
+    return table

@@ -1,0 +1,173 @@
+"""`loom run`: one flow, once, recorded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from flows.registry import FlowEntry, find_flow, load
+from models.config import Config, load_config
+from models.errors import ConfigError, ProjectError
+from models.figures import FlowSummary
+from models.services.temporary import prefect_api
+from models.settings import apply_environment, get_settings
+
+RUNNERS = ("threads", "dask")
+
+
+def run_flow(
+    name: str,
+    config_file: Path | None,
+    overrides: Sequence[str],
+    data: Path | None,
+    dry_run: bool,
+    runner: str | None,
+    dask_address: str | None,
+) -> None:
+    """Resolve the config, run the flow, print its figures and links."""
+    entry = find_flow(name)
+    config = resolve_config(entry, config_file, overrides, data)
+    choose_runner(runner, dask_address)
+    console = Console(soft_wrap=True)
+    if dry_run:
+        console.print(f"[bold]{entry.name}[/]: {entry.about}")
+        console.print_json(config.model_dump_json())
+        for line in load(entry.flow.partition(":")[0] + ":preview")(config):
+            console.print(line, highlight=False)
+        console.print("dry run: nothing was run or recorded")
+        return
+    summary = call_flow(entry, config)
+    print_summary(console, summary)
+
+
+def resolve_config(
+    entry: FlowEntry, file: Path | None, overrides: Sequence[str], data: Path | None
+) -> Config:
+    """Build the config of a flow from file, overrides and `--data`."""
+    kind: type[Config] = load(entry.config)
+    extra = []
+    if data is not None:
+        if not entry.takes_data:
+            raise ConfigError(f"flow {entry.name} reads no data file; leave --data out")
+        # Absolute, since a worker or a later run may have another current directory.
+        extra = [f"data={data.absolute()}"]
+    return load_config(kind, file, [*overrides, *extra])
+
+
+def choose_runner(runner: str | None, dask_address: str | None) -> None:
+    """Turn the command's options into settings, for this process and its children."""
+    if runner is not None and runner not in RUNNERS:
+        raise ConfigError(f"no runner named '{runner}'; known: {', '.join(RUNNERS)}")
+    if dask_address is not None and runner == "threads":
+        raise ConfigError("--dask-address goes with --runner dask, got --runner threads")
+    if dask_address is not None:
+        os.environ["LOOM_DASK_ADDRESS"] = dask_address
+        runner = "dask"
+    if runner is not None:
+        os.environ["LOOM_RUNNER"] = runner
+    get_settings.cache_clear()
+    apply_environment()
+
+
+def call_flow(entry: FlowEntry, config: Config) -> FlowSummary:
+    """Run a flow against the Prefect server that is there, or one of our own."""
+    with stop_on_sigterm(), prefect_session():
+        flow = load(entry.flow)
+        with expected_errors_without_traceback():
+            summary: FlowSummary = flow(config)
+    return summary
+
+
+@contextmanager
+def prefect_session() -> Iterator[None]:
+    """Point this process at the Prefect server that is there, or at one of our own."""
+    before = os.environ.get("PREFECT_API_URL")
+    with prefect_api(get_settings(), tell=_tell) as api_url:
+        os.environ["PREFECT_API_URL"] = api_url
+        try:
+            yield
+        finally:
+            flush_prefect()
+            if before is None:
+                del os.environ["PREFECT_API_URL"]
+            else:
+                os.environ["PREFECT_API_URL"] = before
+
+
+def flush_prefect() -> None:
+    """Send what Prefect's background workers hold, before its server goes away.
+
+    They would otherwise try for a minute to reach a server that is gone.
+    """
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    EventsWorker.drain_all(timeout=5)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def print_summary(console: Console, summary: FlowSummary) -> None:
+    """Print what was done, the figures beside their baseline, files and links."""
+    console.print(f"\n[bold]{summary.did}[/]")
+    for figure in summary.figures:
+        console.print(f"  {figure.text()}", highlight=False)
+    console.print(f"  baseline: {summary.baseline}", highlight=False)
+    for name, path in summary.files.items():
+        console.print(f"  {name}: {path}", highlight=False)
+    if summary.mlflow_url:
+        console.print(f"  mlflow:  {summary.mlflow_url}", highlight=False)
+    else:
+        console.print("  mlflow:  kept on disk, send it with: loom sync", highlight=False)
+    if summary.prefect_url:
+        console.print(f"  prefect: {summary.prefect_url}", highlight=False)
+    console.print("  (the links open while `loom up` runs)", style="dim")
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that the run is marked and no child stays behind."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def expected_errors_without_traceback() -> Iterator[None]:
+    """Let Prefect log one line, not a traceback, for errors that we raise on purpose."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error: Any = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ProjectError):
+            record.exc_info = None
+            record.msg, record.args = "%s: %s", (type(error).__name__, error)
+        return True
+
+    loggers = [logging.getLogger(f"prefect.{part}") for part in ("flow_runs", "task_runs")]
+    for logger in loggers:
+        logger.addFilter(shorten)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(shorten)

@@ -1,0 +1,64 @@
+"""`loom list`, `loom runs`, `loom sync`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.registry import BENCHES, FLOWS
+
+STATUS_STYLE = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan"}
+
+
+def show_list() -> None:
+    """Print the flows and benchmarks that exist."""
+    console = Console()
+    table = Table(title="Flows", title_justify="left", box=None, pad_edge=False)
+    table.add_column("loom run ...", style="bold")
+    table.add_column("room")
+    table.add_column("what it does")
+    for flow in FLOWS:
+        table.add_row(flow.name, flow.room, flow.about)
+    console.print(table)
+    console.print()
+    table = Table(title="Benchmarks", title_justify="left", box=None, pad_edge=False)
+    table.add_column("loom bench ...", style="bold")
+    table.add_column("what it measures")
+    for bench in BENCHES:
+        table.add_row(bench.room, bench.about)
+    console.print(table)
+
+
+def show_runs(limit: int, flow: str | None) -> None:
+    """Print recent runs, one block each: a link is only useful whole."""
+    from flows.registry import find_flow
+    from tasks.track import recent_runs, spooled_runs
+
+    console = Console(soft_wrap=True)
+    found = recent_runs(limit, find_flow(flow).name if flow else None)
+    if not found:
+        console.print("no runs yet; try: loom demo")
+    for run in found:
+        style = STATUS_STYLE.get(run.status, "white")
+        began = datetime.fromtimestamp(run.start_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
+        took = f"{run.duration_s:.0f} s" if run.duration_s is not None else "running"
+        console.print(f"[{style}]{run.status:<9}[/] {began}  [bold]{run.name}[/]  {took}")
+        console.print(f"          mlflow   {run.mlflow_url}", highlight=False)
+        if run.prefect_url:
+            console.print(f"          prefect  {run.prefect_url}", highlight=False)
+        if run.error:
+            console.print(f"          error    {run.error.splitlines()[0]}", markup=False)
+    waiting = spooled_runs()
+    if waiting:
+        console.print(f"{len(waiting)} runs wait on disk for the tracking server: loom sync")
+
+
+def sync_spool() -> None:
+    """Send spooled runs and say how many went."""
+    from tasks.track import replay_spool
+
+    console = Console()
+    sent = replay_spool(tell=lambda line: console.print(line, highlight=False))
+    console.print(f"{sent} runs sent" if sent else "nothing waits on disk")

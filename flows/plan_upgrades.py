@@ -1,0 +1,111 @@
+"""Plan datacenter upgrades (Acela): predict durations, fill windows, check, replay, report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from prefect import flow
+
+from models.contracts import load_dataset, read_contract
+from models.figures import FlowSummary
+from models.settings import get_settings
+from models.upgrades import FORECASTERS, UpgradeConfig, canonical_events, split_by_time
+from models.upgrades.benchmark import benchmark_policies, summarise
+from models.upgrades.policy import ORACLE, forecasters_of
+from models.upgrades.report import figures
+from models.upgrades.select import choose
+from models.upgrades.summary import flow_summary, run_metrics
+from tasks.collect import read_dataset, read_history, split_history
+from tasks.evaluate import (
+    replay_plan,
+    score_candidates,
+    score_policies,
+    write_report,
+)
+from tasks.predict import build_features, fit_forecaster
+from tasks.runner import task_runner
+from tasks.schedule import pack_windows
+from tasks.track import close_abandoned_run, show_table, tracked_run
+from tasks.verify import validate_plan
+
+DATASET = "upgrades/lanl_outages"
+
+
+@flow(
+    name="plan-upgrades",
+    task_runner=task_runner(),
+    on_crashed=[close_abandoned_run],
+    on_cancellation=[close_abandoned_run],
+)
+def plan_upgrades(config: UpgradeConfig = UpgradeConfig()) -> FlowSummary:  # noqa: B008
+    """Plan the upgrades that follow the history, and show what came of the plan.
+
+    Args:
+        config: Windows, costs, forecasters; `data` names another file of the LANL schema.
+    """
+    with tracked_run("upgrades", config) as run:
+        history = read_history(read_dataset(DATASET, config.data, run).frame)
+        split = split_history(history, config, run)
+        features = build_features(history)
+
+        # Each forecaster on its own: fit, calibrate, then compete on the select part.
+        fits = {n: fit_forecaster.submit(n, features, history, split, config) for n in FORECASTERS}
+        models = {name: fit.result() for name, fit in fits.items()}
+        candidates = [
+            score_candidates.submit(name, models[name], history, features, split, config)
+            for name in forecasters_of(config)
+        ]
+        selection = choose([s for c in candidates for s in c.result()], config)
+        run.artifact("select/candidates.csv", selection.table)
+
+        chosen = models[selection.policy.forecaster]
+        plan = pack_windows(history, split, chosen, selection.policy, config)
+        plan = validate_plan(plan, history, split, config)
+        outcome = replay_plan(plan, history, split, config)
+
+        policies = benchmark_policies(selection.policy, config)
+        by_forecaster = {
+            name: [policy for policy in policies if policy.forecaster == name]
+            for name in (*FORECASTERS, ORACLE)
+        }
+        scores = [
+            score_policies.submit(
+                name, by_forecaster[name], models.get(name), history, features, split, config
+            )
+            for name in by_forecaster
+        ]
+        cells = [cell for score in scores for cell in score.result()]
+        result = summarise(cells, selection, models, history, features, split, config)
+
+        run.metrics(run_metrics(result, outcome))
+        run.tags({"plan.inputs_hash": plan.inputs_hash, "selected.policy": plan.policy})
+        run.artifact("plan/plan.parquet", plan.frame)
+        run.artifact("plan/plan.json", plan.to_json())
+        run.artifact("plan/outcome.csv", outcome.frame)
+        run.artifact("figures.json", figures(result, plan, outcome))
+        run.artifact("benchmark.json", result.to_json())
+        show_table("plan-upgrades-policies", result.policies, "policies on the test part")
+        report = write_report(result, plan, outcome, config, run)
+
+        summary = flow_summary(result, plan, outcome, config)
+        return replace(
+            summary, mlflow_url=run.url, prefect_url=run.prefect_url, files={"report": report}
+        )
+
+
+def preview(config: UpgradeConfig) -> list[str]:
+    """Say what a run would read and split, without running it (`loom run --dry-run`)."""
+    folder = get_settings().datasets / DATASET
+    contract = read_contract(folder)
+    path = config.data or folder / contract.file
+    checked = load_dataset(contract, path)
+    history = canonical_events(checked.frame)
+    split = split_by_time(history, config)
+    return [
+        f"data: {path} (sha256 {checked.digest[:16]})",
+        f"rows: {len(checked.frame):,} good, {len(checked.quarantine):,} would be quarantined",
+        f"parts: fit {len(split.fit):,}, calibrate {len(split.calibrate):,}, "
+        f"select {len(split.select):,}, test {len(split.test):,} events",
+        f"forecasters: {', '.join(FORECASTERS)}; candidates to plan with: "
+        f"{', '.join(forecasters_of(config))}",
+    ]

@@ -1,0 +1,20 @@
+"""Datasets and their contracts: read a table, check it, keep the bad rows with a reason.
+
+contract.py  what a dataset promises (`contract.yaml` beside the data)
+table.py     read Parquet or CSV, or say clearly why not; digest of a file
+check.py     run the contract with Great Expectations; quarantine or stop
+"""
+
+from models.contracts.check import CheckedTable, check_table, load_dataset
+from models.contracts.contract import Contract, read_contract
+from models.contracts.table import file_digest, read_table
+
+__all__ = [
+    "CheckedTable",
+    "Contract",
+    "check_table",
+    "file_digest",
+    "load_dataset",
+    "read_contract",
+    "read_table",
+]

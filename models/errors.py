@@ -1,0 +1,98 @@
+"""The error tree: every message says what was asked, what was found and the way out.
+
+An expected outcome (no plan fits, a kernel failed to compile) is a result type with a
+reason. An exception from this tree means that we cannot go on; the command line prints
+its message without a traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ProjectError(Exception):
+    """Base of every error that Loomworks raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(ProjectError, ValueError):
+    """A configuration file, key or value cannot be used."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name (flow, room, config key, alias) that does not exist."""
+
+
+class DataError(ProjectError, ValueError):
+    """Data cannot be used as asked."""
+
+    exit_code = 3
+
+
+class DatasetMissingError(DataError, FileNotFoundError):
+    """A dataset file does not exist."""
+
+
+class DatasetUnreadableError(DataError):
+    """A dataset file exists but cannot be parsed (truncated, of another format)."""
+
+
+class ContractError(DataError):
+    """A table breaks its contract as a whole: columns, types, size."""
+
+    def __init__(self, message: str, page: str = "") -> None:
+        super().__init__(message)
+        self.page = page
+        """HTML page of the validation; empty when the table did not get that far."""
+
+    def __reduce__(self) -> tuple[type[ContractError], tuple[str, str]]:
+        """Pickle with the page: errors cross process boundaries."""
+        return type(self), (str(self), self.page)
+
+
+class NotEnoughDataError(DataError):
+    """Too few rows for what was asked."""
+
+
+class ServiceError(ProjectError, RuntimeError):
+    """A server or worker process did not do what we asked of it."""
+
+    exit_code = 4
+
+
+class PortTakenError(ServiceError, OSError):
+    """A fixed port is held by another process."""
+
+
+class AlreadyRunningError(ServiceError):
+    """The stack of this home directory is already up."""
+
+
+class StorageFullError(ProjectError, OSError):
+    """A file could not be written: disk full, quota or size limit reached."""
+
+    exit_code = 5
+
+
+def unknown_name(kind: str, asked: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
+    """Build the error for a name that does not exist, naming the nearest one.
+
+    Args:
+        kind: What the name should have been ("flow", "config key").
+        asked: The name as given.
+        known: The names that exist.
+        hint: A last sentence, for example the command that lists them.
+    """
+    names = sorted(known)
+    near = get_close_matches(asked, names, n=1, cutoff=0.5)
+    parts = [
+        f"no {kind} named '{asked}'",
+        f"did you mean '{near[0]}'?" if near else "",
+        f"known: {', '.join(names) or 'none'}",
+        hint,
+    ]
+    return UnknownNameError("; ".join(part for part in parts if part))

@@ -1,0 +1,123 @@
+"""A rollout plan: which task runs in which window, and why the others do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.upgrades.capacity import caps_by_service, lanes_by_domain, window_opens
+from models.upgrades.config import DAY_S, UpgradeConfig
+from models.upgrades.history import History
+from models.upgrades.schedule.precedence import precedence_ranks
+from models.upgrades.splits import Rows, Split
+
+TASK_COLUMNS = ("task", "row", "host", "domain", "service", "type")
+ASSIGNMENT_COLUMNS = (
+    *TASK_COLUMNS,
+    *("window_open_s", "lane", "start_s", "reserved_s", "end_s", "deadline_s", "p50_s", "p90_s"),
+)
+REFUSAL_COLUMNS = (*TASK_COLUMNS, "reason", "detail")
+
+
+class RefusalReason(StrEnum):
+    """Why a task has no place in a plan."""
+
+    NEEDS_LONGER_WINDOW = "needs longer window"
+    PRECEDENCE = "precedence"
+    HOST_BUSY = "host busy"
+    SERVICE_CAP = "service cap"
+    NO_CAPACITY = "no capacity"
+
+
+@dataclass(frozen=True)
+class PlanRules:
+    """What every plan must respect.
+
+    Attributes:
+        opens: Openings of the daily windows, seconds of the local clock, rising.
+        window_s: Length of a window, in seconds.
+        lanes: Tasks at a time per domain; one where absent.
+        caps: Hosts down at a time per (domain, service); one where absent.
+        ranks: Order of types on one host; see `precedence_ranks`.
+    """
+
+    opens: NDArray[np.int64]
+    window_s: int
+    lanes: Mapping[str, int]
+    caps: Mapping[tuple[str, str], int]
+    ranks: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """Where each task of a backlog goes.
+
+    Attributes:
+        assignments: One row per placed task: `ASSIGNMENT_COLUMNS`. Times in seconds of the
+            local clock; reserved_s, p50_s and p90_s are durations; end_s is the end that
+            was reserved, deadline_s the close of the window.
+        refusals: One row per task without a place: `REFUSAL_COLUMNS`.
+        policy: Label of the policy whose reservations were packed.
+        plan_s: When the plan was made; nothing later was known.
+        inputs_hash: SHA-256 of history, config, policy and backlog.
+    """
+
+    assignments: pd.DataFrame
+    refusals: pd.DataFrame
+    policy: str
+    plan_s: int
+    inputs_hash: str
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All tasks in one table, placed ones first; `status` is assigned or refused."""
+        return pd.concat(
+            [
+                self.assignments.assign(status="assigned"),
+                self.refusals.assign(status="refused"),
+            ],
+            ignore_index=True,
+        )
+
+    def to_json(self) -> str:
+        """Return the plan as one JSON document."""
+        document = {
+            "policy": self.policy,
+            "plan_s": self.plan_s,
+            "inputs_hash": self.inputs_hash,
+            "assignments": json.loads(self.assignments.to_json(orient="records")),
+            "refusals": json.loads(self.refusals.to_json(orient="records")),
+        }
+        return json.dumps(document, indent=1, allow_nan=False)
+
+
+def plan_rules(history: History, split: Split, config: UpgradeConfig) -> PlanRules:
+    """Derive windows, lanes and caps from what was known when the test part began."""
+    first = window_opens(split.test_from_s, split.test_from_s, config)[0]
+    return PlanRules(
+        opens=first + np.arange(config.horizon_days, dtype=np.int64) * DAY_S,
+        window_s=config.window_s,
+        lanes=lanes_by_domain(history, split.select_from_s, config),
+        caps=caps_by_service(history, split.test_from_s, config),
+        ranks=precedence_ranks(),
+    )
+
+
+def backlog_rows(history: History, split: Split, config: UpgradeConfig) -> Rows:
+    """Rows of the tasks requested within the horizon: the work orders of the plan."""
+    start_s = history.seconds("start_s")[split.test]
+    return split.test[start_s < split.test_from_s + config.horizon_days * DAY_S]
+
+
+def backlog_tasks(history: History, rows: Rows) -> pd.DataFrame:
+    """Describe tasks as a plan names them: `TASK_COLUMNS`, no durations, no ends."""
+    events = history.events.iloc[rows]
+    columns = {"event_id": "task", "host_id": "host"}
+    tasks = events.assign(row=rows).rename(columns=columns)[list(TASK_COLUMNS)]
+    return tasks.reset_index(drop=True)

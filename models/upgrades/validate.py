@@ -1,0 +1,178 @@
+"""Check a rollout plan against its rules.
+
+Written apart from the packer: it shares no placement code with it, sees the finished
+tables only, and sweeps over time where the packer searches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from models.upgrades.config import UpgradeConfig
+from models.upgrades.history import History
+from models.upgrades.plan import (
+    TASK_COLUMNS,
+    PlanRules,
+    RefusalReason,
+    RolloutPlan,
+    backlog_rows,
+    backlog_tasks,
+    plan_rules,
+)
+from models.upgrades.splits import Split
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that a plan breaks.
+
+    Attributes:
+        rule: Name of the rule ("service cap").
+        tasks: Tasks involved.
+        detail: What was found against what is allowed.
+    """
+
+    rule: str
+    tasks: tuple[str, ...]
+    detail: str
+
+
+def check_plan(
+    plan: RolloutPlan, history: History, split: Split, config: UpgradeConfig
+) -> list[Violation]:
+    """Check a plan of `plan_rollout`; an empty list means that it holds."""
+    backlog = backlog_tasks(history, backlog_rows(history, split, config))
+    return check_assignments(plan, backlog, plan_rules(history, split, config))
+
+
+def check_assignments(
+    plan: RolloutPlan, backlog: pd.DataFrame, rules: PlanRules
+) -> list[Violation]:
+    """Check any plan of any backlog.
+
+    Args:
+        plan: The plan.
+        backlog: The tasks that it should place or refuse, `TASK_COLUMNS`.
+        rules: Windows, lanes, caps and the order of types.
+    """
+    return [
+        *_check_backlog(plan, backlog),
+        *_check_windows(plan.assignments, rules),
+        *_check_lanes(plan.assignments, rules),
+        *_check_hosts(plan.assignments),
+        *_check_caps(plan.assignments, rules.caps),
+        *_check_precedence(plan, rules.ranks),
+    ]
+
+
+def _check_backlog(plan: RolloutPlan, backlog: pd.DataFrame) -> Iterator[Violation]:
+    named = pd.concat([plan.assignments["task"], plan.refusals["task"]]).tolist()
+    counts = pd.Series(named, dtype=object).value_counts()
+    known = set(backlog["task"])
+    for task in backlog["task"]:
+        n = int(counts.get(task, 0))
+        if n != 1:
+            yield Violation("every task once", (task,), f"the plan names it {n} times")
+    for task in sorted(set(named) - known):
+        yield Violation("every task once", (task,), "the plan names it, the backlog does not")
+    fields = list(TASK_COLUMNS)
+    truth = {record[0]: record for record in backlog[fields].itertuples(index=False, name=None)}
+    for record in plan.frame[fields].itertuples(index=False, name=None):
+        if record[0] in truth and record != truth[record[0]]:
+            found = f"the plan says {record[1:]}, the backlog {truth[record[0]][1:]}"
+            yield Violation("task as requested", (record[0],), found)
+    reasons = {reason.value for reason in RefusalReason}
+    for task, reason in zip(plan.refusals["task"], plan.refusals["reason"], strict=True):
+        if reason not in reasons:
+            yield Violation("refusal has a reason", (task,), f"reason {reason!r} is unknown")
+
+
+def _check_windows(assignments: pd.DataFrame, rules: PlanRules) -> Iterator[Violation]:
+    opens = set(rules.opens.tolist())
+    columns = ["task", "window_open_s", "start_s", "reserved_s", "end_s", "deadline_s"]
+    for task, open_s, start_s, reserved_s, end_s, deadline_s in assignments[columns].itertuples(
+        index=False, name=None
+    ):
+        close_s = open_s + rules.window_s
+        broken = {
+            "no window opens then": open_s not in opens,
+            "times are not finite": not np.isfinite([start_s, reserved_s, end_s]).all(),
+            "nothing is reserved": not reserved_s > 0,
+            "starts before the window opens": start_s < open_s,
+            "reserved beyond the close": end_s > close_s,
+            "deadline is not the close": deadline_s != close_s,
+            "end is not start plus reservation": abs(end_s - start_s - reserved_s) > 1e-6,
+        }
+        for what, is_broken in broken.items():
+            if is_broken:
+                detail = f"{what}: window {open_s}-{close_s}, task {start_s}-{end_s}"
+                yield Violation("window", (task,), detail)
+
+
+def _check_lanes(assignments: pd.DataFrame, rules: PlanRules) -> Iterator[Violation]:
+    for keys, group in assignments.groupby(["domain", "lane"]):
+        domain, lane = str(keys[0]), int(str(keys[1]))
+        n_lanes = rules.lanes.get(domain, 1)
+        if not 0 <= lane < n_lanes:
+            detail = f"{domain} has {n_lanes} lanes, the plan uses lane {lane}"
+            yield Violation("lane", tuple(group["task"]), detail)
+        yield from _check_concurrency(group, 1, "lane", f"lane {lane} of {domain}")
+
+
+def _check_hosts(assignments: pd.DataFrame) -> Iterator[Violation]:
+    for host, group in assignments.groupby("host"):
+        yield from _check_concurrency(group, 1, "host", f"host {host}")
+
+
+def _check_caps(
+    assignments: pd.DataFrame, caps: Mapping[tuple[str, str], int]
+) -> Iterator[Violation]:
+    for keys, group in assignments.groupby(["domain", "service"]):
+        domain, service = str(keys[0]), str(keys[1])
+        cap = caps.get((domain, service), 1)
+        yield from _check_concurrency(group, cap, "service cap", f"{service} of {domain}")
+
+
+def _check_concurrency(
+    group: pd.DataFrame, allowed: int, rule: str, where: str
+) -> Iterator[Violation]:
+    """Sweep over starts and ends; report the instant with the most tasks at once."""
+    begins = [
+        (start_s, 1, task) for start_s, task in zip(group["start_s"], group["task"], strict=True)
+    ]
+    ends = [(end_s, 0, task) for end_s, task in zip(group["end_s"], group["task"], strict=True)]
+    running: set[str] = set()
+    worst: set[str] = set()
+    # At one instant ends come before begins: intervals are half open.
+    for _, is_begin, task in sorted(begins + ends):
+        if is_begin:
+            running.add(task)
+            worst = set(running) if len(running) > len(worst) else worst
+        else:
+            running.discard(task)
+    if len(worst) > allowed:
+        detail = f"{len(worst)} tasks at once, allowed {allowed}: {where}"
+        yield Violation(rule, tuple(sorted(worst)), detail)
+
+
+def _check_precedence(plan: RolloutPlan, ranks: Mapping[str, int]) -> Iterator[Violation]:
+    """Per host: whatever ranks lower must have ended, and must not have been refused."""
+    refused = plan.refusals[["task", "host", "type"]].assign(start_s=np.inf, end_s=np.inf)
+    placed = plan.assignments[["task", "host", "type", "start_s", "end_s"]]
+    tasks = pd.concat([placed, refused], ignore_index=True)
+    tasks = tasks.assign(rank=tasks["type"].map(ranks)).dropna(subset=["rank"])
+    for host, group in tasks.groupby("host"):
+        records = list(
+            group[["task", "rank", "start_s", "end_s"]].itertuples(index=False, name=None)
+        )
+        for later, later_rank, start_s, _ in records:
+            if not np.isfinite(start_s):
+                continue
+            for first, first_rank, _, end_s in records:
+                if first_rank < later_rank and end_s > start_s:
+                    detail = f"on {host}, {later} starts at {start_s} before {first} ends ({end_s})"
+                    yield Violation("precedence", (first, later), detail)

@@ -1,0 +1,92 @@
+"""Simulate policies and score forecasts against what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from models.settings import get_settings
+from models.upgrades import (
+    DurationModel,
+    FeatureTable,
+    History,
+    PlanOutcome,
+    Policy,
+    RolloutPlan,
+    Split,
+    UpgradeConfig,
+    simulate_plan,
+)
+from models.upgrades.benchmark import BenchmarkResult
+from models.upgrades.cells import Cell, score_cells
+from models.upgrades.policy import policies_of
+from models.upgrades.report import render_report
+from models.upgrades.select import PolicyScore, score_forecaster
+from tasks.cache import ByContent
+from tasks.track import TrackedRun
+
+UPGRADES = ByContent(room="models.upgrades")
+
+
+@task(task_run_name="select-{name}", cache_policy=UPGRADES, persist_result=True)
+def score_candidates(
+    name: str,
+    model: DurationModel,
+    history: History,
+    features: FeatureTable,
+    split: Split,
+    config: UpgradeConfig,
+) -> list[PolicyScore]:
+    """Simulate all policies of one forecaster on the select part; see `score_forecaster`."""
+    policies = policies_of(name, config)
+    return score_forecaster(model, policies, history, features, split.select, split, config)
+
+
+@task(task_run_name="score-{name}", cache_policy=UPGRADES, persist_result=True)
+def score_policies(
+    name: str,
+    policies: Sequence[Policy],
+    model: DurationModel | None,
+    history: History,
+    features: FeatureTable,
+    split: Split,
+    config: UpgradeConfig,
+) -> list[Cell]:
+    """Simulate the policies of one forecaster on the test part; see `score_cells`."""
+    models = {} if model is None else {name: model}
+    cells = score_cells(policies, history, features, split, models, config)
+    get_run_logger().info("%d policies of %s on %d tasks", len(cells), name, len(split.test))
+    return cells
+
+
+@task(cache_policy=NO_CACHE)
+def replay_plan(
+    plan: RolloutPlan, history: History, split: Split, config: UpgradeConfig
+) -> PlanOutcome:
+    """Let the plan meet the durations that really happened; see `simulate_plan`."""
+    outcome = simulate_plan(plan, history, split, config)
+    get_run_logger().info(
+        "plan replayed: %d completed, %d rolled back",
+        *(outcome.metrics.completed, outcome.metrics.cancelled),
+    )
+    return outcome
+
+
+@task(cache_policy=NO_CACHE)
+def write_report(
+    result: BenchmarkResult,
+    plan: RolloutPlan,
+    outcome: PlanOutcome,
+    config: UpgradeConfig,
+    run: TrackedRun,
+) -> Path:
+    """Write the HTML report to disk and to the tracked run; see `render_report`."""
+    file = get_settings().home / "reports" / f"plan-upgrades-{run.run_id}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(render_report(result, plan, outcome, config), encoding="utf-8")
+    run.artifact("report.html", file)
+    get_run_logger().info("report: %s", file)
+    return file

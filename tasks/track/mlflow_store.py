@@ -1,0 +1,147 @@
+"""Runs recorded in MLflow, by explicit run id: no active run, so any thread may call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from models.settings import Settings, get_settings
+from tasks.track.store import Point, RunRequest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Larger batches are refused by the MLflow server.
+BATCH_METRICS = 1000
+BATCH_PARAMS = 100
+PARAM_LENGTH = 6000
+TAG_LENGTH = 8000
+
+# What the caller did wrong; every other failure means that the store is out of reach.
+CALLER_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
+
+
+def is_caller_error(error: Exception) -> bool:
+    """Whether MLflow understood and refused, rather than being out of reach."""
+    return getattr(error, "error_code", None) in CALLER_ERRORS
+
+
+@lru_cache(maxsize=8)
+def client(tracking_uri: str) -> MlflowClient:
+    """Return the client of a tracking store; a new database is set up once."""
+    from mlflow import MlflowClient
+
+    if not tracking_uri.startswith("sqlite:///"):
+        return MlflowClient(tracking_uri)
+    database = Path(tracking_uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that migrate one new database at once leave it half migrated.
+    with FileLock(f"{database}.lock"):
+        made = MlflowClient(tracking_uri)
+        made.search_experiments(max_results=1)
+    return made
+
+
+class MlflowStore:
+    """Records runs in an MLflow server or database."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or get_settings()
+
+    @property
+    def client(self) -> MlflowClient:
+        """The MLflow client of our tracking address."""
+        return client(self.settings.tracking_uri)
+
+    def experiment_id(self, name: str) -> str:
+        """Return the id of an experiment, making it when it is new."""
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            # A server that runs elsewhere decides itself where artifacts go.
+            remote = self.settings.mlflow_tracking_uri is not None
+            location = None if remote else f"{self.settings.artifact_root.rstrip('/')}/{name}"
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self.client.get_experiment_by_name(name)
+                assert found is not None
+        return str(found.experiment_id)
+
+    def find(self, experiment_id: str, tag: str, value: str) -> str | None:
+        """Return the newest run of an experiment that carries a tag value."""
+        runs = self.client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def start(self, request: RunRequest) -> str:
+        """Open a run, or go on with the earlier attempt that carries the same tag."""
+        experiment_id = self.experiment_id(request.experiment)
+        tags = {key: value[:TAG_LENGTH] for key, value in request.tags.items()}
+        if request.reuse_tag:
+            earlier = self.find(experiment_id, request.reuse_tag, tags[request.reuse_tag])
+            if earlier:
+                self.client.update_run(earlier, status="RUNNING")
+                return earlier
+        if request.parent_id:
+            tags["mlflow.parentRunId"] = request.parent_id
+        run = self.client.create_run(
+            experiment_id, start_time=request.start_ms, tags=tags, run_name=request.name
+        )
+        return str(run.info.run_id)
+
+    def params(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Record parameters; MLflow refuses to change one that was recorded before."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(run_id).data.params
+        new = [
+            Param(key, value[:PARAM_LENGTH]) for key, value in values.items() if key not in known
+        ]
+        for start in range(0, len(new), BATCH_PARAMS):
+            self.client.log_batch(run_id, params=new[start : start + BATCH_PARAMS])
+
+    def metrics(self, run_id: str, points: list[Point]) -> None:
+        """Record metric values: a thousand cost what twenty single calls do."""
+        from mlflow.entities import Metric
+
+        values = [Metric(p.name, p.value, p.time_ms, p.step) for p in points]
+        for start in range(0, len(values), BATCH_METRICS):
+            self.client.log_batch(run_id, metrics=values[start : start + BATCH_METRICS])
+
+    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(
+            run_id, tags=[RunTag(key, value[:TAG_LENGTH]) for key, value in values.items()]
+        )
+
+    def artifact(self, run_id: str, file: Path, folder: str | None) -> None:
+        """Copy a local file to the run's artifacts; a copy that fails leaves no half file."""
+        try:
+            self.client.log_artifact(run_id, str(file), folder)
+        except OSError:
+            root = self.client.get_run(run_id).info.artifact_uri or ""
+            if "://" not in root:
+                Path(root, folder or "", file.name).unlink(missing_ok=True)
+            raise
+
+    def finish(self, run_id: str, status: str, end_ms: int) -> None:
+        """Close a run."""
+        self.client.set_terminated(run_id, status, end_ms)
+
+    def system_monitor(self, run_id: str) -> Any:
+        """Return MLflow's sampler of processor, memory and disk for a run (not started)."""
+        import mlflow
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        mlflow.set_tracking_uri(self.settings.tracking_uri)
+        monitor: Any = SystemMetricsMonitor
+        return monitor(run_id, sampling_interval=2, samples_before_logging=5)

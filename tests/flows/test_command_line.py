@@ -1,0 +1,193 @@
+"""The `loom` command as a user meets it: a process, its words and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from models.settings import ROOT, get_settings
+
+
+def user_environment() -> dict[str, str]:
+    """What a user's shell would hold: not what this test process set for Prefect and MLflow."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    return {**kept, "COLUMNS": "120"}
+
+
+def loom(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *map(str, arguments)],
+        cwd=ROOT,
+        env={**user_environment(), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def assert_clear_error(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    for word in words:
+        assert word in errors[0]
+
+
+def test_help_names_every_command_and_costs_half_a_cpu_second():
+    best = 9.0
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = loom("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    for command in ("list", "run", "demo", "bench", "up", "down", "runs", "sync", "doctor"):
+        assert f" {command} " in done.stdout
+    assert best <= 0.5
+
+
+def test_list_shows_flows_and_benchmarks_in_half_a_cpu_second():
+    best = 9.0
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = loom("list")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert "plan-upgrades" in done.stdout
+    assert best <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "plan-upgrade"], 2, ["no flow named", "did you mean 'plan-upgrades'"]),
+        (["bench", "upgrade"], 2, ["no benchmark named", "did you mean 'upgrades'"]),
+        (["nonsense"], 2, ["No such command"]),
+        (["run", "plan-upgrades", "--config", "gone.yaml"], 2, ["gone.yaml does not exist"]),
+        (["run", "plan-upgrades", "--set", "windows=1"], 2, ["did you mean 'window_s'"]),
+        (["run", "plan-upgrades", "--set", "window_s=8h"], 2, ["in seconds: write 28800"]),
+        (["run", "plan-upgrades", "--set", "window_s=-5"], 2, ["window_s", "got -5"]),
+        (["run", "plan-upgrades", "--set", "window_s"], 2, ["--set takes key=value"]),
+        (["run", "plan-upgrades", "--runner", "ray"], 2, ["no runner named 'ray'"]),
+        (
+            ["run", "plan-upgrades", "--runner", "threads", "--dask-address", "tcp://x:1"],
+            2,
+            ["goes with --runner dask"],
+        ),
+        (["run", "plan-upgrades", "--dry-run", "--data", "gone.csv"], 3, ["does not exist"]),
+        (["bench", "upgrades", "--data", "gone.parquet"], 3, ["does not exist"]),
+        (["bench", "upgrades", "--seed", "-1"], 2, ["--seed must be 0 or more"]),
+        (["bench", "upgrades", "--json", "docs"], 2, ["is a folder"]),
+    ],
+)
+def test_bad_input_gets_one_clear_message(arguments: list[str], code: int, words: list[str]):
+    assert_clear_error(loom(*arguments), code, *words)
+
+
+def test_an_unreadable_config_file_is_told(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("window_s: [1\n")
+    assert_clear_error(loom("run", "plan-upgrades", "--config", file), 2, "not valid YAML")
+
+
+def test_a_bad_setting_is_named():
+    done = loom("runs", LOOM_WORKERS="none")
+    assert_clear_error(done, 2, "LOOM_WORKERS", "none")
+
+
+def test_a_prefect_server_that_does_not_answer_is_told():
+    done = loom("run", "plan-upgrades", LOOM_PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert_clear_error(done, 4, "127.0.0.1:9", "loom up")
+
+
+def test_a_dry_run_checks_config_and_data_and_records_nothing(loom_home: Path):
+    done = loom("run", "plan_upgrades", "--dry-run", "--set", "seed=5")
+    assert done.returncode == 0, done.stderr
+    assert '"seed": 5' in done.stdout
+    assert "16,592 good, 25 would be quarantined" in done.stdout
+    assert not (loom_home / "mlflow").exists()
+
+
+def test_runs_says_what_to_do_when_there_are_none():
+    done = loom("runs")
+    assert done.returncode == 0
+    assert "no runs yet; try: loom demo" in done.stdout
+
+
+def test_sync_has_nothing_to_do_at_first():
+    assert "nothing waits on disk" in loom("sync").stdout
+
+
+@pytest.mark.flow
+def test_ctrl_c_in_the_middle_marks_the_run_and_leaves_no_child(loom_home: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", "run", "plan-upgrades"],
+        cwd=ROOT,
+        env=user_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "features of" in line:
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family, "the Prefect server is a child"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, rest
+    assert "interrupted" in rest
+    gone, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    client = MlflowClient(get_settings().tracking_uri)
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert run.info.status == "KILLED"
+    assert time.time() * 1000 >= run.info.end_time
+
+
+@pytest.mark.flow
+def test_run_and_runs_print_the_figures_and_both_links(small_history: Path):
+    done = loom(
+        *("run", "plan-upgrades", "--data", small_history, "--set", "trees.n_trees=20"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "baseline" in done.stdout
+    shown = loom("runs").stdout
+    assert "FINISHED" in shown
+    assert "/#/experiments/" in shown
+    assert "/runs/flow-run/" in shown
+
+
+@pytest.mark.flow
+def test_an_error_inside_the_flow_is_one_message_without_a_traceback(tmp_path: Path):
+    file = tmp_path / "broken.parquet"
+    file.write_bytes(b"PAR1 and nothing more")
+    done = loom("run", "plan-upgrades", "--data", file)
+    assert_clear_error(done, 3, "not readable as Parquet")
+
+
+@pytest.mark.slow
+def test_the_benchmark_scores_a_file_it_has_never_seen(small_history: Path, tmp_path: Path):
+    out = tmp_path / "deep" / "out.json"
+    done = loom("bench", "upgrades", "--data", small_history, "--seed", "7", "--json", out)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(out.read_text())
+    assert document["seed"] == 7
+    assert document["rows"] + document["quarantined_rows"] == 4_000
+    labels = [row["policy"] for row in document["policies"]]
+    assert {"type-p95 calendar", "body-p95 online", "oracle online"} <= set(labels)
+    assert "baseline" in done.stdout or "type-p95" in done.stdout

@@ -1,0 +1,41 @@
+import pickle
+
+import pytest
+
+from models import errors
+
+
+def test_an_unknown_name_lists_what_exists_and_guesses():
+    error = errors.unknown_name(
+        "flow", "plan-upgrade", ["plan-upgrades", "other"], "see: loom list"
+    )
+    assert str(error) == (
+        "no flow named 'plan-upgrade'; did you mean 'plan-upgrades'?; "
+        "known: other, plan-upgrades; see: loom list"
+    )
+
+
+def test_nothing_near_is_not_guessed():
+    assert "did you mean" not in str(errors.unknown_name("flow", "zzz", ["plan-upgrades"]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.ProjectError)
+    ],
+)
+def test_every_error_refines_a_builtin_and_survives_pickling(kind: type[errors.ProjectError]):
+    error = pickle.loads(pickle.dumps(kind("asked; found; way out")))
+    assert str(error) == "asked; found; way out"
+    assert 0 < error.exit_code < 128
+    if kind is not errors.ProjectError:
+        builtins = [base for base in kind.__mro__ if base.__module__ == "builtins"]
+        assert len([b for b in builtins if b not in (Exception, BaseException, object)]) >= 1
+
+
+def test_a_contract_error_carries_its_page_through_a_pickle():
+    error = pickle.loads(pickle.dumps(errors.ContractError("broken", "<html>")))
+    assert (str(error), error.page) == ("broken", "<html>")

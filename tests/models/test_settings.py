@@ -1,0 +1,40 @@
+import pytest
+
+from models.errors import ConfigError
+from models.settings import Settings, get_settings
+
+
+def test_a_bad_variable_is_named_with_what_was_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOOM_PREFECT_PORT", "99999999")
+    get_settings.cache_clear()
+    with pytest.raises(ConfigError, match=r"LOOM_PREFECT_PORT.*99999999"):
+        get_settings()
+
+
+def test_telemetry_of_all_libraries_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch):
+    for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED"):
+        monkeypatch.delenv(name, raising=False)
+    quiet = Settings().environment()
+    assert quiet["DO_NOT_TRACK"] == "true"
+    assert quiet["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert quiet["GX_ANALYTICS_ENABLED"] == "false"
+    assert "DO_NOT_TRACK" not in Settings(telemetry=True).environment()
+
+
+def test_what_the_user_set_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREFECT_HOME", "elsewhere")
+    assert "PREFECT_HOME" not in Settings().environment()
+
+
+def test_databases_are_embedded_until_a_setting_says_otherwise(monkeypatch: pytest.MonkeyPatch):
+    assert Settings().prefect_database.startswith("sqlite+aiosqlite:///")
+    assert Settings().tracking_uri.startswith("sqlite:///")
+    monkeypatch.setenv("LOOM_MLFLOW_DATABASE_URL", "postgresql://db/mlflow")
+    monkeypatch.setenv("LOOM_PREFECT_DATABASE_URL", "postgresql+asyncpg://db/prefect")
+    assert Settings().tracking_uri == "postgresql://db/mlflow"
+    assert Settings().prefect_database == "postgresql+asyncpg://db/prefect"
+
+
+def test_a_tracking_server_elsewhere_wins_over_our_own_store(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOOM_MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert Settings().tracking_uri == "http://tracking:5000"

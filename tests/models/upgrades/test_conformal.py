@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from models.errors import ConfigError, NotEnoughDataError
+from models.upgrades import (
+    FeatureTable,
+    UpgradeConfig,
+    asof_features,
+    calibrate,
+    canonical_events,
+    fit_forecaster,
+    split_by_time,
+)
+from models.upgrades.config import DAY_S
+from models.upgrades.forecast.conformal import conformal_margins, tasks_needed
+from models.upgrades.forecast.heuristics import GlobalQuantiles
+from models.upgrades.history import History
+from models.upgrades.metrics import coverage
+
+
+def test_nine_upgrades_are_the_fewest_that_support_ninety_percent():
+    assert tasks_needed(0.9) == 9
+    scores = np.arange(9.0)[:, None]
+    assert conformal_margins(scores, np.array([0.9])).tolist() == [8.0]
+    with pytest.raises(NotEnoughDataError, match="at least 9 ended tasks, got 8"):
+        conformal_margins(scores[:8], np.array([0.9]))
+
+
+def test_each_level_has_its_own_margin():
+    # 99 scores of 1..99: rank ceil(100 * tau).
+    scores = np.arange(1.0, 100.0)[:, None].repeat(2, axis=1)
+    assert conformal_margins(scores, np.array([0.5, 0.9])).tolist() == [50.0, 90.0]
+
+
+def test_too_few_calibration_tasks_are_refused(lanl_history, lanl_features, lanl_split):
+    config = UpgradeConfig()
+    model = fit_forecaster("type-p95", lanl_features, lanl_history, lanl_split.fit, config)
+    with pytest.raises(NotEnoughDataError, match="at least 49 calibration tasks, got 10"):
+        calibrate(model, lanl_features, lanl_history, lanl_split.calibrate[:10], config)
+
+
+def drifting(n: int) -> tuple[History, FeatureTable]:
+    """One task an hour; from the middle on all tasks take four times as long."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    start_s = np.arange(n, dtype=np.int64) * 3_600
+    duration_s = np.exp(rng.normal(6, 0.5, n))
+    duration_s[n // 2 :] *= 4
+    duration_s = duration_s.astype(np.int64)
+    events = pd.DataFrame(
+        {"start_s": start_s, "end_s": start_s + duration_s, "duration_s": duration_s}
+    )
+    matrix = np.zeros((n, 1), np.float32)
+    return History(events, "", {}), FeatureTable(matrix, ("type",), {"type": ("a",)}, start_s)
+
+
+def test_rolling_margins_win_the_coverage_back_after_a_drift():
+    history, features = drifting(6_000)
+    config = UpgradeConfig(levels=(0.1, 0.5, 0.9), conformal_window=300)
+    duration_s = history.seconds("duration_s").astype(float)
+    model = GlobalQuantiles(config.levels, "past").fit(
+        features.take(np.arange(1_000)), duration_s[:1_000]
+    )
+    calibrated = calibrate(model, features, history, np.arange(1_000, 2_000), config)
+    late = np.arange(4_000, 6_000)
+    X = features.take(late)
+    assert coverage(duration_s[late], model.quantile(X, 0.9)) < 0.2
+    for level in (0.5, 0.9):
+        observed = coverage(duration_s[late], calibrated.quantile(X, level))
+        assert observed == pytest.approx(level, abs=0.03)
+
+
+def test_the_margins_of_a_day_use_only_what_had_ended_at_its_midnight():
+    history, features = drifting(2_000)
+    config = UpgradeConfig(levels=(0.1, 0.5, 0.9), conformal_window=100)
+    duration_s = history.seconds("duration_s").astype(float)
+    model = GlobalQuantiles(config.levels, "past").fit(
+        features.take(np.arange(500)), duration_s[:500]
+    )
+    calibrated = calibrate(model, features, history, np.arange(500, 900), config)
+    midnight = 60 * DAY_S
+    ended = np.flatnonzero(history.seconds("end_s") <= midnight)
+    ended = ended[ended >= 500]
+    latest = ended[np.argsort(history.seconds("end_s")[ended], kind="stable")][-100:]
+    scores = np.log(duration_s[latest]) - np.log(model.quantile(features.take(latest), 0.9))
+    margins = calibrated.margins.query("type == 'all'").set_index("as_of_s")
+    assert margins.loc[midnight, "0.9"] == pytest.approx(
+        np.sort(scores)[int(np.ceil(101 * 0.9)) - 1]
+    )
+    assert margins.loc[midnight, "n_tasks"] == 100
+
+
+def test_a_type_gets_margins_of_its_own_once_enough_of_it_has_ended(make_outages, fast_config):
+    history = canonical_events(make_outages(3_000))
+    features, split = asof_features(history), split_by_time(history, fast_config)
+    model = fit_forecaster("global-p95", features, history, split.fit, fast_config)
+    calibrated = calibrate(model, features, history, split.calibrate, fast_config)
+    own = calibrated.margins.query("type != 'all'")
+    assert set(own["type"]) == set(history.labels("type"))
+    assert own["n_tasks"].min() >= fast_config.conformal_type_min
+    # A model that knows no types covers each of them once the margins do.
+    duration_s = history.seconds("duration_s").astype(float)
+    for type_ in set(own["type"]):
+        rows = split.test[history.labels("type")[split.test] == type_]
+        observed = coverage(duration_s[rows], calibrated.quantile(features.take(rows), 0.7))
+        assert observed == pytest.approx(0.7, abs=0.08)
+
+
+def test_a_calibrated_model_is_not_fitted_again():
+    history, features = drifting(2_000)
+    config = UpgradeConfig(levels=(0.1, 0.9))
+    duration_s = history.seconds("duration_s").astype(float)
+    model = GlobalQuantiles(config.levels, "past").fit(features, duration_s)
+    calibrated = calibrate(model, features, history, np.arange(500, 900), config)
+    with pytest.raises(ConfigError, match="fit a new forecaster"):
+        calibrated.fit(features, duration_s)
