@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import ConfigError
@@ -84,6 +84,12 @@ class Settings(BaseSettings):
 
     telemetry: bool = False
     """Let the libraries report usage to their makers."""
+
+    @field_validator("home", "datasets")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        # Servers and workers run in other folders than the command that starts them.
+        return path.expanduser().absolute()
 
     @property
     def prefect_home(self) -> Path:

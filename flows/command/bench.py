@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from flows.registry import find_bench, load
 from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
+
+WIDE = 220
+"""Columns of a table that goes to a file or a pipe, where nothing need be folded."""
 
 
 def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None:
@@ -24,25 +28,28 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.is_dir():
             raise ConfigError(f"--json {out} is a folder; name a file in it")
-    console = Console(soft_wrap=True)
-    report: BenchReport = load(entry.run)(data, seed)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    with console.status(f"measuring {entry.room}: {entry.about}"):
+        report: BenchReport = load(entry.run)(data, seed)
     for table in report.tables:
         console.print(as_rich(table))
     for note in report.notes:
-        console.print(f"- {note}", highlight=False)
+        console.print(f"- {note}", highlight=False, soft_wrap=True)
     if out is not None:
         part = out.with_name(out.name + ".part")
         part.write_text(json.dumps(report.document, indent=1, allow_nan=False), encoding="utf-8")
         part.replace(out)
-        console.print(f"figures: {out}", highlight=False)
+        console.print(f"figures: {out}", highlight=False, soft_wrap=True)
 
 
 def as_rich(table: BenchTable) -> Table:
     """Lay a table out; numbers to the right, not measured as a dash."""
-    shown = Table(title=table.title, title_justify="left")
+    shown = Table(title=table.title, title_justify="left", box=SIMPLE_HEAD)
     for place, name in enumerate(table.columns):
         numeric = all(isinstance(row[place], int | float | None) for row in table.rows)
-        shown.add_column(name, justify="right" if numeric else "left")
+        shown.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
     for row in table.rows:
         shown.add_row(*(cell(value) for value in row))
     return shown

@@ -19,10 +19,20 @@ from models.upgrades.report.page import CAVEATS
 from tasks.track import tracked_run
 
 DATASET = "upgrades/lanl_outages"
-POLICY_COLUMNS = (
-    *("policy", "scheduled", "completed", "cancelled", "cancellation_rate", "utilisation"),
-    *("waste", "cost_per_task", "x_completed", "x_cancellation", "regret", "is_selected"),
-)
+POLICY_COLUMNS = {
+    "policy": "policy",
+    "scheduled": "started",
+    "completed": "done",
+    "cancelled": "cancelled",
+    "cancellation_rate": "rate",
+    "utilisation": "util",
+    "waste": "waste",
+    "cost_per_task": "cost/task",
+    "x_completed": "x done",
+    "x_cancellation": "x rate",
+    "regret": "regret",
+    "is_selected": "selected",
+}
 T = TypeVar("T")
 
 
@@ -71,14 +81,24 @@ def tables(result: BenchmarkResult, cpu_s: dict[str, float]) -> tuple[BenchTable
         for reference, ratios in result.headline.items()
         for measure, interval in ratios._asdict().items()
     ]
+    policies = result.policies[[*POLICY_COLUMNS]].rename(columns=POLICY_COLUMNS)
     return (
         as_table("forecasts on the test part (pinball in log minutes)", result.forecasts),
-        as_table("policies on the test part, cheapest first", result.policies[[*POLICY_COLUMNS]]),
-        as_table("planned tasks alone (too few for a claim)", result.planned.head(12)),
+        as_table("policies on the test part, cheapest first", policies),
+        as_table("planned tasks alone (too few for a claim)", result.planned),
         BenchTable(
             f"selected: {result.selection.policy.label}, as a ratio to each reference",
             ("reference", "measure", "ratio", "95 % low", "95 % high"),
             headline,
+        ),
+        BenchTable(
+            "one change at a time (ratio, 95 % interval)",
+            ("change", "measure", "ratio", "95 % low", "95 % high"),
+            [
+                (change, measure, interval.value, interval.low, interval.high)
+                for change, ratios in result.ablation.items()
+                for measure, interval in ratios._asdict().items()
+            ],
         ),
         BenchTable("events and lanes", ("what", "number"), list(result.sizes.items())),
         BenchTable("CPU seconds", ("what", "seconds"), list(cpu_s.items())),

@@ -6,7 +6,9 @@ import logging
 import time
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.command.run import call_flow, choose_runner, prefect_session, resolve_config
@@ -49,26 +51,24 @@ def run_demo(runner: str | None, dask_address: str | None) -> None:
 
 
 def result_table(results: list[tuple[str, FlowSummary | Exception, float]]) -> Table:
-    """One row per flow: what it did, figures, the trivial baseline beside them."""
-    table = Table(show_lines=True)
-    for heading in ("flow", "what it did", "figure", "Loomworks", "baseline", "took"):
-        table.add_column(heading)
+    """One section per flow: what it did, its figures, the trivial baseline beside them."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("flow", no_wrap=True)
+    table.add_column("what it did, and its figures")
+    table.add_column("Loomworks", justify="right", no_wrap=True)
+    table.add_column("baseline", justify="right")
     for name, result, took_s in results:
-        took = f"{took_s:.0f} s"
         if isinstance(result, Exception):
-            table.add_row(name, f"[red]failed[/]: {result}", "", "", "", took)
+            table.add_row(f"[bold]{name}[/]", f"[red]failed[/]: {escape(str(result))}", "", "")
+            table.add_section()
             continue
-        column = "\n".join
-        table.add_row(
-            name,
-            result.did,
-            column(figure.name for figure in result.figures),
-            column(figure.form.format(figure.value) for figure in result.figures),
-            column(
-                "" if figure.baseline is None else figure.form.format(figure.baseline)
-                for figure in result.figures
-            )
-            + f"\n[dim]{result.baseline}[/]",
-            took,
-        )
+        table.add_row(f"[bold]{name}[/]", result.did, f"in {took_s:.0f} s", result.baseline)
+        for figure in result.figures:
+            beside = "" if figure.baseline is None else figure.form.format(figure.baseline)
+            table.add_row("", f"  {figure.name}", figure.form.format(figure.value), beside)
+        pages = {"mlflow": result.mlflow_url, "prefect": result.prefect_url}
+        pages |= {label: file.as_uri() for label, file in result.files.items()}
+        links = [f"[link={page}]{label}[/link]" for label, page in pages.items() if page]
+        table.add_row("", "  links: " + ", ".join(links), "", "")
+        table.add_section()
     return table

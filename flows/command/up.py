@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHECK_S = 0.5
 """Seconds between two looks at the processes."""
+SAME_WISH_S = 1.0
+"""Seconds in which a second signal means the same as the first."""
 ASK_S = 5.0
 """Seconds between two questions to the Prefect server."""
 
@@ -208,9 +210,15 @@ def _shown(page: StatusPage, console: Console) -> Iterator[None]:
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and a closed terminal do what Ctrl-C does."""
+    first = float("inf")
 
     def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        # A wrapper may pass on the Ctrl-C that we got already; that is no second wish.
+        nonlocal first
+        now = time.monotonic()
+        if not first < now < first + SAME_WISH_S:
+            first = min(first, now)
+            raise KeyboardInterrupt
 
     wanted = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it on purpose

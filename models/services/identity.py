@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from models.services.guard import parents
@@ -18,7 +19,7 @@ class ProcessId:
 
     pid: int
     created: str
-    """Clock ticks from boot to creation (Linux), else seconds since the epoch."""
+    """Clock ticks from boot to creation, and which boot (Linux); else seconds since 1970."""
 
     @classmethod
     def of(cls, pid: int) -> ProcessId:
@@ -58,7 +59,7 @@ def creation_time(pid: int) -> str | None:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
-        return None if fields[0] in "ZX" else fields[19]
+        return None if fields[0] in "ZX" else f"{fields[19]} of {_boot()}"
     import psutil
 
     try:
@@ -88,10 +89,19 @@ def kill_tree(root: ProcessId) -> None:
 
 
 def kill_session(leader: ProcessId) -> None:
-    """SIGKILL what is left of the session of a leader, which itself may be gone."""
+    """SIGKILL what is left of the session of a leader that we saw alive a moment ago."""
     if creation_time(leader.pid) not in (None, leader.created):
         return  # the id belongs to somebody else by now
     for pid, _ in parents():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getsid(pid) == leader.pid:
                 os.kill(pid, signal.SIGKILL)
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    """Name this boot: machines that boot alike give the same process the same ticks."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "this boot"

@@ -156,8 +156,9 @@ class ManagedProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End the process and all it started at once."""
-        kill_guarded(self.identity)
+        """End the process and all it started at once, also when its guard was killed before."""
+        kill_tree(self.identity)
+        kill_session(self.identity)
         self._process.wait()
 
     def _holds(self, port: int) -> bool:
@@ -179,12 +180,6 @@ def wait_all_ready(processes: Sequence[ManagedProcess]) -> None:
     # Each in turn: one that died is noticed while we wait for another.
     while waiting := [process for process in waiting if not process.check_ready()]:
         time.sleep(0.2)
-
-
-def kill_guarded(leader: ProcessId) -> None:
-    """End a guard and all below it at once, also when the guard itself was killed before."""
-    kill_tree(leader)
-    kill_session(leader)
 
 
 def _prepare_log(log: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Self
 
 from models.errors import AlreadyRunningError, ServiceError
 from models.services.identity import ProcessId, kill_tree
-from models.services.process import KILL_MARGIN_S, Command, ManagedProcess, kill_guarded
+from models.services.process import KILL_MARGIN_S, Command, ManagedProcess
 from models.services.state import Part, StackState, remove, running_stack
 from models.settings import Settings
 
@@ -55,10 +55,13 @@ class Stack:
             raise ServiceError(
                 f"LOOM_HOME {home} cannot be written ({error.strerror}); name another folder"
             ) from error
-        stale = StackState.read(self.settings.state_file)
-        if stale is not None:
-            end_parts(stale.parts)
-        self.publish()
+        try:
+            stale = StackState.read(self.settings.state_file)
+            end_parts(stale.parts if stale else ())
+            self.publish()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(
@@ -165,7 +168,7 @@ def end_parts(parts: Iterable[Part]) -> None:
     deadline = time.monotonic() + END_TIMEOUT_S / 2 + KILL_MARGIN_S
     for part in parts:
         part.process.wait(max(0.0, deadline - time.monotonic()))
-        kill_guarded(part.process)
+        kill_tree(part.process)
         if part.process.is_alive():
             raise ServiceError(
                 f"{part.name} (process {part.process.pid}) does not end, not even on SIGKILL; "

@@ -43,8 +43,8 @@ class StackState:
 
     def describe(self) -> str:
         """Say in one line where the stack answers."""
-        urls = [f"Prefect {self.prefect_url}", f"MLflow {self.mlflow_url}"]
-        known = ", ".join(url for url in urls if not url.endswith("None"))
+        urls = {"Prefect": self.prefect_url, "MLflow": self.mlflow_url}
+        known = ", ".join(f"{name} {url}" for name, url in urls.items() if url)
         return f"{known or 'still starting'} (process {self.owner.pid})"
 
     def write(self, file: Path) -> None:

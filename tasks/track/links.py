@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import subprocess
 from functools import lru_cache
@@ -49,7 +50,7 @@ def prefect_run_url(flow_run_id: str, settings: Settings | None = None) -> str:
 def code_tags() -> dict[str, str]:
     """Tags that name the code and the package versions of this process."""
     lock = ROOT / "requirements" / "lock.txt"
-    tags = {}
+    tags = {"mlflow.user": getpass.getuser(), "mlflow.source.type": "LOCAL"}
     if lock.is_file():
         tags["lock.digest"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     try:
@@ -61,7 +62,7 @@ def code_tags() -> dict[str, str]:
             check=True,
             timeout=10,
         )
-        tags["git.sha"] = done.stdout.strip()
+        tags["git.sha"] = tags["mlflow.source.git.commit"] = done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         # A checkout without git, or before its first commit.
         pass

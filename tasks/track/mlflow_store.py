@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from models.services.servers import one_start_at_a_time
 from models.settings import Settings, get_settings
 from tasks.track.store import Point, RunRequest
 
@@ -20,6 +19,9 @@ BATCH_METRICS = 1000
 BATCH_PARAMS = 100
 PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
+
+# Without it the UI opens an experiment on a page about traces of language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 # What the caller did wrong; every other failure means that the store is out of reach.
 CALLER_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
@@ -40,7 +42,7 @@ def client(tracking_uri: str) -> MlflowClient:
     database = Path(tracking_uri.removeprefix("sqlite:///"))
     database.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that migrate one new database at once leave it half migrated.
-    with FileLock(f"{database}.lock"):
+    with one_start_at_a_time(get_settings()):
         made = MlflowClient(tracking_uri)
         made.search_experiments(max_results=1)
     return made
@@ -67,7 +69,11 @@ class MlflowStore:
             remote = self.settings.mlflow_tracking_uri is not None
             location = None if remote else f"{self.settings.artifact_root.rstrip('/')}/{name}"
             try:
-                return str(self.client.create_experiment(name, artifact_location=location))
+                return str(
+                    self.client.create_experiment(
+                        name, artifact_location=location, tags=EXPERIMENT_TAGS
+                    )
+                )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

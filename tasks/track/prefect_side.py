@@ -36,6 +36,7 @@ def prefect_side() -> PrefectSide:
     run = context.flow_run
     flow_name = context.flow.name if context.flow else run.name
     tags = {"prefect.flow_run_id": str(run.id), "prefect.flow_name": flow_name}
+    tags["mlflow.source.name"] = f"loom run {flow_name}"
     if run.deployment_id:
         tags["prefect.deployment_id"] = str(run.deployment_id)
     return PrefectSide(str(run.id), f"{flow_name}/{run.name}", flow_name, tags, task_tags)

@@ -151,7 +151,7 @@ def test_ctrl_c_in_the_middle_marks_the_run_and_leaves_no_child(loom_home: Path)
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 130, rest
     assert "interrupted" in rest
-    gone, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
     client = MlflowClient(get_settings().tracking_uri)
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from models.errors import ConfigError
@@ -33,6 +35,11 @@ def test_databases_are_embedded_until_a_setting_says_otherwise(monkeypatch: pyte
     monkeypatch.setenv("LOOM_PREFECT_DATABASE_URL", "postgresql+asyncpg://db/prefect")
     assert Settings().tracking_uri == "postgresql://db/mlflow"
     assert Settings().prefect_database == "postgresql+asyncpg://db/prefect"
+
+
+def test_a_relative_home_is_made_absolute_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOOM_HOME", "somewhere")
+    assert Settings().home == Path.cwd() / "somewhere"
 
 
 def test_a_tracking_server_elsewhere_wins_over_our_own_store(monkeypatch: pytest.MonkeyPatch):

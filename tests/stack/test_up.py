@@ -1,4 +1,4 @@
-"""`loom up` with real servers: one start for the module, ended by its fourth last test."""
+"""`loom up` with real servers: one start for the module, ended by its Ctrl-C test."""
 
 import signal
 import socket
@@ -193,13 +193,14 @@ def test_a_stack_in_the_background_goes_on_until_down(stack: Any):
     assert not home.settings.state_file.exists()
 
 
-def test_an_explicit_port_that_is_held_is_one_clear_message(home: Any):
+@pytest.mark.parametrize("how", [[], ["--detach"]], ids=["foreground", "background"])
+def test_an_explicit_port_that_is_held_is_one_clear_message(home: Any, how: list[str]):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = str(listener.getsockname()[1])
-        done = home.run("-m", "flows", "up", "--mlflow-port", port)
+        done = home.run("-m", "flows", "up", "--mlflow-port", port, *how)
     assert done.returncode == 4
-    assert f"--mlflow-port {port}: the port is held by" in done.stderr
+    assert done.stderr.startswith(f"error: --mlflow-port {port}: the port is held by")
     assert "Traceback" not in done.stderr
     assert home.processes() == []

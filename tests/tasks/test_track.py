@@ -234,22 +234,25 @@ def test_an_artifact_disk_that_fills_up_keeps_whole_files_only(
 ):
     monkeypatch.setenv("LOOM_MLFLOW_ARTIFACTS", str(tiny_disk))
     get_settings.cache_clear()
-    with pytest.raises(StorageFullError, match="No space left"), tracked_run("room", {}) as run:
-        run.artifact("small.txt", "kept")
-        run.artifact("big.bin", bytes(2 * 1024**2))
+
+    def record() -> None:
+        with tracked_run("room", {}) as run:
+            run.artifact("small.txt", "kept")
+            run.artifact("big.bin", bytes(2 * 1024**2))
+
+    with pytest.raises(StorageFullError, match="No space left"):
+        record()
     (found,) = all_runs()
     assert found.info.status == "FAILED"
-    names = {file.path for file in client().list_artifacts(run.run_id)}
+    names = {file.path for file in client().list_artifacts(found.info.run_id)}
     assert names == {"small.txt", "error.txt"}
 
 
 def test_recent_runs_lists_flow_runs_only_newest_first():
     for name in ("first", "second"):
-        with tracked_run(
-            "room", {}, tags={"prefect.flow_name": name, "prefect.flow_run_id": name}
-        ) as run:
-            with run.child("part"):
-                pass
+        tags = {"prefect.flow_name": name, "prefect.flow_run_id": name}
+        with tracked_run("room", {}, tags=tags) as run, run.child("part"):
+            pass
     with tracked_run("room", {}):
         pass
     found = recent_runs()

@@ -41,7 +41,7 @@ class Healthy(http.server.BaseHTTPRequestHandler):
 def answering() -> Iterator[str]:
     """The address of an API that answers, as a Prefect server elsewhere would."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/api"
     server.shutdown()
     server.server_close()
