@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# Three on two cores: server tests mostly wait. Tests that share a server stay together.
+PARALLEL := -n 3 --dist loadgroup -q
 UPGRADES_DATA ?=
 
 .DEFAULT_GOAL := help
@@ -18,11 +20,10 @@ demo: venv       ## run every flow on bundled data and print one table
 
 test: static     ## everything: lint, types, contracts, all tests
 	@$(PYTHON) .ci/install.py --extra browser
-	@$(PYTEST) -m "not flow and not stack" -n 2 -q
-	@$(PYTEST) -m "flow or stack" -q
+	@$(PYTEST) $(PARALLEL)
 
 check: static    ## format, lint, types, import contracts, fast tests
-	@$(PYTEST) -m "not flow and not stack and not slow" -n 2 -q
+	@$(PYTEST) -m "not flow and not stack and not slow" $(PARALLEL)
 
 static: venv
 	@$(BIN)/ruff format --check .

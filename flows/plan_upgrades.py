@@ -17,6 +17,7 @@ from models.upgrades.select import choose
 from models.upgrades.summary import flow_summary, run_metrics
 from tasks.collect import read_dataset, read_history, split_history
 from tasks.evaluate import (
+    record_forecasters,
     replay_plan,
     score_candidates,
     score_policies,
@@ -78,6 +79,7 @@ def plan_upgrades(config: UpgradeConfig = UpgradeConfig()) -> FlowSummary:  # no
         result = summarise(cells, selection, models, history, features, split, config)
 
         run.metrics(run_metrics(result, outcome))
+        record_forecasters(result, run)
         run.tags({"plan.inputs_hash": plan.inputs_hash, "selected.policy": plan.policy})
         run.artifact("plan/plan.parquet", plan.frame)
         run.artifact("plan/plan.json", plan.to_json())

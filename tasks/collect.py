@@ -56,7 +56,7 @@ def read_dataset(dataset: str, data: Path | None, run: TrackedRun) -> CheckedTab
         if error.page:
             run.artifact("data/contract.html", error.page)
         raise
-    run.tags({"dataset.name": contract.name, "dataset.digest": checked.digest})
+    run.dataset(contract.name, checked.digest, path)
     run.artifact("data/contract.html", checked.html)
     run.artifact("data/rules.csv", checked.summary)
     run.metrics({"data/rows": len(checked.frame), "data/quarantined_rows": len(checked.quarantine)})

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.settings import get_settings
 from models.upgrades import (
+    FORECASTERS,
     DurationModel,
     FeatureTable,
     History,
@@ -25,6 +26,7 @@ from models.upgrades.cells import Cell, score_cells
 from models.upgrades.policy import policies_of
 from models.upgrades.report import render_report
 from models.upgrades.select import PolicyScore, score_forecaster
+from models.upgrades.summary import forecaster_metrics
 from tasks.cache import ByContent
 from tasks.track import TrackedRun
 
@@ -73,6 +75,15 @@ def replay_plan(
         *(outcome.metrics.completed, outcome.metrics.cancelled),
     )
     return outcome
+
+
+@task(cache_policy=NO_CACHE)
+def record_forecasters(result: BenchmarkResult, run: TrackedRun) -> None:
+    """Record a child run per forecaster, so that the experiment browser can compare them."""
+    for name, spec in FORECASTERS.items():
+        params = {"forecaster": name, "level": spec.level, "is_calibrated": spec.is_calibrated}
+        with run.child(name, params) as child:
+            child.metrics(forecaster_metrics(result, name))
 
 
 @task(cache_policy=NO_CACHE)

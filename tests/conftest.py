@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# Before anything imports Prefect or MLflow: what the developer's shell says must not leak in.
+# Before anything imports Prefect or MLflow: what the developer's shell says must not leak in,
+# and nothing may be written to the checkout.
 for name in list(os.environ):
     if name.startswith(("LOOM_", "PREFECT_", "MLFLOW_")) and name != "LOOM_SCREENSHOTS":
+        del os.environ[name]
+SESSION_HOME = tempfile.mkdtemp(prefix="loom-tests-")
+atexit.register(shutil.rmtree, SESSION_HOME, ignore_errors=True)
+os.environ["LOOM_HOME"] = SESSION_HOME
+
+import prefect.context  # noqa: E402, F401
+
+import tasks  # noqa: E402, F401  (sets the environment that Prefect reads)
+
+# Prefect has read its settings; the processes that tests start get an environment like a
+# user's, not the one that we made for this process.
+for name in list(os.environ):
+    if name.startswith("PREFECT_"):
         del os.environ[name]
 
 # Tests that take the tracking server away should not wait for retries.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests that share a server in one process; xdist reads the groups after this."""
+    if item.get_closest_marker("stack"):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    elif item.get_closest_marker("flow"):
+        item.add_marker(pytest.mark.xdist_group(f"flow-{item.path.stem}"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the long groups start first."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(autouse=True)

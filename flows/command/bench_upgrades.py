@@ -43,8 +43,8 @@ def run(data: Path | None, seed: int) -> BenchReport:
     contract = read_contract(folder)
     path = data or folder / contract.file
     checked = load_dataset(contract, path)
-    tags = {"dataset.name": contract.name, "dataset.digest": checked.digest}
-    with tracked_run("bench-upgrades", config, tags=tags) as tracked:
+    with tracked_run("bench-upgrades", config) as tracked:
+        tracked.dataset(contract.name, checked.digest, path)
         cpu_s: dict[str, float] = {}
         history = canonical_events(checked.frame)
         timed("features", cpu_s, lambda: asof_features(history))

@@ -49,6 +49,18 @@ def run_metrics(result: BenchmarkResult, outcome: PlanOutcome) -> dict[str, floa
     return metrics
 
 
+def forecaster_metrics(result: BenchmarkResult, name: str) -> dict[str, float | None]:
+    """Return what one forecaster reached on the test part: its forecasts, its best policy."""
+    forecasts = result.forecasts
+    scored = forecasts[(forecasts["rows"] == "all") & (forecasts["model"] == name)]
+    policies = result.policies[result.policies["forecaster"] == name]
+    best = policies.sort_values("cost").iloc[0]
+    return {
+        **{_plain(str(key)): value for key, value in scored.iloc[0].items() if "@" in str(key)},
+        **{f"best_policy/{key}": best[key] for key in _TEST_METRICS},
+    }
+
+
 def flow_summary(
     result: BenchmarkResult, plan: RolloutPlan, outcome: PlanOutcome, config: UpgradeConfig
 ) -> FlowSummary:

@@ -129,6 +129,13 @@ class MlflowStore:
             run_id, tags=[RunTag(key, value[:TAG_LENGTH]) for key, value in values.items()]
         )
 
+    def dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """Record which data the run read; MLflow keeps 36 characters of a digest."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        read = Dataset(name, digest[:36], "local", source)
+        self.client.log_inputs(run_id, [DatasetInput(read, tags=[])])
+
     def artifact(self, run_id: str, file: Path, folder: str | None) -> None:
         """Copy a local file to the run's artifacts; a copy that fails leaves no half file."""
         try:

@@ -75,6 +75,12 @@ class TrackedRun:
         text = {key: str(value) for key, value in values.items()}
         self._call(lambda store: store.tags(self.run_id, text))
 
+    def dataset(self, name: str, digest: str, source: Path) -> None:
+        """Record which data the run read: a dataset of the run, and two tags to search by."""
+        self.tags({"dataset.name": name, "dataset.digest": digest})
+        origin = json.dumps({"uri": str(source)})
+        self._call(lambda store: store.dataset(self.run_id, name, digest, origin))
+
     def artifact(self, name: str, content: Any) -> None:
         """Record a file.
 
@@ -106,6 +112,9 @@ class TrackedRun:
     def child(self, name: str, params: Mapping[str, Any] | None = None) -> Iterator[TrackedRun]:
         """Open a nested run; a retried Prefect task goes on with the child of its first try."""
         tags = prefect_side().task_tags
+        if TASK_RUN_TAG in tags:
+            # One task may open several children: each is known by its own name.
+            tags = {TASK_RUN_TAG: f"{tags[TASK_RUN_TAG]}/{name}"}
         request = RunRequest(
             self.experiment,
             name,

@@ -50,6 +50,10 @@ class SpoolStore:
         """Set tags."""
         self._append(run_id, "tags", values=dict(values))
 
+    def dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """Record which data the run read."""
+        self._append(run_id, "dataset", name=name, digest=digest, source=source)
+
     def artifact(self, run_id: str, file: Path, folder: str | None) -> None:
         """Keep a copy of a file, under a name of its own."""
         kept = self.root / run_id / "files" / uuid.uuid4().hex / file.name
@@ -148,6 +152,8 @@ def _send(
         store.artifact(run_id, folder.parent / call["file"], call["folder"])
     elif kind == "metrics":
         store.metrics(run_id, [Point(*point) for point in call["points"]])
+    elif kind == "dataset":
+        store.dataset(run_id, call["name"], call["digest"], call["source"])
     elif kind == "params":
         store.params(run_id, call["values"])
     elif kind == "tags":

@@ -45,6 +45,9 @@ class RunStore(Protocol):
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
         """Set tags."""
 
+    def dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """Record which data the run read."""
+
     def artifact(self, run_id: str, file: Path, folder: str | None) -> None:
         """Copy a local file to the run's artifacts."""
 

@@ -50,9 +50,10 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def record_everything() -> str:
-    with tracked_run("room", CONFIG, tags={"dataset.digest": "abc"}) as run:
+    with tracked_run("room", CONFIG, tags={"why": "test"}) as run:
         run.metrics({"stage/good": 1.5, "none": None, "nan": float("nan")})
         run.metrics({"loss": 0.5}, step=7)
+        run.dataset("outages", "0" * 64, Path("outages.csv"))
         run.artifact("plan/plan.json", {"a": [1, 2]})
         run.artifact("table.parquet", pd.DataFrame({"x": [1, 2]}))
         with run.child("fit", {"depth": 4}) as child:
@@ -65,7 +66,9 @@ def assert_everything(parent: Any, child: Any) -> None:
     assert parent.data.params == {"window_s": "60", "costs.cancel": "3.0"}
     figures = {k: v for k, v in parent.data.metrics.items() if not k.startswith("system/")}
     assert figures == {"stage/good": 1.5, "loss": 0.5}
-    assert parent.data.tags["dataset.digest"] == "abc"
+    assert parent.data.tags["why"] == "test"
+    assert parent.data.tags["dataset.digest"] == "0" * 64
+    assert [read.dataset.name for read in parent.inputs.dataset_inputs] == ["outages"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (child.data.params, child.data.metrics) == ({"depth": "4"}, {"pinball": 0.25})
     history = client().get_metric_history(parent.info.run_id, "loss")
