@@ -33,7 +33,9 @@ class DataError(ProjectError, ValueError):
     exit_code = 3
 
 
-class DatasetMissingError(DataError, FileNotFoundError):
+# OSError comes first where it is a base: its objects have a layout of their own, and what
+# unpickles them (Dask's workers do) calls the first `__new__` in the line.
+class DatasetMissingError(FileNotFoundError, DataError):
     """A dataset file does not exist."""
 
 
@@ -64,7 +66,7 @@ class ServiceError(ProjectError, RuntimeError):
     exit_code = 4
 
 
-class PortTakenError(ServiceError, OSError):
+class PortTakenError(OSError, ServiceError):
     """A fixed port is held by another process."""
 
 
@@ -72,7 +74,7 @@ class AlreadyRunningError(ServiceError):
     """The stack of this home directory is already up."""
 
 
-class StorageFullError(ProjectError, OSError):
+class StorageFullError(OSError, ProjectError):
     """A file could not be written: disk full, quota or size limit reached."""
 
     exit_code = 5

@@ -34,17 +34,13 @@ for name in list(os.environ):
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep tests that share a server in one process; xdist reads the groups after this."""
-    if item.get_closest_marker("stack"):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    elif item.get_closest_marker("flow"):
-        item.add_marker(pytest.mark.xdist_group(f"flow-{item.path.stem}"))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the long groups start first."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """Let the files with servers start first: they take longest."""
+
+    def is_short(item: pytest.Item) -> bool:
+        return not (item.get_closest_marker("stack") or "tests/flows" in item.path.as_posix())
+
+    items.sort(key=is_short)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+from tblib import pickling_support
 
 from models import errors
 
@@ -28,6 +29,8 @@ def test_nothing_near_is_not_guessed():
     ],
 )
 def test_every_error_refines_a_builtin_and_survives_pickling(kind: type[errors.ProjectError]):
+    # As Dask installs it in every process that imports it.
+    pickling_support.install()
     error = pickle.loads(pickle.dumps(kind("asked; found; way out")))
     assert str(error) == "asked; found; way out"
     assert 0 < error.exit_code < 128
