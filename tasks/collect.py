@@ -49,7 +49,7 @@ def read_dataset(dataset: str, data: Path | None, run: TrackedRun) -> CheckedTab
     folder = settings.datasets / dataset
     contract = read_contract(folder)
     path = data or folder / contract.file
-    kept_in = settings.home / "quarantine" / f"{contract.name}.csv"
+    kept_in = settings.home / "quarantine" / f"{contract.name}-{run.run_id}.csv"
     try:
         checked = load_dataset(contract, path, kept_in)
     except ContractError as error:

@@ -7,16 +7,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Crashed
 
 from models.errors import ServiceError, StorageFullError
 from models.settings import get_settings
-from tasks.track import recent_runs, replay_spool, spooled_runs, tracked_run
-from tasks.track.run import flatten
+from tasks.track import close_abandoned_run, recent_runs, replay_spool, spooled_runs, tracked_run
+from tasks.track.content import flatten
 
 CONFIG = {"window_s": 60, "costs": {"cancel": 3.0}}
 
@@ -265,6 +268,29 @@ def test_recent_runs_lists_flow_runs_only_newest_first():
     ]
     assert len(recent_runs(limit=1)) == 1
     assert [run.prefect_url for run in recent_runs(flow="first")] == [found[1].prefect_url]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [(Crashed(message="worker died"), "FAILED"), (Cancelled(), "KILLED")]
+)
+def test_the_run_of_a_killed_flow_is_closed_by_the_hook(state: State[Any], status: str):
+    # A process that was killed outright leaves its run open.
+    store = client()
+    experiment = store.create_experiment("room")
+    tags = {"prefect.flow_run_id": "flow-1"}
+    left = store.create_run(experiment, tags=tags).info.run_id
+    other = store.create_run(experiment, tags={"prefect.flow_run_id": "flow-2"}).info.run_id
+
+    close_abandoned_run(None, SimpleNamespace(id="flow-1"), state)
+    assert store.get_run(left).info.status == status
+    assert store.get_run(other).info.status == "RUNNING"
+
+
+def test_the_hook_leaves_a_closed_run_as_it_is():
+    with tracked_run("room", {}, tags={"prefect.flow_run_id": "flow-1"}) as run:
+        pass
+    close_abandoned_run(None, SimpleNamespace(id="flow-1"), Crashed())
+    assert client().get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_nested_params_are_joined_by_dots():

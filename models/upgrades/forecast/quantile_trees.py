@@ -18,20 +18,19 @@ from models.upgrades.forecast.base import Floats, GridForecaster
 from models.upgrades.forecast.distribution import QuantileGrid, rearranged, tail_scales
 
 
-class QuantileTrees(GridForecaster):
-    """Gradient-boosted trees with the pinball loss at every level of the grid."""
+class _BoostedTrees(GridForecaster):
+    """What both kinds of trees are made from."""
 
-    def __init__(
-        self,
-        levels: Sequence[float],
-        trees: TreeConfig,
-        seed: int,
-        name: str = "xgb-quantile",
-    ) -> None:
-        self.name = name
+    def __init__(self, levels: Sequence[float], trees: TreeConfig, seed: int) -> None:
         self.levels = np.asarray(levels, dtype=float)
         self.trees = trees
         self.seed = seed
+
+
+class QuantileTrees(_BoostedTrees):
+    """Gradient-boosted trees with the pinball loss at every level of the grid."""
+
+    name = "xgb-quantile"
 
     def _learn(self, X: FeatureTable, log_s: Floats) -> None:
         self._seen = _seen_codes(X)
@@ -48,24 +47,14 @@ class QuantileTrees(GridForecaster):
         return QuantileGrid(self.levels, self._log_quantiles(X), *self._tails)
 
 
-class SquaredErrorTrees(GridForecaster):
+class SquaredErrorTrees(_BoostedTrees):
     """Gradient-boosted trees on the mean of log duration, with one residual shape for all.
 
     The lowest-error predictor of the ablation: accurate on average, with no idea of which
     tasks are uncertain.
     """
 
-    def __init__(
-        self,
-        levels: Sequence[float],
-        trees: TreeConfig,
-        seed: int,
-        name: str = "xgb-squared-error",
-    ) -> None:
-        self.name = name
-        self.levels = np.asarray(levels, dtype=float)
-        self.trees = trees
-        self.seed = seed
+    name = "xgb-squared-error"
 
     def _learn(self, X: FeatureTable, log_s: Floats) -> None:
         self._seen = _seen_codes(X)
