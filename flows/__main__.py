@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 app = typer.Typer(
     name="loom",
     help=(
-        "Six ML systems as Prefect flows, tracked in MLflow.\n\n"
+        "ML systems of the MLSys 2026 industry track as Prefect flows, tracked in MLflow.\n\n"
         "Start with `loom demo` (every flow on bundled data), then `loom up` (both servers and "
         "a worker) and `loom runs` (what ran, with links)."
     ),
@@ -195,17 +195,19 @@ def _say_error(message: str) -> None:
 
 def _say_bug(error: Exception) -> int:
     """A failure that we did not foresee: name it, keep the traceback where it can be read."""
-    import tempfile
+    import time
+
+    from models.settings import get_settings
 
     text = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="loom-error-", suffix=".txt", delete=False
-    ) as file:
-        file.write(text)
-    _say_error(
-        f"{type(error).__name__}: {error}; this was not foreseen, the full traceback is in "
-        f"{file.name}"
-    )
+    file = get_settings().home / "logs" / f"error-{time.time_ns()}.txt"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        place = f"the full traceback is in {file}"
+    except OSError:
+        place = f"the full traceback:\n{text}"
+    _say_error(f"{type(error).__name__}: {error}; this was not foreseen, {place}")
     return 70
 
 

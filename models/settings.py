@@ -6,7 +6,9 @@ Values come from the environment or from a `.env` file in the project root.
 
 from __future__ import annotations
 
+import logging
 import os
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -15,6 +17,11 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import ConfigError
+
+log = logging.getLogger("loom.settings")
+
+OTHER_NAMES = ("LOOM_SCREENSHOTS",)
+"""Names that tools beside the package read."""
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: data is read through it, never through the current directory."""
@@ -161,6 +168,7 @@ def get_settings() -> Settings:
     Raises:
         ConfigError: A `LOOM_*` variable has an unusable value.
     """
+    _warn_of_unknown_names()
     try:
         return Settings()
     except ValidationError as error:
@@ -170,6 +178,20 @@ def get_settings() -> Settings:
             f"setting {name}: {first['msg']}, got {first.get('input')!r}; "
             f"mend it in the environment or in {ROOT / '.env'}"
         ) from None
+
+
+def _warn_of_unknown_names() -> None:
+    """Say so when a `LOOM_*` name means nothing: a misspelled one would be lost silently."""
+    known = [f"LOOM_{name.upper()}" for name in Settings.model_fields]
+    asked = [name for name in os.environ if name.startswith("LOOM_")]
+    file = ROOT / ".env"
+    if file.is_file():
+        lines = file.read_text(encoding="utf-8").splitlines()
+        asked += [line.partition("=")[0].strip() for line in lines if line.startswith("LOOM_")]
+    for name in sorted({*asked} - {*known, *OTHER_NAMES}):
+        near = get_close_matches(name, known, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        log.warning("setting %s is not known and has no effect%s", name, guess)
 
 
 def apply_environment() -> None:

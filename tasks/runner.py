@@ -26,5 +26,6 @@ def task_runner(settings: Settings | None = None) -> TaskRunner[Any]:
         "n_workers": settings.workers,
         "threads_per_worker": 1,
         "dashboard_address": None,
+        "local_directory": str(settings.home / "dask"),
     }
     return cast(TaskRunner[Any], DaskTaskRunner(cluster_kwargs=cluster))

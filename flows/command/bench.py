@@ -33,8 +33,13 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
         console = Console(width=WIDE)
     with console.status(f"measuring {entry.room}: {entry.about}"):
         report: BenchReport = load(entry.run)(data, seed)
+    narrowed = False
     for table in report.tables:
-        console.print(as_rich(table))
+        shown = fitting(table, console.width)
+        narrowed |= len(shown.columns) < len(table.columns)
+        console.print(as_rich(shown))
+    if narrowed:
+        console.print("- columns that do not fit this terminal are left out; --json has all")
     for note in report.notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
     if out is not None:
@@ -44,12 +49,24 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
         console.print(f"figures: {out}", highlight=False, soft_wrap=True)
 
 
+def fitting(table: BenchTable, width: int) -> BenchTable:
+    """Return the table without the last columns that do not fit: a cut number is no number."""
+    used, kept = 1, 0
+    for place, name in enumerate(table.columns):
+        used += 3 + max([len(name), *(len(cell(row[place])) for row in table.rows)])
+        if used > width and kept > 0:
+            break
+        kept += 1
+    rows = [row[:kept] for row in table.rows]
+    return BenchTable(table.title, table.columns[:kept], rows)
+
+
 def as_rich(table: BenchTable) -> Table:
     """Lay a table out; numbers to the right, not measured as a dash."""
     shown = Table(title=table.title, title_justify="left", box=SIMPLE_HEAD)
     for place, name in enumerate(table.columns):
         numeric = all(isinstance(row[place], int | float | None) for row in table.rows)
-        shown.add_column(name, justify="right" if numeric else "left", no_wrap=numeric)
+        shown.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in table.rows:
         shown.add_row(*(cell(value) for value in row))
     return shown

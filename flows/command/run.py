@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -40,8 +41,8 @@ def run_flow(
     console = Console(soft_wrap=True)
     if dry_run:
         console.print(f"[bold]{entry.name}[/]: {entry.about}")
-        console.print_json(config.model_dump_json())
-        for line in load(entry.flow.partition(":")[0] + ":preview")(config):
+        lines = load(entry.flow.partition(":")[0] + ":preview")(config)
+        for line in [*describe_config(config), *lines]:
             console.print(line, highlight=False)
         console.print("dry run: nothing was run or recorded")
         return
@@ -61,6 +62,16 @@ def resolve_config(
         # Absolute, since a worker or a later run may have another current directory.
         extra = [f"data={data.absolute()}"]
     return load_config(kind, file, [*overrides, *extra])
+
+
+def describe_config(config: Config) -> list[str]:
+    """Say a config line by line; keys that differ from the default are marked."""
+    defaults = type(config)().model_dump(mode="json")
+    lines = ["config (* differs from the default):"]
+    for key, value in config.model_dump(mode="json").items():
+        mark = "*" if value != defaults[key] else " "
+        lines.append(f" {mark} {key}: {json.dumps(value)}")
+    return lines
 
 
 def choose_runner(runner: str | None, dask_address: str | None) -> None:

@@ -66,8 +66,13 @@ def down() -> None:
     """End what `loom up` started, in this terminal or another."""
     from rich.console import Console
 
+    from models.services.orchestrator import overview
     from models.services.stack import down as end_stack
 
+    running = running_stack(get_settings())
+    seen = overview(running.prefect_api_url or "") if running else None
+    if seen and seen.running:
+        print(f"{seen.running} flow run(s) in progress will be interrupted")
     with Console().status("ending the stack"):
         state = end_stack(get_settings())
     if state is None:
@@ -235,6 +240,7 @@ def _leave_in_background(settings: Settings, options: list[str]) -> None:
     """Start another `loom up` in a session of its own and wait until it is ready."""
     from rich.console import Console
 
+    from models.services.orchestrator import overview
     from models.services.servers import environment
     from models.services.stack import already_running
 
@@ -259,7 +265,14 @@ def _leave_in_background(settings: Settings, options: list[str]) -> None:
         owner.terminate()
         owner.wait()
         raise
+    # What it did other than expected, for example another port than the usual one.
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if " is held by " in line:
+            print(line.strip())
     print(f"up in the background: {state.describe()}")
+    seen = overview(state.prefect_api_url or "")
+    for run in seen.next_runs if seen else ():
+        print(f"scheduled: {run.deployment} next runs at {run.expected:%Y-%m-%d %H:%M} UTC")
     print(f"export PREFECT_API_URL={state.prefect_api_url}")
     print(f"`loom down` ends it; its log: {log}")
 

@@ -192,6 +192,9 @@ def _validate(contract: Contract, typed: pd.DataFrame) -> tuple[list[dict[str, A
         return [], ""
     with _quiet():
         import great_expectations as gx
+
+        # Its loggers have levels of their own once it is imported.
+        logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
         from great_expectations.render.renderer import ValidationResultsPageRenderer
         from great_expectations.render.view import DefaultJinjaPageView
 

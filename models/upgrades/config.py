@@ -14,6 +14,7 @@ DAY_S = 86_400
 
 ForecasterName = Literal[
     "auto",
+    "global-p95",
     "type-p95",
     "type-p50",
     "body-p95",

@@ -71,7 +71,8 @@ def flow_summary(
         did=(
             f"placed {len(plan.assignments)} of {len(plan.frame)} upgrades in "
             f"{config.horizon_days} daily windows by '{plan.policy}'; "
-            f"{outcome.metrics.completed} completed, {outcome.metrics.cancelled} rolled back "
+            f"{outcome.metrics.completed} completed, {outcome.metrics.cancelled} cancelled, "
+            f"{len(plan.assignments) - outcome.metrics.scheduled} never started "
             "when the plan met the real durations"
         ),
         baseline=EXISTING.label,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from models.errors import ServiceError
 from models.settings import Settings, get_settings
 from tasks.track.links import FLOW_RUN_TAG, mlflow_run_url, prefect_run_url
-from tasks.track.mlflow_store import MlflowStore
+from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
+from tasks.track.spool import spooled_runs
 
 
 class RecentRun(NamedTuple):
@@ -31,8 +33,24 @@ def recent_runs(
         limit: How many at most.
         flow: Only runs of this Prefect flow name.
         settings: Where to ask; None: this process's settings.
+
+    Raises:
+        ServiceError: The tracking server is out of reach.
     """
     settings = settings or get_settings()
+    try:
+        return _recent_runs(limit, flow, settings)
+    except Exception as error:
+        if is_caller_error(error):
+            raise
+        raise ServiceError(
+            f"tracking server {settings.tracking_uri} does not answer: {brief(error)}; start it, "
+            f"or mend LOOM_MLFLOW_TRACKING_URI ({len(spooled_runs(settings))} runs wait on disk "
+            "for it)"
+        ) from error
+
+
+def _recent_runs(limit: int, flow: str | None, settings: Settings) -> list[RecentRun]:
     store = MlflowStore(settings)
     experiments = {e.experiment_id: e.name for e in store.client.search_experiments()}
     query = (

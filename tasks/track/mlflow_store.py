@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,19 @@ CALLER_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXI
 def is_caller_error(error: Exception) -> bool:
     """Whether MLflow understood and refused, rather than being out of reach."""
     return getattr(error, "error_code", None) in CALLER_ERRORS
+
+
+def brief(error: BaseException) -> str:
+    """Say in a few words why a call failed: the cause, not the layers of clients around it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # urllib3 keeps the operating system's words at the end of its own.
+        found = re.search(r"\[Errno \d+\] ([A-Za-z ]+)", str(cause))
+        if found:
+            return found[1].strip().lower()
+        cause = cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
 
 
 @lru_cache(maxsize=8)

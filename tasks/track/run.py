@@ -22,7 +22,7 @@ from models.errors import StorageFullError
 from models.settings import get_settings
 from tasks.track.content import flatten, write_file
 from tasks.track.links import FLOW_RUN_TAG, TASK_RUN_TAG, code_tags, mlflow_run_url, prefect_run_url
-from tasks.track.mlflow_store import MlflowStore, is_caller_error
+from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
 from tasks.track.prefect_side import prefect_side, publish_summary
 from tasks.track.spool import SPOOLED, SpoolStore
 from tasks.track.store import Point, RunRequest, RunStore
@@ -265,12 +265,11 @@ def _unless_unreachable(error: Exception) -> None:
 
 def _warn(name: str, error: Exception) -> None:
     settings = get_settings()
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     log.warning(
         "tracking server %s is unreachable (%s); run %s is kept in %s, "
         "send it later with: loom sync",
         settings.tracking_uri,
-        first_line[:200],
+        brief(error),
         name,
         settings.spool,
     )

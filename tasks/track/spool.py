@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from models.errors import ServiceError
 from models.settings import Settings, get_settings
-from tasks.track.mlflow_store import MlflowStore, is_caller_error
+from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
 from tasks.track.store import Point, RunRequest
 
 CALLS = "calls.jsonl"
@@ -112,7 +112,8 @@ def _replay_all(settings: Settings, tell: Callable[[str], None]) -> int:
         except Exception as error:
             raise ServiceError(
                 f"tracking server {settings.tracking_uri} does not take the spooled run "
-                f"{folder.name}: {error}; it stays in {folder}, try again when the server is back"
+                f"{folder.name}: {brief(error)}; it stays in {folder}, "
+                "try again when the server is back"
             ) from error
         tell(f"sent {folder.name}")
         _remember(settings, names)

@@ -116,9 +116,22 @@ def test_a_prefect_server_that_does_not_answer_is_told():
 def test_a_dry_run_checks_config_and_data_and_records_nothing(loom_home: Path):
     done = loom("run", "plan_upgrades", "--dry-run", "--set", "seed=5")
     assert done.returncode == 0, done.stderr
-    assert '"seed": 5' in done.stdout
+    assert " * seed: 5" in done.stdout
+    assert "   window_s: 28800" in done.stdout
     assert "16,592 good, 25 would be quarantined" in done.stdout
     assert not (loom_home / "mlflow").exists()
+
+
+def test_runs_tells_when_the_tracking_server_is_away():
+    done = loom("runs", LOOM_MLFLOW_TRACKING_URI="http://127.0.0.1:9", LOOM_TRACKING_TIMEOUT_S="1")
+    assert_clear_error(done, 4, "http://127.0.0.1:9 does not answer: connection refused")
+
+
+def test_a_misspelled_setting_is_told_with_the_nearest_name():
+    done = loom("list", LOOM_RUNER="dask")
+    assert done.returncode == 0
+    done = loom("sync", LOOM_RUNER="dask")
+    assert "LOOM_RUNER is not known and has no effect; did you mean LOOM_RUNNER?" in done.stderr
 
 
 def test_runs_says_what_to_do_when_there_are_none():

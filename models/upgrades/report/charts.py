@@ -168,7 +168,11 @@ def frontier_chart(frontier: Sequence[Mapping[str, Any]]) -> Any:
         hoverinfo="skip",
     )
     _style(figure, height=620)
-    figure.update_xaxes(title="cancelled share of starts", tickformat=".0%", rangemode="tozero")
+    # From below zero, where the oracle stands: its marker would be cut in half.
+    highest = max(policy["rate"] for policy in numbered)
+    figure.update_xaxes(
+        title="cancelled share of starts", tickformat=".0%", range=[-0.01, highest * 1.06]
+    )
     figure.update_yaxes(title="upgrades completed")
     return figure
 
