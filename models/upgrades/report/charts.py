@@ -9,7 +9,7 @@ from typing import Any
 INK, MUTED, GRID, PAPER = "#1f2933", "#7b8794", "#e4e7eb", "#ffffff"
 # A chart of more rows is no longer read; the table and the JSON hold all of them.
 MOST_TASKS = 120
-BAND, RESERVED = "#9db4c8", "#e9eff5"
+BAND, RESERVED = "#9db4c8", "#d3dee9"
 # Okabe-Ito colours: told apart with any colour vision.
 OUTCOME_COLOURS = {"completed": "#009e73", "cancelled": "#d55e00"}
 FORECASTER_COLOURS = {
