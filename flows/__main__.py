@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    from models.errors import ProjectError
+    from models.errors import ProjectError, StorageFullError, is_storage_full
 
     try:
         code = app(standalone_mode=False)
@@ -175,7 +175,7 @@ def _main() -> int:
         return 2
     except ProjectError as error:
         _say_error(str(error))
-        return error.exit_code
+        return StorageFullError.exit_code if is_storage_full(error) else error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
@@ -183,6 +183,12 @@ def _main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if is_storage_full(error):
+            from models.settings import get_settings
+
+            home = get_settings().home
+            _say_error(f"no space left under {home}; free space there, or set LOOM_HOME elsewhere")
+            return StorageFullError.exit_code
         return _say_bug(error)
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
         _say_error("interrupted; what was finished is kept, an unfinished run is marked KILLED")

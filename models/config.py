@@ -88,6 +88,8 @@ def _read_mapping(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"config file {file} is not valid YAML{place}: {getattr(error, 'problem', error)}"
         ) from None
+    except RecursionError:
+        raise ConfigError(f"config file {file} is nested too deeply; a config is flat") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -112,7 +114,7 @@ def _apply_override(values: dict[str, Any], item: str) -> None:
             raise ConfigError(f"--set {item}: '{parent}' holds a value, not a group of keys")
     try:
         place[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         place[last] = text
 
 

@@ -7,8 +7,12 @@ its message without a traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_STORAGE_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_STORAGE_FULL_WORDS = ("No space left on device", "database or disk is full")
 
 
 class ProjectError(Exception):
@@ -78,6 +82,18 @@ class StorageFullError(OSError, ProjectError):
     """A file could not be written: disk full, quota or size limit reached."""
 
     exit_code = 5
+
+
+def is_storage_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says that a disk, quota or size limit is reached."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_FULL:
+            return True
+        if any(words in str(cause) for words in _STORAGE_FULL_WORDS):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def unknown_name(kind: str, asked: str, known: Iterable[str], hint: str = "") -> UnknownNameError:

@@ -6,8 +6,10 @@ Values come from the environment or from a `.env` file in the project root.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +98,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         # Servers and workers run in other folders than the command that starts them.
-        return path.expanduser().absolute()
+        place = path.expanduser().absolute()
+        if "?" in str(place) or "%" in str(place):
+            raise ValueError("a folder with ? or % in its name cannot hold an SQLite database")
+        if place.exists() and not place.is_dir():
+            raise ValueError("this must be a folder")
+        return place
 
     @property
     def prefect_home(self) -> Path:
@@ -180,6 +187,11 @@ def get_settings() -> Settings:
         ) from None
 
 
+def masked(text: str) -> str:
+    """Hide the passwords of addresses in a text that people or logs will see."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
+
+
 def _warn_of_unknown_names() -> None:
     """Say so when a `LOOM_*` name means nothing: a misspelled one would be lost silently."""
     known = [f"LOOM_{name.upper()}" for name in Settings.model_fields]
@@ -196,4 +208,8 @@ def _warn_of_unknown_names() -> None:
 
 def apply_environment() -> None:
     """Set the variables of `Settings.environment`; call before Prefect or MLflow is imported."""
-    os.environ.update(get_settings().environment())
+    settings = get_settings()
+    os.environ.update(settings.environment())
+    with contextlib.suppress(OSError):
+        # Prefect warns of a home whose parent is not there; what cannot be written fails later.
+        settings.prefect_home.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,11 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
         console = Console(width=WIDE)
     with console.status(f"measuring {entry.room}: {entry.about}"):
         report: BenchReport = load(entry.run)(data, seed)
+    if out is not None:
+        # Before anything is printed: a reader that closes the pipe must not cost the figures.
+        part = out.with_name(out.name + ".part")
+        part.write_text(json.dumps(report.document, indent=1, allow_nan=False), encoding="utf-8")
+        part.replace(out)
     narrowed = False
     for table in report.tables:
         shown = fitting(table, console.width)
@@ -43,9 +48,6 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
     for note in report.notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
     if out is not None:
-        part = out.with_name(out.name + ".part")
-        part.write_text(json.dumps(report.document, indent=1, allow_nan=False), encoding="utf-8")
-        part.replace(out)
         console.print(f"figures: {out}", highlight=False, soft_wrap=True)
 
 

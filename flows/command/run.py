@@ -17,7 +17,7 @@ from rich.console import Console
 
 from flows.registry import FlowEntry, find_flow, load
 from models.config import Config, load_config
-from models.errors import ConfigError, ProjectError
+from models.errors import ConfigError, ProjectError, is_storage_full
 from models.figures import FlowSummary
 from models.services.temporary import prefect_api
 from models.settings import apply_environment, get_settings
@@ -93,9 +93,20 @@ def call_flow(entry: FlowEntry, config: Config) -> FlowSummary:
     """Run a flow against the Prefect server that is there, or one of our own."""
     with stop_on_sigterm(), prefect_session():
         flow = load(entry.flow)
+        close_orphans()
         with expected_errors_without_traceback():
             summary: FlowSummary = flow(config)
     return summary
+
+
+def close_orphans() -> None:
+    """Close runs that were killed outright, here and in Prefect, and say so."""
+    from tasks.track import MESSAGE, close_orphaned_runs, mark_crashed
+
+    orphans = close_orphaned_runs()
+    for orphan in orphans:
+        _tell(f"closed the unfinished run {orphan.name}: {MESSAGE}")
+    mark_crashed([orphan.flow_run_id for orphan in orphans if orphan.flow_run_id], MESSAGE)
 
 
 @contextmanager
@@ -169,7 +180,7 @@ def expected_errors_without_traceback() -> Iterator[None]:
 
     def shorten(record: logging.LogRecord) -> bool:
         error: Any = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ProjectError):
+        if isinstance(error, ProjectError) or (error is not None and is_storage_full(error)):
             record.exc_info = None
             record.msg, record.args = "%s: %s", (type(error).__name__, error)
         return True

@@ -136,6 +136,7 @@ def _convert(
     contract: Contract, frame: pd.DataFrame, source: str
 ) -> tuple[pd.DataFrame, dict[int, str]]:
     """Bring columns to their types; cells that cannot be converted make their row bad."""
+    _refuse_time_zones(contract, frame, source)
     typed = frame.reset_index(drop=True).copy()
     bad: dict[int, str] = {}
     for name, column in contract.columns.items():
@@ -157,6 +158,20 @@ def _convert(
     return typed, bad
 
 
+def _refuse_time_zones(contract: Contract, frame: pd.DataFrame, source: str) -> None:
+    """Times of a contract are local and without zone: mixing both kinds shifts durations."""
+    for name, column in contract.columns.items():
+        if column.type != "datetime" or pd.api.types.is_numeric_dtype(frame[name]):
+            continue
+        known = frame[name].dropna().head(1).astype(str)
+        zoned = isinstance(frame[name].dtype, pd.DatetimeTZDtype)
+        if zoned or known.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$").any():
+            raise ContractError(
+                f"{source}: column '{name}' has times with a zone, for example {known.iloc[0]}; "
+                "give local times without zone, like 2003-05-01 14:30:00"
+            )
+
+
 def _plain(value: Any) -> Any:
     """Return a numpy scalar as the Python value that people wrote."""
     return value.item() if hasattr(value, "item") else value
@@ -167,6 +182,7 @@ def _as_type(values: pd.Series[Any], column: Column) -> pd.Series[Any]:
         if pd.api.types.is_bool_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
             return pd.Series(float("nan"), index=values.index)
         numbers = pd.to_numeric(values, errors="coerce")
+        numbers = numbers.where(~numbers.isin([float("inf"), float("-inf")]))
         if column.type == "integer":
             numbers = numbers.where(numbers.isna() | (numbers % 1 == 0))
             whole = not numbers.isna().any()

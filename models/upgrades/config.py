@@ -28,11 +28,11 @@ DispatchName = Literal["auto", "calendar", "online"]
 class CostModel(Config):
     """What an outcome is worth, in units of one completed upgrade."""
 
-    completed_value: float = Field(1.0, gt=0, allow_inf_nan=False)
+    completed_value: float = Field(1.0, gt=0, le=1e6, allow_inf_nan=False)
     """Value of one upgrade that ends inside its window."""
-    cancel_cost: float = Field(3.0, gt=0, allow_inf_nan=False)
+    cancel_cost: float = Field(3.0, gt=0, le=1e6, allow_inf_nan=False)
     """Cost of one upgrade that was started and rolled back at the end of its window."""
-    idle_cost_per_lane_h: float = Field(0.05, ge=0, allow_inf_nan=False)
+    idle_cost_per_lane_h: float = Field(0.05, ge=0, le=1e6, allow_inf_nan=False)
     """Cost of one hour in which a lane of an open window does nothing."""
 
 
@@ -92,7 +92,7 @@ class UpgradeConfig(Config):
     """What outcomes are worth; selection minimises this cost in simulation."""
     trees: TreeConfig = TreeConfig()
     """Size of the boosted trees."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31)
     """Seed of everything random."""
 
     @model_validator(mode="after")

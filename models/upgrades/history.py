@@ -140,7 +140,7 @@ def _keep(frame: pd.DataFrame) -> _Kept:
     clock_s = (pd.to_datetime(frame["fixed"]) - pd.to_datetime(frame["started"])).dt.total_seconds()
     reasons = {
         "duration of zero minutes": minutes <= 0,
-        "exact duplicate": frame.duplicated().to_numpy(bool),
+        "exact duplicate": frame.duplicated(subset=[*REQUIRED]).to_numpy(bool),
         "clock disagrees with down_minutes": np.abs(clock_s.to_numpy(float) - minutes * 60)
         > CLOCK_CHANGE_S,
     }
@@ -159,6 +159,7 @@ def _keep(frame: pd.DataFrame) -> _Kept:
 
 def _events(frame: pd.DataFrame) -> pd.DataFrame:
     start = _epoch_s(frame["started"])
+    duration = (frame["down_minutes"].astype(float) * 60).round().astype("int64")
     domain = "system-" + frame["system"].astype(int).astype(str)
     node = frame["nodenumz"].map(lambda value: "unknown" if pd.isna(value) else f"{int(value)}")
     planned = frame["planned_like"].to_numpy(bool)
@@ -174,8 +175,9 @@ def _events(frame: pd.DataFrame) -> pd.DataFrame:
             **{column: _hardware(frame[column]) for column in HARDWARE},
             "batch_id": domain + "@" + start.astype(str),
             "start_s": start,
-            "end_s": _epoch_s(frame["fixed"]),
-            "duration_s": (frame["down_minutes"].astype(float) * 60).round().astype("int64"),
+            # An event whose clock times are off must not count as ended before it was.
+            "end_s": np.maximum(_epoch_s(frame["fixed"]), start + duration),
+            "duration_s": duration,
         }
     )
     # The row order of the file must not matter: every column breaks ties.

@@ -54,7 +54,8 @@ def split_by_time(history: History, config: UpgradeConfig) -> Split:
     split = Split(
         fit=rows[(start_s < first) & (end_s < first)],
         calibrate=rows[(start_s >= first) & (start_s < second) & (end_s < second)],
-        select=rows[(start_s >= second) & (start_s < third)],
+        # Selection replays durations: those not known when the test part begins stay out.
+        select=rows[(start_s >= second) & (start_s < third) & (end_s < third)],
         test=rows[start_s >= third],
         calibrate_from_s=first,
         select_from_s=second,

@@ -8,14 +8,18 @@ history.py   recent runs, for `loom runs`
 """
 
 from tasks.track.history import RecentRun, recent_runs
-from tasks.track.prefect_side import show_table
+from tasks.track.orphans import MESSAGE, close_orphaned_runs
+from tasks.track.prefect_side import mark_crashed, show_table
 from tasks.track.run import TrackedRun, close_abandoned_run, tracked_run
 from tasks.track.spool import replay_spool, spooled_runs
 
 __all__ = [
+    "MESSAGE",
     "RecentRun",
     "TrackedRun",
     "close_abandoned_run",
+    "close_orphaned_runs",
+    "mark_crashed",
     "recent_runs",
     "replay_spool",
     "show_table",

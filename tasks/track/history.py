@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from models.errors import ServiceError
-from models.settings import Settings, get_settings
+from models.settings import Settings, get_settings, masked
 from tasks.track.links import FLOW_RUN_TAG, mlflow_run_url, prefect_run_url
 from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
 from tasks.track.spool import spooled_runs
@@ -44,8 +44,9 @@ def recent_runs(
         if is_caller_error(error):
             raise
         raise ServiceError(
-            f"tracking server {settings.tracking_uri} does not answer: {brief(error)}; start it, "
-            f"or mend LOOM_MLFLOW_TRACKING_URI ({len(spooled_runs(settings))} runs wait on disk "
+            f"tracking server {masked(settings.tracking_uri)} does not answer: "
+            f"{brief(error)}; start it, or mend LOOM_MLFLOW_TRACKING_URI "
+            f"({len(spooled_runs(settings))} runs wait on disk "
             "for it)"
         ) from error
 

@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.errors import ServiceError
 from models.services.servers import one_start_at_a_time
-from models.settings import Settings, get_settings
+from models.settings import Settings, get_settings, masked
 from tasks.track.store import Point, RunRequest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def brief(error: BaseException) -> str:
         if found:
             return found[1].strip().lower()
         cause = cause.__cause__ or cause.__context__
-    lines = str(error).strip().splitlines()
+    lines = masked(str(error)).strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__
 
 
@@ -52,6 +53,8 @@ def client(tracking_uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     if not tracking_uri.startswith("sqlite:///"):
+        if not tracking_uri.startswith("http"):
+            _require_answer(tracking_uri)
         return MlflowClient(tracking_uri)
     database = Path(tracking_uri.removeprefix("sqlite:///"))
     database.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +63,18 @@ def client(tracking_uri: str) -> MlflowClient:
         made = MlflowClient(tracking_uri)
         made.search_experiments(max_results=1)
     return made
+
+
+def _require_answer(database: str) -> None:
+    """Connect once: MLflow itself would go on trying for most of an hour."""
+    from sqlalchemy import create_engine
+
+    timeout_s = int(max(1, get_settings().tracking_timeout_s))
+    engine = create_engine(database, connect_args={"connect_timeout": timeout_s})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 class MlflowStore:
@@ -93,6 +108,11 @@ class MlflowStore:
                     raise
                 found = self.client.get_experiment_by_name(name)
                 assert found is not None
+        if found.lifecycle_stage == "deleted":
+            raise ServiceError(
+                f"experiment '{name}' was deleted in MLflow; restore it with: "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
         return str(found.experiment_id)
 
     def find(self, experiment_id: str, tag: str, value: str) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,19 @@ def publish_summary(
     except Exception as failure:
         # The run itself is recorded; a missing picture of it must not fail the flow.
         log.warning("could not show the summary in Prefect: %s", failure)
+
+
+def mark_crashed(flow_run_ids: Iterable[str], message: str) -> None:
+    """Tell Prefect that flow runs died; it would show them as running for good."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    with get_client(sync_client=True) as client:
+        for flow_run_id in flow_run_ids:
+            try:
+                client.set_flow_run_state(UUID(flow_run_id), Crashed(message=message), force=True)
+            except Exception as error:
+                log.warning("could not mark flow run %s as crashed: %s", flow_run_id, error)
 
 
 def show_table(key: str, frame: pd.DataFrame, description: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import math
@@ -18,18 +17,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from models.errors import StorageFullError
-from models.settings import get_settings
+from models.errors import StorageFullError, is_storage_full
+from models.settings import get_settings, masked
 from tasks.track.content import flatten, write_file
 from tasks.track.links import FLOW_RUN_TAG, TASK_RUN_TAG, code_tags, mlflow_run_url, prefect_run_url
 from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
+from tasks.track.orphans import process_tags
 from tasks.track.prefect_side import prefect_side, publish_summary
 from tasks.track.spool import SPOOLED, SpoolStore
 from tasks.track.store import Point, RunRequest, RunStore
 
 log = logging.getLogger("loom.track")
-
-STORAGE_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # Runs of this process whose calls go to disk because the server stopped answering.
 _spooling: set[str] = set()
@@ -100,29 +98,30 @@ class TrackedRun:
                 write_file(file, content)
                 self._call(lambda store: store.artifact(self.run_id, file, folder or None))
             except OSError as error:
-                if error.errno not in STORAGE_FULL:
+                if not is_storage_full(error):
                     raise
                 raise StorageFullError(
                     f"cannot write artifact '{name}' of run {self.name} to "
-                    f"{get_settings().artifact_root}: {error.strerror}; free space there, or set "
-                    "LOOM_HOME or LOOM_MLFLOW_ARTIFACTS to another disk. What was recorded before "
-                    "is kept"
+                    f"{get_settings().artifact_root}: no space left; free space there, or "
+                    "set LOOM_HOME or LOOM_MLFLOW_ARTIFACTS to another disk. What was recorded "
+                    "before is kept"
                 ) from error
 
     @contextmanager
     def child(self, name: str, params: Mapping[str, Any] | None = None) -> Iterator[TrackedRun]:
         """Open a nested run; a retried Prefect task goes on with the child of its first try."""
-        tags = prefect_side().task_tags
-        if TASK_RUN_TAG in tags:
+        tags = process_tags()
+        task_run_id = prefect_side().task_tags.get(TASK_RUN_TAG)
+        if task_run_id:
             # One task may open several children: each is known by its own name.
-            tags = {TASK_RUN_TAG: f"{tags[TASK_RUN_TAG]}/{name}"}
+            tags[TASK_RUN_TAG] = f"{task_run_id}/{name}"
         request = RunRequest(
             self.experiment,
             name,
             time.time_ns() // 1_000_000,
             tags,
             parent_id=self.run_id,
-            reuse_tag=TASK_RUN_TAG if TASK_RUN_TAG in tags else None,
+            reuse_tag=TASK_RUN_TAG if task_run_id else None,
         )
         run = _open(request)
         if params:
@@ -139,7 +138,8 @@ class TrackedRun:
                 _unless_unreachable(error)
                 _spooling.add(self.run_id)
                 _warn(self.name, error)
-        call(SpoolStore())
+        with _full_disk_is_told():
+            call(SpoolStore())
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def tracked_run(
         tags: More tags, for example the digest of the dataset.
     """
     side = prefect_side()
-    run_tags = {**code_tags(), **side.flow_tags, **(tags or {})}
+    run_tags = {**code_tags(), **process_tags(), **side.flow_tags, **(tags or {})}
     if side.flow_run_id:
         page = prefect_run_url(side.flow_run_id)
         run_tags["prefect.flow_run_url"] = page
@@ -213,7 +213,8 @@ def _open(request: RunRequest) -> TrackedRun:
         except Exception as error:
             _unless_unreachable(error)
             _warn(request.name, error)
-    return TrackedRun(SpoolStore().start(request), request.name, request.experiment)
+    with _full_disk_is_told():
+        return TrackedRun(SpoolStore().start(request), request.name, request.experiment)
 
 
 @contextmanager
@@ -259,17 +260,34 @@ def _start_monitor(run: TrackedRun) -> Any:
 
 def _unless_unreachable(error: Exception) -> None:
     """Raise errors that the disk would not mend: refused input, no room."""
-    if is_caller_error(error) or (isinstance(error, OSError) and error.errno in STORAGE_FULL):
-        raise error
+    with _full_disk_is_told():
+        if is_caller_error(error) or is_storage_full(error):
+            raise error
+
+
+@contextmanager
+def _full_disk_is_told() -> Iterator[None]:
+    """Turn any layer's way of saying that the disk is full into our error."""
+    try:
+        yield
+    except StorageFullError:
+        raise
+    except Exception as error:
+        if not is_storage_full(error):
+            raise
+        raise StorageFullError(
+            f"no space left under {get_settings().home}; free space there, or set LOOM_HOME to "
+            "another disk. What was recorded before is kept"
+        ) from error
 
 
 def _warn(name: str, error: Exception) -> None:
     settings = get_settings()
     log.warning(
-        "tracking server %s is unreachable (%s); run %s is kept in %s, "
+        "tracking server %s does not take run %s (%s); it is kept in %s, "
         "send it later with: loom sync",
-        settings.tracking_uri,
-        brief(error),
+        masked(settings.tracking_uri),
         name,
+        brief(error),
         settings.spool,
     )

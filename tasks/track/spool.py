@@ -1,8 +1,8 @@
 """Runs kept on disk while the tracking server is unreachable, and their replay.
 
 One folder per run under `settings.spool`: `calls.jsonl`, one store call per line in order,
-and `files/`, copies of the artifacts. A line is written in one append, so threads and
-processes may share a folder.
+and `files/`, copies of the artifacts. A lock per run lets threads, processes and a
+replay share a folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from models.errors import ServiceError
-from models.settings import Settings, get_settings
+from models.settings import Settings, get_settings, masked
 from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
 from tasks.track.store import Point, RunRequest
 
@@ -67,10 +67,12 @@ class SpoolStore:
 
     def _append(self, run_id: str, call: str, **arguments: Any) -> None:
         folder = self.root / run_id
-        folder.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"call": call, **arguments}) + "\n"
-        with open(folder / CALLS, "a", encoding="utf-8") as file:
-            file.write(line)
+        with _lock(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / CALLS, "a", encoding="utf-8") as file:
+                file.write(line)
 
 
 def spooled_runs(settings: Settings | None = None) -> list[Path]:
@@ -89,7 +91,7 @@ def replay_spool(
     where it stopped.
 
     Raises:
-        ServiceError: The server is still out of reach; nothing was lost.
+        ServiceError: Some runs were not taken; they stay, the others were sent.
     """
     settings = settings or get_settings()
     settings.spool.mkdir(parents=True, exist_ok=True)
@@ -102,49 +104,91 @@ def replay_spool(
 
 def _replay_all(settings: Settings, tell: Callable[[str], None]) -> int:
     store = MlflowStore(settings)
-    waiting = spooled_runs(settings)
     names = _known_ids(settings)
-    # Parents first: a child's request names its parent by the provisional id.
-    waiting.sort(key=lambda folder: _first_request(folder).get("parent_id") is not None)
-    for folder in waiting:
+    failed: list[str] = []
+    waiting: list[tuple[bool, Path]] = []
+    for folder in spooled_runs(settings):
         try:
-            _replay(store, folder, names)
+            calls = _calls(folder)
+        except ServiceError as error:
+            failed.append(str(error))
+            continue
+        if calls:
+            waiting.append((bool((calls[0].get("request") or {}).get("parent_id")), folder))
+    # Parents first: a child's request names its parent by the provisional id.
+    waiting.sort(key=lambda item: item[0])
+    for _, folder in waiting:
+        try:
+            _replay(store, folder, names, tell)
         except Exception as error:
-            raise ServiceError(
-                f"tracking server {settings.tracking_uri} does not take the spooled run "
-                f"{folder.name}: {brief(error)}; it stays in {folder}, "
-                "try again when the server is back"
-            ) from error
+            failed.append(f"{folder.name}: {brief(error)}")
+            continue
         tell(f"sent {folder.name}")
-        _remember(settings, names)
-        shutil.rmtree(folder)
+    if failed:
+        raise ServiceError(
+            f"tracking server {masked(settings.tracking_uri)} did not take {len(failed)} "
+            f"spooled runs ({'; '.join(failed[:3])}); they stay in "
+            f"{settings.spool}, try again when this is mended"
+        )
     return len(waiting)
 
 
-def _replay(store: MlflowStore, folder: Path, names: dict[str, str]) -> None:
+def _replay(
+    store: MlflowStore, folder: Path, names: dict[str, str], tell: Callable[[str], None]
+) -> None:
     run_id = names.get(folder.name, folder.name)
     done_file = folder / "replayed"
     done = int(done_file.read_text()) if done_file.exists() else 0
-    lines = (folder / CALLS).read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if number <= done:
-            continue
-        call = json.loads(line)
+    while True:
+        calls = _calls(folder)
+        for number, call in enumerate(calls[done:], start=done + 1):
+            try:
+                run_id = _send(store, folder, run_id, call, names)
+            except Exception as error:
+                # A refused call must not hold up the others; a run that cannot start must.
+                if call["call"] == "start" or not is_caller_error(error):
+                    raise
+                tell(f"refused, left out: {call['call']} of {folder.name} ({brief(error)})")
+            done_file.write_text(str(number))
+        done = len(calls)
+        with _lock(folder):
+            # A run that is still going on may have added calls meanwhile.
+            if len(_calls(folder)) == done:
+                shutil.rmtree(folder)
+                return
+
+
+def _calls(folder: Path) -> list[dict[str, Any]]:
+    """Read the calls of a spooled run; a torn last line was never a call."""
+    calls: list[dict[str, Any]] = []
+    lines = (folder / CALLS).read_text(encoding="utf-8").split("\n")
+    for place, line in enumerate(lines):
         try:
-            run_id = _send(store, folder, run_id, call, names)
-        except Exception as error:
-            if not is_caller_error(error):
-                raise
-        done_file.write_text(str(number))
+            calls.append(json.loads(line))
+        except json.JSONDecodeError:
+            if place < len(lines) - 1:
+                raise ServiceError(
+                    f"line {place + 1} of {folder / CALLS} is damaged; mend or remove it"
+                ) from None
+    return calls
+
+
+def _lock(folder: Path) -> FileLock:
+    """Return the lock between the writers of a spooled run and its replay."""
+    return FileLock(folder.parent / f".{folder.name}.lock")
 
 
 def _send(
     store: MlflowStore, folder: Path, run_id: str, call: dict[str, Any], names: dict[str, str]
 ) -> str:
-    kind = call.pop("call")
+    kind = call["call"]
     if kind == "start":
+        if run_id in names.values():  # a replay that stopped right after it opened the run
+            return run_id
         request = RunRequest(**call["request"])
         parent = names.get(request.parent_id or "", request.parent_id)
+        if parent and parent.startswith(SPOOLED):
+            raise ServiceError("its parent run has not been taken yet")
         run_id = store.start(RunRequest(**{**asdict(request), "parent_id": parent}))
         names[folder.name] = run_id
         store.tags(run_id, {"loom.spooled": "true"})
@@ -162,12 +206,6 @@ def _send(
     elif kind == "finish":
         store.finish(run_id, call["status"], call["end_ms"])
     return run_id
-
-
-def _first_request(folder: Path) -> dict[str, Any]:
-    with open(folder / CALLS, encoding="utf-8") as file:
-        request: dict[str, Any] = json.loads(file.readline()).get("request") or {}
-    return request
 
 
 def _known_ids(settings: Settings) -> dict[str, str]:

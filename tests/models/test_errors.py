@@ -1,9 +1,19 @@
+import errno
 import pickle
 
 import pytest
 from tblib import pickling_support
 
 from models import errors
+
+
+def test_a_full_disk_is_recognised_through_the_layers_above_it():
+    assert errors.is_storage_full(OSError(errno.ENOSPC, "No space left on device"))
+    assert errors.is_storage_full(RuntimeError("(OperationalError) database or disk is full"))
+    outer = RuntimeError("could not save")
+    outer.__cause__ = OSError(errno.EDQUOT, "quota")
+    assert errors.is_storage_full(outer)
+    assert not errors.is_storage_full(OSError(errno.EACCES, "denied"))
 
 
 def test_an_unknown_name_lists_what_exists_and_guesses():

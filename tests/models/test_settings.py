@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from models.settings import Settings, get_settings
+from models.settings import Settings, get_settings, masked
 
 
 def test_a_bad_variable_is_named_with_what_was_found(monkeypatch: pytest.MonkeyPatch):
@@ -40,6 +40,23 @@ def test_databases_are_embedded_until_a_setting_says_otherwise(monkeypatch: pyte
 def test_a_relative_home_is_made_absolute_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LOOM_HOME", "somewhere")
     assert Settings().home == Path.cwd() / "somewhere"
+
+
+def test_a_home_that_cannot_hold_databases_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "file"
+    file.touch()
+    for bad in (file, tmp_path / "what?"):
+        monkeypatch.setenv("LOOM_HOME", str(bad))
+        get_settings.cache_clear()
+        with pytest.raises(ConfigError, match="LOOM_HOME"):
+            get_settings()
+
+
+def test_passwords_of_addresses_are_masked():
+    text = "tried postgresql://usr:S3CRET@db:5432/x and http://a:b@c"
+    assert masked(text) == "tried postgresql://usr:***@db:5432/x and http://a:***@c"
 
 
 def test_a_tracking_server_elsewhere_wins_over_our_own_store(monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,14 @@ from prefect.states import Cancelled, Crashed
 
 from models.errors import ServiceError, StorageFullError
 from models.settings import get_settings
-from tasks.track import close_abandoned_run, recent_runs, replay_spool, spooled_runs, tracked_run
+from tasks.track import (
+    close_abandoned_run,
+    close_orphaned_runs,
+    recent_runs,
+    replay_spool,
+    spooled_runs,
+    tracked_run,
+)
 from tasks.track.content import flatten
 
 CONFIG = {"window_s": 60, "costs": {"cancel": 3.0}}
@@ -129,10 +136,10 @@ def test_an_unreachable_server_loses_nothing(
 ):
     run_id = record_everything()
     assert run_id.startswith("spooled-")
-    assert "unreachable" in caplog.text
+    assert "does not take run room (connection refused)" in caplog.text
     assert "loom sync" in caplog.text
     assert len(spooled_runs()) == 2
-    with pytest.raises(ServiceError, match="it stays in"):
+    with pytest.raises(ServiceError, match=r"did not take 2 spooled runs.*they stay in"):
         replay_spool()
     assert len(spooled_runs()) == 2
 
@@ -164,10 +171,109 @@ def test_a_replay_that_stops_half_way_goes_on_without_doubling(
     with pytest.raises(ServiceError, match="gone again"):
         replay_spool()
     monkeypatch.setattr(MlflowStore, "artifact", sent)
-    assert replay_spool() == 2
+    # The other run was sent all the same.
+    assert replay_spool() == 1
     runs = {run.info.run_name: run for run in all_runs()}
     assert len(all_runs()) == 2
     assert_everything(runs["room"], runs["fit"])
+
+
+def spool_of(name: str) -> Path:
+    """Return the folder of the spooled run with this name."""
+    (found,) = [f for f in spooled_runs() if f'"name": "{name}"' in (f / "calls.jsonl").read_text()]
+    return found
+
+
+def test_a_torn_last_line_is_no_call_and_holds_nothing_up(unreachable: Callable[[], None]):
+    record_everything()
+    with open(spool_of("room") / "calls.jsonl", "a") as file:
+        file.write('{"call": "metrics", "poi')
+    empty = get_settings().spool / "spooled-empty"
+    empty.mkdir()
+    (empty / "calls.jsonl").touch()
+    unreachable()
+    assert replay_spool() == 2
+    runs = {run.info.run_name: run for run in all_runs()}
+    assert_everything(runs["room"], runs["fit"])
+
+
+def test_a_damaged_run_stays_and_the_others_are_sent(unreachable: Callable[[], None]):
+    record_everything()
+    with tracked_run("other", {"a": 1}) as run:
+        run.metrics({"x": 1.0})
+    calls = spool_of("fit") / "calls.jsonl"
+    lines = calls.read_text().splitlines()
+    whole = calls.read_text()
+    calls.write_text("\n".join([lines[0], lines[1][:10], *lines[2:], ""]))
+    unreachable()
+    with pytest.raises(ServiceError, match=r"line 2 of .* is damaged"):
+        replay_spool()
+    assert {run.info.run_name for run in all_runs()} == {"room", "other"}
+    calls.write_text(whole)
+    assert replay_spool() == 1
+    assert len(all_runs()) == 3
+
+
+def test_a_refused_start_is_not_skipped(unreachable: Callable[[], None]):
+    with tracked_run("room", CONFIG):
+        pass
+    unreachable()
+    store = client()
+    experiment = store.create_experiment("room")
+    store.delete_experiment(experiment)
+    with pytest.raises(ServiceError, match="mlflow experiments restore"):
+        replay_spool()
+    assert len(spooled_runs()) == 1
+    store.restore_experiment(experiment)
+    assert replay_spool() == 1
+    assert [run.info.run_name for run in all_runs()] == ["room"]
+
+
+def test_a_deleted_experiment_does_not_stop_a_run(caplog: pytest.LogCaptureFixture):
+    store = client()
+    store.delete_experiment(store.create_experiment("room"))
+    with tracked_run("room", CONFIG):
+        pass
+    assert "was deleted in MLflow" in caplog.text
+    assert len(spooled_runs()) == 1
+
+
+def test_a_database_that_does_not_answer_counts_as_unreachable_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    # MLflow itself would try for most of an hour.
+    address = f"postgresql://usr:S3CRET@127.0.0.1:{free_port()}/mlflow"
+    monkeypatch.setenv("LOOM_MLFLOW_DATABASE_URL", address)
+    get_settings.cache_clear()
+    with tracked_run("room", CONFIG):
+        pass
+    assert len(spooled_runs()) == 1
+    assert "usr:***@127.0.0.1" in caplog.text
+    assert "S3CRET" not in caplog.text
+    with pytest.raises(ServiceError) as caught:
+        recent_runs()
+    assert "S3CRET" not in str(caught.value)
+
+
+def test_the_run_of_a_process_that_was_killed_is_closed_by_the_next_one():
+    code = (
+        "import os\n"
+        "from tasks.track import tracked_run\n"
+        "with tracked_run('room', {}, tags={'prefect.flow_run_id': 'flow-1'}) as run:\n"
+        "    with run.child('part'):\n"
+        "        os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert {run.info.status for run in all_runs()} == {"RUNNING"}
+    with tracked_run("room", {}) as alive:
+        closed = close_orphaned_runs()
+    assert sorted((orphan.name, orphan.flow_run_id) for orphan in closed) == [
+        ("part", None),
+        ("room", "flow-1"),
+    ]
+    statuses = {run.info.run_id: run.info.status for run in all_runs()}
+    assert statuses.pop(alive.run_id) == "FINISHED"
+    assert set(statuses.values()) == {"FAILED"}
 
 
 def test_a_run_that_failed_while_the_server_was_away_is_failed_after_the_replay(
@@ -246,7 +352,7 @@ def test_an_artifact_disk_that_fills_up_keeps_whole_files_only(
             run.artifact("small.txt", "kept")
             run.artifact("big.bin", bytes(2 * 1024**2))
 
-    with pytest.raises(StorageFullError, match="No space left"):
+    with pytest.raises(StorageFullError, match="no space left"):
         record()
     (found,) = all_runs()
     assert found.info.status == "FAILED"

@@ -118,6 +118,21 @@ def test_too_many_bad_rows_stop_with_the_commonest_reason_and_the_page():
     assert "<html" in caught.value.page
 
 
+@pytest.mark.parametrize("zone", ["Z", "+02:00", "-0500"])
+def test_times_with_a_zone_are_refused(zone: str):
+    begin = [f"2024-01-0{day}T00:00:00{zone}" for day in range(1, 5)]
+    with pytest.raises(ContractError, match=r"'begin' has times with a zone.*without zone"):
+        check_table(CONTRACT, runs(begin=begin))
+    parsed = runs(begin=list(pd.to_datetime(begin, utc=True)))
+    with pytest.raises(ContractError, match="'begin' has times with a zone"):
+        check_table(CONTRACT, parsed)
+
+
+def test_an_infinite_number_is_a_bad_cell():
+    checked = check_table(CONTRACT, runs(took_s=[5.0, float("inf"), 7.0, 8.0]))
+    assert checked.quarantine["reason"].tolist() == ["took_s: inf is no number"]
+
+
 def test_a_table_rule_stops_the_flow():
     rule = Expectation(
         expect="expect_table_row_count_to_be_between", args={"min_value": 10}, reason="too short"

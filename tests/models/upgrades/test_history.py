@@ -3,8 +3,23 @@ import pandas as pd
 import pytest
 
 from models.errors import ContractError, NotEnoughDataError
-from models.upgrades import canonical_events
+from models.upgrades import asof_features, canonical_events
 from models.upgrades.history import EventTimeError
+
+
+def test_an_event_is_never_known_before_its_duration_has_passed(make_outages):
+    # A file whose `fixed` is too early once showed every event its own duration.
+    early = make_outages(1_000)
+    short = early["down_minutes"] <= 60
+    early.loc[short, "fixed"] = early.loc[short, "started"]
+    assert short.sum() > 100
+    history = canonical_events(early)
+    ended_s = history.seconds("start_s") + history.seconds("duration_s")
+    assert (history.seconds("end_s") >= ended_s).all()
+    features = asof_features(history)
+    last = features.matrix[:, features.names.index("host-last")]
+    own = np.log(history.seconds("duration_s")).astype(np.float32)
+    assert (last == own).mean() < 0.2
 
 
 def test_the_shipped_file_keeps_16592_events_and_counts_what_it_drops(lanl_history):

@@ -10,10 +10,11 @@ def test_the_shipped_file_splits_as_the_reference_run(lanl_split):
     assert len(lanl_split.test) == 4_978
 
 
-def test_fit_and_calibrate_rows_have_ended_before_the_next_part(lanl_history, lanl_split):
+def test_rows_of_each_part_have_ended_before_the_next_part(lanl_history, lanl_split):
     end_s = lanl_history.seconds("end_s")
     assert end_s[lanl_split.fit].max() < lanl_split.calibrate_from_s
     assert end_s[lanl_split.calibrate].max() < lanl_split.select_from_s
+    assert end_s[lanl_split.select].max() < lanl_split.test_from_s
 
 
 def test_no_batch_lies_in_two_parts(lanl_history, lanl_split):
