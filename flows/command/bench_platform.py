@@ -69,8 +69,10 @@ def run(data: Path | None, seed: int) -> BenchReport:
 def child(what: str, arguments: list[str]) -> dict[str, float]:
     """Run one measurement in a fresh process with a home of its own."""
     with tempfile.TemporaryDirectory(prefix="loom-bench-") as home:
+        # Without what this process set for its own home: cached results would measure nothing.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
         # One worker: the flow's threads must not hide its overhead.
-        environment = {**os.environ, "LOOM_HOME": home, "LOOM_WORKERS": "1"}
+        environment = {**kept, "LOOM_HOME": home, "LOOM_WORKERS": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "flows.command.bench_platform", what, *arguments],
             cwd=ROOT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from typing import Any
@@ -122,3 +123,21 @@ def test_a_violation_of_the_floors_is_caught(tmp_path: Any):
         "models.kernels -> models.upgrades.history",
     ):
         assert broken in done.stdout, done.stdout
+
+
+def test_a_flow_imported_on_its_own_keeps_its_results_in_our_home(loom_home: Any):
+    # Prefect once was imported before its environment was set, and wrote to the user's home.
+    probe = (
+        "import flows.plan_upgrades; from prefect.settings import get_current_settings as now; "
+        "print(now().home, now().results.local_storage_path)"
+    )
+    user = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        cwd=ROOT,
+        env=user,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(loom_home / "prefect"), str(loom_home / "results")]
