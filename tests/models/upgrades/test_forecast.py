@@ -162,7 +162,7 @@ def test_trees_take_a_type_they_never_saw_for_unknown(make_outages, fast_config)
 def test_the_shipped_file_reproduces_the_published_yardstick(
     lanl_history, lanl_features, lanl_split
 ):
-    """An independent run on the same file: pinball 0.448 / 0.229 / 0.154 against 0.488 / 0.250 / 0.171."""
+    """Another run on the same file: 0.448 / 0.229 / 0.154 against 0.488 / 0.250 / 0.171."""
     config = UpgradeConfig()
     X = lanl_features.take(lanl_split.test)
     duration_s = lanl_history.seconds("duration_s")[lanl_split.test].astype(float)
