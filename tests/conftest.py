@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import shutil
 import tempfile
@@ -20,9 +21,9 @@ SESSION_HOME = tempfile.mkdtemp(prefix="loom-tests-")
 atexit.register(shutil.rmtree, SESSION_HOME, ignore_errors=True)
 os.environ["LOOM_HOME"] = SESSION_HOME
 
-import prefect.context  # noqa: E402, F401
-
-import tasks  # noqa: E402, F401  (sets the environment that Prefect reads)
+# Ours first: they set the environment that Prefect reads when it is imported.
+for module in ("flows", "tasks", "prefect.context"):
+    importlib.import_module(module)
 
 # Prefect has read its settings; the processes that tests start get an environment like a
 # user's, not the one that we made for this process.
