@@ -22,7 +22,7 @@ BATCH_PARAMS = 100
 PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
 
-# Without it the UI opens an experiment on a page about traces of language models.
+# What kind of experiment it is; the UI's own switch still decides which page opens first.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 # What the caller did wrong; every other failure means that the store is out of reach.
