@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
+import numpy as np
 import pandas as pd
 from prefect.cache_policies import CachePolicy
 from pydantic import BaseModel
@@ -43,22 +44,57 @@ class ByContent(CachePolicy):
 
 
 def content_digest(value: Any) -> str:
-    """Return a digest of what a value says.
+    """Return a digest of what a value says: equal values, equal digests, in any process.
 
-    Objects with a `digest` of their own are trusted; frames and configs are read; the rest
-    is pickled.
+    Objects with a `digest` of their own are trusted: a fitted model says what it was fitted
+    from. Nothing is pickled: the pickle of an object that came from the cache, or of a
+    booster that has predicted, is not the pickle of the one that went in.
+
+    Raises:
+        TypeError: The value is of no kind that can be read; give it a `digest`.
     """
+    state = hashlib.sha256()
+    _feed(state, value)
+    return state.hexdigest()
+
+
+def _feed(state: Any, value: Any) -> None:
+    kind = type(value).__qualname__
     digest = getattr(value, "digest", None)
     if isinstance(digest, str) and digest:
-        return f"{type(value).__qualname__}:{digest}"
-    if isinstance(value, pd.DataFrame):
-        rows = pd.util.hash_pandas_object(value, index=True).to_numpy().tobytes()
-        return hashlib.sha256(rows + repr(list(value.columns)).encode()).hexdigest()
-    if isinstance(value, BaseModel):
-        return hashlib.sha256(value.model_dump_json().encode()).hexdigest()
-    if isinstance(value, Path):
-        return hashlib.sha256(value.read_bytes()).hexdigest() if value.is_file() else str(value)
-    return hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
+        state.update(f"{kind}:{digest};".encode())
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        state.update(f"array {value.dtype.str} {value.shape};".encode())
+        state.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, pd.DataFrame):
+        state.update(f"frame {value.shape} {list(value.columns)!r};".encode())
+        state.update(pd.util.hash_pandas_object(value, index=True).to_numpy().tobytes())
+    elif isinstance(value, BaseModel):
+        state.update(f"{kind} {value.model_dump_json()};".encode())
+    elif isinstance(value, Path):
+        said = value.read_bytes() if value.is_file() else str(value).encode()
+        state.update(hashlib.sha256(said).digest())
+    elif is_dataclass(value) and not isinstance(value, type):
+        state.update(f"{kind}({len(fields(value))};".encode())
+        for field in fields(value):
+            state.update(f"{field.name}=".encode())
+            _feed(state, getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        state.update(f"mapping {len(value)};".encode())
+        for key in sorted(value, key=repr):
+            _feed(state, key)
+            _feed(state, value[key])
+    elif isinstance(value, list | tuple):
+        state.update(f"sequence {len(value)};".encode())
+        for item in value:
+            _feed(state, item)
+    elif value is None or isinstance(value, str | bytes | bool | int | float | np.generic):
+        state.update(f"{kind} {value!r};".encode())
+    else:
+        raise TypeError(
+            f"cannot tell what a {kind} says, so no result can be kept by it; "
+            "give it a `digest` of what it was made from"
+        )
 
 
 @lru_cache(maxsize=16)

@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 class DurationModel(Protocol):
     """A forecaster of durations; the scheduler sees nothing else, so any peer plugs in."""
 
+    digest: str
+    """Digest of everything that it was fitted from; empty if unknown."""
+
     @property
     def name(self) -> str:
         """Name of the forecaster, as in the config."""
@@ -49,6 +52,7 @@ class GridForecaster:
     """
 
     name: str
+    digest: str = ""
 
     def fit(self, X: FeatureTable, duration_s: Floats) -> Self:
         """Learn from ended tasks; durations in seconds, shape (n_tasks,).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -79,8 +80,24 @@ def fit_forecaster(
 def build_forecaster(
     name: str, features: FeatureTable, history: History, split: Split, config: UpgradeConfig
 ) -> DurationModel:
-    """Fit on the fit part and, where the forecaster is a calibrated one, calibrate."""
-    model = fit_forecaster(name, features, history, split.fit, config)
-    if not FORECASTERS[name].is_calibrated:
-        return model
-    return calibrate(model, features, history, split.calibrate, config)
+    """Fit on the fit part and, where the forecaster is a calibrated one, calibrate.
+
+    The model carries the digest of all that it was made from.
+    """
+    fitted = fit_forecaster(name, features, history, split.fit, config)
+    model: DurationModel = fitted
+    if FORECASTERS[name].is_calibrated:
+        model = calibrate(fitted, features, history, split.calibrate, config)
+    model.digest = _lineage(name, features, history, split, config)
+    return model
+
+
+def _lineage(
+    name: str, features: FeatureTable, history: History, split: Split, config: UpgradeConfig
+) -> str:
+    state = hashlib.sha256()
+    state.update("\x1e".join([name, history.digest, config.model_dump_json()]).encode())
+    state.update("\x1f".join(features.names).encode())
+    for array in (features.matrix, features.decision_s, split.fit, split.calibrate):
+        state.update(array.tobytes())
+    return state.hexdigest()
