@@ -8,7 +8,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -q
 UPGRADES_DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check static fast flow stack up bench screenshots clean
+.PHONY: help venv demo test check static fast flow stack up bench peers screenshots clean
 
 help:            ## show this list
 	@grep -hE '^[a-z]+: .*## |^[a-z]+: *## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ up: venv         ## Prefect server, MLflow server, a worker, all deployments; Ct
 
 bench: venv      ## measure: make bench UPGRADES_DATA=file.parquet scores another file
 	@$(BIN)/loom bench upgrades --json out/bench-upgrades.json $(if $(UPGRADES_DATA),--data $(UPGRADES_DATA))
+
+peers: venv      ## install the libraries that the benchmark compares with
+	@$(PYTHON) .ci/install.py --extra peers
 
 screenshots: venv ## take the pictures of docs/img in a real browser
 	@$(PYTHON) .ci/install.py --extra browser

@@ -99,6 +99,29 @@ def bench(
     run_bench(room, data, seed, json)
 
 
+@app.command("generate-fleet")
+def generate_fleet(
+    out: Annotated[Path, typer.Option("--out", help="Folder that the files are written to.")],
+    hosts: Annotated[int | None, typer.Option("--hosts", help="Hosts; default: 2,000.")] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", help="Days of the history; default: 180.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of everything that is drawn; default: 0.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file with keys of FleetConfig.")
+    ] = None,
+) -> None:
+    """Generate a fleet with a backlog and a past; the same options give the same bytes.
+
+    Example: `loom generate-fleet --out out/fleet --hosts 2000 --seed 7`
+    """
+    from flows.command.fleet import run_generator
+
+    run_generator(out, hosts, days, seed, config)
+
+
 @app.command()
 def up(
     detach: Annotated[

@@ -6,16 +6,18 @@ from dataclasses import replace
 
 from prefect import flow
 
-from models.contracts import load_dataset, read_contract
 from models.figures import FlowSummary
 from models.settings import get_settings
-from models.upgrades import FORECASTERS, UpgradeConfig, canonical_events, split_by_time
+from models.upgrades import UpgradeConfig, split_by_time
 from models.upgrades.benchmark import benchmark_policies, summarise
-from models.upgrades.policy import ORACLE, forecasters_of
-from models.upgrades.report import figures
+from models.upgrades.history import load_table
+from models.upgrades.plan import backlog_rows
+from models.upgrades.policy import ORACLE, forecasters_of, forecasters_to_fit
+from models.upgrades.report import ReportInputs
 from models.upgrades.select import choose
 from models.upgrades.summary import flow_summary, run_metrics
 from tasks.collect import read_dataset, read_history, split_history
+from tasks.contracts import check_features, check_forecasts, check_rollout
 from tasks.evaluate import (
     record_forecasters,
     replay_plan,
@@ -24,12 +26,11 @@ from tasks.evaluate import (
     write_report,
 )
 from tasks.predict import build_features, fit_forecaster
+from tasks.register import FALLBACK, register_forecaster
 from tasks.runner import task_runner
 from tasks.schedule import pack_windows
 from tasks.track import close_abandoned_run, show_table, tracked_run
 from tasks.verify import validate_plan
-
-DATASET = "upgrades/lanl_outages"
 
 
 @flow(
@@ -42,15 +43,18 @@ def plan_upgrades(config: UpgradeConfig = UpgradeConfig()) -> FlowSummary:  # no
     """Plan the upgrades that follow the history, and show what came of the plan.
 
     Args:
-        config: Windows, costs, forecasters; `data` names another file of the LANL schema.
+        config: Windows, costs, forecasters; `data` names another history, `mapping` its columns.
     """
     with tracked_run("upgrades", config) as run:
-        history = read_history(read_dataset(DATASET, config.data, run).frame)
+        history = read_history(read_dataset(config.data, config.mapping, run).frame)
+        config = config.suited(history.window_s)
         split = split_history(history, config, run)
         features = build_features(history)
+        check_features(history, features, run)
 
         # Each forecaster on its own: fit, calibrate, then compete on the select part.
-        fits = {n: fit_forecaster.submit(n, features, history, split, config) for n in FORECASTERS}
+        names = forecasters_to_fit(config)
+        fits = {n: fit_forecaster.submit(n, features, history, split, config) for n in names}
         models = {name: fit.result() for name, fit in fits.items()}
         candidates = [
             score_candidates.submit(name, models[name], history, features, split, config)
@@ -60,14 +64,18 @@ def plan_upgrades(config: UpgradeConfig = UpgradeConfig()) -> FlowSummary:  # no
         run.artifact("select/candidates.csv", selection.table)
 
         chosen = models[selection.policy.forecaster]
+        check_forecasts(
+            chosen, history, features, backlog_rows(history, split, config), config, run
+        )
         plan = pack_windows(history, split, chosen, selection.policy, config)
         plan = validate_plan(plan, history, split, config)
+        check_rollout(plan, run)
         outcome = replay_plan(plan, history, split, config)
 
-        policies = benchmark_policies(selection.policy, config)
+        policies = benchmark_policies(selection.policy, config, names)
         by_forecaster = {
             name: [policy for policy in policies if policy.forecaster == name]
-            for name in (*FORECASTERS, ORACLE)
+            for name in (*names, ORACLE)
         }
         scores = [
             score_policies.submit(
@@ -79,16 +87,21 @@ def plan_upgrades(config: UpgradeConfig = UpgradeConfig()) -> FlowSummary:  # no
         result = summarise(cells, selection, models, history, features, split, config)
 
         run.metrics(run_metrics(result, outcome))
-        record_forecasters(result, run)
+        record_forecasters(result, names, run)
         run.tags({"plan.inputs_hash": plan.inputs_hash, "selected.policy": plan.policy})
         run.artifact("plan/plan.parquet", plan.frame)
         run.artifact("plan/plan.json", plan.to_json())
         run.artifact("plan/outcome.csv", outcome.frame)
-        run.artifact("figures.json", figures(result, plan, outcome))
         run.artifact("benchmark.json", result.to_json())
         show_table("plan-upgrades-policies", result.policies, "policies on the test part")
-        report = write_report(result, plan, outcome, config, run)
+        report = write_report(
+            ReportInputs(result, plan, outcome, history, split, features, chosen, config), run
+        )
 
+        register_forecaster(
+            *(chosen, selection.policy, models[FALLBACK.forecaster], history, features, split),
+            *(config, run),
+        )
         summary = flow_summary(result, plan, outcome, config)
         return replace(
             summary, mlflow_url=run.url, prefect_url=run.prefect_url, files={"report": report}
@@ -97,17 +110,14 @@ def plan_upgrades(config: UpgradeConfig = UpgradeConfig()) -> FlowSummary:  # no
 
 def preview(config: UpgradeConfig) -> list[str]:
     """Say what a run would read and split, without running it (`loom run --dry-run`)."""
-    folder = get_settings().datasets / DATASET
-    contract = read_contract(folder)
-    path = config.data or folder / contract.file
-    checked = load_dataset(contract, path)
-    history = canonical_events(checked.frame)
+    loaded = load_table(config.data, config.mapping, get_settings().datasets)
+    checked, history = loaded.checked, loaded.history()
     split = split_by_time(history, config)
     return [
-        f"data: {path} (sha256 {checked.digest[:16]})",
+        f"data: {loaded.path} (schema {loaded.source.name}, sha256 {checked.digest[:16]})",
         f"rows: {len(checked.frame):,} good, {len(checked.quarantine):,} would be quarantined",
         f"parts: fit {len(split.fit):,}, calibrate {len(split.calibrate):,}, "
         f"select {len(split.select):,}, test {len(split.test):,} events",
-        f"forecasters: {', '.join(FORECASTERS)}; candidates to plan with: "
+        f"forecasters: {', '.join(forecasters_to_fit(config))}; candidates to plan with: "
         f"{', '.join(forecasters_of(config))}",
     ]

@@ -24,7 +24,10 @@ class FlowEntry:
 
 @dataclass(frozen=True)
 class BenchEntry:
-    """One benchmark: a function of (data, seed) that returns a `BenchReport`."""
+    """One benchmark: a function of (data, seed, tell) that returns a `BenchReport`.
+
+    `tell` takes a few words before each long step.
+    """
 
     room: str
     about: str
@@ -39,6 +42,34 @@ FLOWS = (
         flow="flows.plan_upgrades:plan_upgrades",
         config="models.upgrades.config:UpgradeConfig",
     ),
+    FlowEntry(
+        name="plan-fleet",
+        room="upgrades",
+        about="place the backlog of a fleet in its windows, in waves, and say why not",
+        flow="flows.plan_fleet:plan_fleet",
+        config="models.upgrades.rollout.flow_config:FleetPlanConfig",
+    ),
+    FlowEntry(
+        name="execute-upgrades",
+        room="upgrades",
+        about="carry out a plan through an executor: windows, waves, gates, rollback, audit log",
+        flow="flows.execute_upgrades:execute_upgrades",
+        config="models.upgrades.execute.config:ExecuteConfig",
+    ),
+    FlowEntry(
+        name="monitor-upgrades",
+        room="upgrades",
+        about="judge the champion by what happened since: coverage, drift, cost, verdict",
+        flow="flows.monitor_upgrades:monitor_upgrades",
+        config="models.upgrades.monitor.config:MonitorConfig",
+    ),
+    FlowEntry(
+        name="backtest-upgrades",
+        room="upgrades",
+        about="walk forward: fit, select and simulate at several instants of a history",
+        flow="flows.backtest_upgrades:backtest_upgrades",
+        config="models.upgrades.backtest:BacktestConfig",
+    ),
 )
 
 BENCHES = (
@@ -46,6 +77,11 @@ BENCHES = (
         room="upgrades",
         about="predictors x dispatchers on the later 30 % of the outage history",
         run="flows.command.bench_upgrades:run",
+    ),
+    BenchEntry(
+        room="upgrades-scale",
+        about="CPU seconds of every stage on a generated fleet of 100,000 hosts",
+        run="flows.command.bench_upgrades_scale:run",
     ),
     BenchEntry(
         room="platform",

@@ -3,6 +3,8 @@
 collect.py   read and check data          schedule.py  place work
 predict.py   fit, forecast, calibrate     verify.py    check a plan against its rules
 evaluate.py  simulate and score policies  track/       the one place that knows MLflow
+execute.py   carry a plan out             monitor.py   judge forecasts afterwards
+register.py  champion, challenger        contracts.py what the steps hand on
 cache.py     results kept by content      runner.py    threads or Dask
 """
 

@@ -9,10 +9,11 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from models.contracts import CheckedTable, load_dataset, read_contract
+from models.contracts import CheckedTable
 from models.errors import ContractError, ProjectError
 from models.settings import get_settings
-from models.upgrades import History, Split, UpgradeConfig, canonical_events, split_by_time
+from models.upgrades import History, Split, UpgradeConfig, split_by_time
+from models.upgrades.history import load_table, read_events
 from tasks.track import TrackedRun, show_table
 
 
@@ -27,35 +28,34 @@ def is_worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
 
 
 @task(
-    task_run_name="read-{dataset}",
+    task_run_name="read-dataset",
     retries=2,
     retry_delay_seconds=[1, 5],
     retry_condition_fn=is_worth_retrying,
     cache_policy=NO_CACHE,
 )
-def read_dataset(dataset: str, data: Path | None, run: TrackedRun) -> CheckedTable:
-    """Read a dataset, check it against its contract, put bad rows in quarantine.
+def read_dataset(data: Path | None, mapping: Path | None, run: TrackedRun) -> CheckedTable:
+    """Read a file of any known schema, check its contract, put bad rows in quarantine.
 
     Args:
-        dataset: Folder under `datasets/`, for example `upgrades/lanl_outages`.
-        data: Another file of the same schema; None: the bundled one.
+        data: Parquet or CSV, its schema told by its columns; None: the bundled LANL file.
+        mapping: YAML file that turns an operator's table into the import schema.
         run: Gets the validation page, the rule table and the quarantined rows.
 
     Raises:
-        DataError: See `models.contracts.load_dataset`.
+        DataError: See `models.upgrades.history.load_table`.
     """
     log = get_run_logger()
     settings = get_settings()
-    folder = settings.datasets / dataset
-    contract = read_contract(folder)
-    path = data or folder / contract.file
-    kept_in = settings.home / "quarantine" / f"{contract.name}-{run.run_id}.csv"
+    kept_in = settings.home / "quarantine" / f"{run.run_id}.csv"
     try:
-        checked = load_dataset(contract, path, kept_in)
+        loaded = load_table(data, mapping, settings.datasets, kept_in)
     except ContractError as error:
         if error.page:
             run.artifact("data/contract.html", error.page)
         raise
+    contract, path, checked = loaded.contract, loaded.path, loaded.checked
+    log.info("%s: schema %s (%s)", path.name, loaded.source.name, loaded.source.about)
     run.dataset(contract.name, checked.digest, path)
     run.artifact("data/contract.html", checked.html)
     run.artifact("data/rules.csv", checked.summary)
@@ -73,8 +73,8 @@ def read_dataset(dataset: str, data: Path | None, run: TrackedRun) -> CheckedTab
 
 @task(cache_policy=NO_CACHE)
 def read_history(frame: pd.DataFrame) -> History:
-    """Turn checked outage rows into canonical upgrade events; see `canonical_events`."""
-    history = canonical_events(frame)
+    """Turn checked rows of any known schema into canonical upgrade events."""
+    history = read_events(frame)
     dropped = {reason: n for reason, n in history.dropped.items() if n}
     get_run_logger().info("%d events; dropped: %s", len(history), dropped or "none")
     return history

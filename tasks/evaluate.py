@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from models.upgrades import (
 from models.upgrades.benchmark import BenchmarkResult
 from models.upgrades.cells import Cell, score_cells
 from models.upgrades.policy import policies_of
-from models.upgrades.report import render_report
+from models.upgrades.report import ReportInputs, figures, render_report
 from models.upgrades.select import PolicyScore, score_forecaster
 from models.upgrades.summary import forecaster_metrics
 from tasks.cache import ByContent
@@ -78,26 +79,27 @@ def replay_plan(
 
 
 @task(cache_policy=NO_CACHE)
-def record_forecasters(result: BenchmarkResult, run: TrackedRun) -> None:
+def record_forecasters(result: BenchmarkResult, names: Sequence[str], run: TrackedRun) -> None:
     """Record a child run per forecaster, so that the experiment browser can compare them."""
-    for name, spec in FORECASTERS.items():
+    for name in names:
+        spec = FORECASTERS[name]
         params = {"forecaster": name, "level": spec.level, "is_calibrated": spec.is_calibrated}
         with run.child(name, params) as child:
             child.metrics(forecaster_metrics(result, name))
 
 
 @task(cache_policy=NO_CACHE)
-def write_report(
-    result: BenchmarkResult,
-    plan: RolloutPlan,
-    outcome: PlanOutcome,
-    config: UpgradeConfig,
-    run: TrackedRun,
-) -> Path:
-    """Write the HTML report to disk and to the tracked run; see `render_report`."""
+def write_report(inputs: ReportInputs, run: TrackedRun) -> Path:
+    """Write the HTML report and its numbers as JSON, to disk and to the tracked run.
+
+    Returns the HTML file; the JSON file lies beside it. See `render_report` and `figures`.
+    """
     file = get_settings().home / "reports" / f"plan-upgrades-{run.run_id}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(render_report(result, plan, outcome, config), encoding="utf-8")
+    numbers = figures(inputs)
+    file.with_suffix(".json").write_text(json.dumps(numbers, allow_nan=False), encoding="utf-8")
+    file.write_text(render_report(inputs, numbers), encoding="utf-8")
+    run.artifact("figures.json", numbers)
     run.artifact("report.html", file)
     get_run_logger().info("report: %s", file)
     return file

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from models.errors import ProjectError
-from models.upgrades import History, RolloutPlan, Split, UpgradeConfig, check_plan
+from models.upgrades import (
+    History,
+    RolloutPlan,
+    Split,
+    UpgradeConfig,
+    Violation,
+    check_plan,
+)
+from models.upgrades.fleet import Fleet
+from models.upgrades.rollout import RolloutConfig
+from models.upgrades.validate.fleet_plan import check_fleet_plan
 
 
 class PlanViolationError(ProjectError):
@@ -22,7 +34,20 @@ def validate_plan(
     Raises:
         PlanViolationError: The plan breaks a rule.
     """
-    violations = check_plan(plan, history, split, config)
+    return _accepted(plan, check_plan(plan, history, split, config))
+
+
+@task(cache_policy=NO_CACHE)
+def validate_fleet_plan(plan: RolloutPlan, fleet: Fleet, rollout: RolloutConfig) -> RolloutPlan:
+    """Return the plan of a fleet if the independent checker finds nothing.
+
+    Raises:
+        PlanViolationError: The plan breaks a rule.
+    """
+    return _accepted(plan, check_fleet_plan(plan, fleet, rollout))
+
+
+def _accepted(plan: RolloutPlan, violations: Sequence[Violation]) -> RolloutPlan:
     if violations:
         first = violations[0]
         raise PlanViolationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,14 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    with console.status(f"measuring {entry.room}: {entry.about}"):
-        report: BenchReport = load(entry.run)(data, seed)
+    began = time.monotonic()
+    with console.status(f"measuring {entry.room}: {entry.about}") as status:
+
+        def tell(step: str) -> None:
+            minutes, seconds = divmod(int(time.monotonic() - began), 60)
+            status.update(f"measuring {entry.room} ({minutes}:{seconds:02d}): {step}")
+
+        report: BenchReport = load(entry.run)(data, seed, tell)
     if out is not None:
         # Before anything is printed: a reader that closes the pipe must not cost the figures.
         part = out.with_name(out.name + ".part")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from models.settings import ROOT
 REPEATS = 3
 
 
-def run(data: Path | None, seed: int) -> BenchReport:
+def run(data: Path | None, seed: int, tell: Callable[[str], None]) -> BenchReport:
     """Measure overhead and start-up times; `data` and `seed` go to the flow."""
     if data is not None and not data.is_file():
         raise ConfigError(f"--data {data} does not exist")
     arguments = [str(data.absolute()) if data else "", str(seed)]
     pairs = []
-    for _ in range(REPEATS):
+    for repeat in range(REPEATS):
+        tell(f"plain functions and flow in turn, {repeat + 1} of {REPEATS}")
         # In turn, so that a noisy minute hits both.
         pairs.append((child("plain", arguments), child("flow", arguments)))
     plain = min((pair[0] for pair in pairs), key=lambda run: run["wall_s"])
@@ -97,18 +99,17 @@ def cpu_of(command: list[str]) -> float:
 
 def measure_plain(config: Any) -> None:
     """Do what the flow does, without Prefect and MLflow."""
-    from models.contracts import load_dataset, read_contract
     from models.settings import get_settings
-    from models.upgrades import canonical_events, check_plan, plan_rollout, simulate_plan
+    from models.upgrades import check_plan, plan_rollout, simulate_plan
     from models.upgrades.benchmark import run_stages
-    from models.upgrades.report import figures, render_report
+    from models.upgrades.history import load_history
+    from models.upgrades.policy import forecasters_to_fit
+    from models.upgrades.report import ReportInputs, figures, render_report
 
     settings = get_settings()
-    folder = settings.datasets / "upgrades/lanl_outages"
-    contract = read_contract(folder)
-    checked = load_dataset(contract, config.data or folder / contract.file)
-    history = canonical_events(checked.frame)
-    stages = run_stages(history, config)
+    history = load_history(config.data, config.mapping, settings.datasets)
+    config = config.suited(history.window_s)
+    stages = run_stages(history, config, forecasters_to_fit(config))
     policy = stages.result.selection.policy
     model = stages.models[policy.forecaster]
     plan = plan_rollout(history, stages.split, model, policy, config)
@@ -117,11 +118,12 @@ def measure_plain(config: Any) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     (settings.home / "plan.json").write_text(plan.to_json())
     plan.frame.to_parquet(settings.home / "plan.parquet")
-    (settings.home / "figures.json").write_text(
-        json.dumps(figures(stages.result, plan, outcome)) + stages.result.to_json()
+    inputs = ReportInputs(
+        stages.result, plan, outcome, history, stages.split, stages.features, model, config
     )
-    page = render_report(stages.result, plan, outcome, config)
-    (settings.home / "report.html").write_text(page)
+    numbers = figures(inputs)
+    (settings.home / "figures.json").write_text(json.dumps(numbers) + stages.result.to_json())
+    (settings.home / "report.html").write_text(render_report(inputs, numbers))
 
 
 def main(what: str, data: str, seed: str) -> None:

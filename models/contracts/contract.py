@@ -52,6 +52,9 @@ class Contract(Config):
     file: str
     """File that the contract ships with, relative to the contract."""
 
+    is_shipped: bool = True
+    """Whether that file is in the tree; data that we may not ship is given with `--data`."""
+
     columns: dict[str, Column]
     """Columns that must be there; others are allowed and passed on."""
 

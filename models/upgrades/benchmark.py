@@ -1,27 +1,25 @@
 """The policy table of the test part, trivial baselines and unfavourable rows included.
 
-LANL outages stand in for upgrades. For failures the type is hindsight (the cause group was
-written after the repair), so `BenchmarkResult` carries a second set of lines for planned
-tasks, whose type is their work order. The paper's definitions are not public: the ratios
-here say nothing about parity with it.
+No open data set of upgrade durations is known: the histories are proxies. In the LANL file
+the type of a failure is hindsight (the cause group was written after the repair), so
+`BenchmarkResult` carries a second set of lines for planned tasks, whose type is their work
+order. The paper's definitions are not public: the ratios here say nothing about parity.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from models.upgrades.bootstrap import RatioIntervals, ratio_intervals
+from models.upgrades.burndown import burn_down_table
 from models.upgrades.capacity import lanes_by_domain
 from models.upgrades.cells import (
     CLAIRVOYANT,
-    EXISTING,
     GRID_LEVEL,
-    STRONG_RULE,
-    STRONG_RULE_INFORMED,
     Cell,
     assemble_policy_table,
     benchmark_policies,
@@ -34,10 +32,17 @@ from models.upgrades.config import UpgradeConfig
 from models.upgrades.features import FeatureTable, asof_features
 from models.upgrades.forecast.base import DurationModel
 from models.upgrades.forecast.build import FORECASTERS, build_forecaster
+from models.upgrades.forecast.peers import installed_peers
 from models.upgrades.forecast.score import coverage_by_type, forecast_table
-from models.upgrades.history import History, canonical_events
+from models.upgrades.history import History
+from models.upgrades.operating import (
+    EXISTING,
+    STRONG_RULE,
+    STRONG_RULE_INFORMED,
+    equal_completions_table,
+)
 from models.upgrades.policy import DISPATCHES, Policy
-from models.upgrades.select import Selection, select_policy
+from models.upgrades.select import Selection, candidate_scores, choose
 from models.upgrades.splits import Split, split_by_time
 
 __all__ = [
@@ -55,7 +60,6 @@ __all__ = [
     "coverage_by_type",
     "forecast_table",
     "policy_table",
-    "run_benchmark",
     "run_stages",
     "score_cell",
     "summarise",
@@ -63,6 +67,10 @@ __all__ = [
 
 # One thing changed, the rest equal: what dispatch, forecast and retry each bring.
 ABLATION: Mapping[str, tuple[Policy, Policy]] = {
+    "backfilling instead of a calendar (type-p95)": (
+        Policy("type-p95", "backfill", 0.95),
+        EXISTING,
+    ),
     "online instead of a calendar (type-p95)": (Policy("type-p95", "online", 0.95), EXISTING),
     "quantile trees at 0.9 instead of body-p95 (online, blind)": (
         Policy("xgb-quantile", "online", GRID_LEVEL),
@@ -89,6 +97,9 @@ class BenchmarkResult:
         by_type: `coverage_by_type` of the test part.
         planned: Starts of planned tasks under the main policies, with n.
         selection: Which policy the select part chose, and all its candidates.
+        equal_completions: Cancellations where completions are equal; see
+            `equal_completions_table`.
+        burn_down: Tasks left per day under the main policies; see `burn_down_table`.
         headline: The selected policy against each reference, with 95 % intervals.
         ablation: What each change alone brings, with 95 % intervals; see `ABLATION`.
         sizes: Events per part, lanes, and dropped rows.
@@ -99,6 +110,8 @@ class BenchmarkResult:
     by_type: pd.DataFrame
     planned: pd.DataFrame
     selection: Selection
+    equal_completions: pd.DataFrame
+    burn_down: pd.DataFrame
     headline: Mapping[str, RatioIntervals]
     ablation: Mapping[str, RatioIntervals]
     sizes: Mapping[str, int]
@@ -111,6 +124,8 @@ class BenchmarkResult:
             "by_type": self.by_type,
             "planned": self.planned,
             "candidates": self.selection.table,
+            "equal_completions": self.equal_completions,
+            "burn_down": self.burn_down,
         }
         document = {
             "selected": self.selection.policy.label,
@@ -132,41 +147,48 @@ class Stages:
     result: BenchmarkResult
 
 
-def run_benchmark(frame: pd.DataFrame, config: UpgradeConfig) -> BenchmarkResult:
-    """Run the whole benchmark on a table of the shipped LANL schema.
-
-    Raises:
-        NotEnoughDataError: Too few events for one of the parts, with counts.
-        DataError: See `canonical_events`.
-    """
-    return run_stages(canonical_events(frame), config).result
-
-
-def run_stages(history: History, config: UpgradeConfig) -> Stages:
+def run_stages(
+    history: History,
+    config: UpgradeConfig,
+    names: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda step: None,
+) -> Stages:
     """Split, fit, select and score one stage after the other.
+
+    Args:
+        history: Canonical events.
+        config: Windows, costs, models.
+        names: Forecasters of the table; None: all of ours and the installed peers. Only
+            candidates compete for the selection.
+        tell: Gets a few words before each step.
 
     Raises:
         NotEnoughDataError: Too few events for one of the parts, with counts.
     """
     split = split_by_time(history, config)
     features = asof_features(history)
-    models = {
-        name: build_forecaster(name, features, history, split, config) for name in FORECASTERS
-    }
-    selection = select_policy(history, features, split, models, config)
-    policies = benchmark_policies(selection.policy, config)
+    names = (*FORECASTERS, *installed_peers()) if names is None else names
+    models: dict[str, DurationModel] = {}
+    for name in names:
+        tell(f"fitting {name}")
+        models[name] = build_forecaster(name, features, history, split, config)
+    tell("simulating candidates on the select part")
+    scores = candidate_scores(history, features, split, models, config)
+    selection = choose(scores, config)
+    policies = benchmark_policies(selection.policy, config, names)
+    tell(f"simulating {len(policies)} policies on the test part")
     cells = score_cells(policies, history, features, split, models, config)
     result = summarise(cells, selection, models, history, features, split, config)
     return Stages(split, features, models, result)
 
 
 def core_table(history: History, config: UpgradeConfig) -> pd.DataFrame:
-    """Fit and score the grid of four forecasters by two dispatchers, all with blind retries.
+    """Fit and score the grid of four forecasters by three dispatchers, all with blind retries.
 
     Features, fits, margins and simulations included: the work whose CPU time is watched.
 
     Returns:
-        Eight rows; columns of `assemble_policy_table` (no oracle, so regret is None).
+        Twelve rows; columns of `assemble_policy_table` (no oracle, so regret is None).
     """
     split = split_by_time(history, config)
     features = asof_features(history)
@@ -210,6 +232,10 @@ def summarise(
         by_type=coverage_by_type(history, features, split.test, models),
         planned=planned_table(cells, history, split),
         selection=selection,
+        equal_completions=equal_completions_table(attempts, config.seed),
+        burn_down=burn_down_table(
+            cells, [selection.policy, EXISTING, STRONG_RULE, CLAIRVOYANT], history, split
+        ),
         headline={
             reference.label: ratio_intervals(
                 attempts[selection.policy], attempts[reference], config.seed

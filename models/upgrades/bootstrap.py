@@ -6,6 +6,7 @@ both policies are read on the same draw.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,24 +41,34 @@ def ratio_intervals(policy: pd.DataFrame, reference: pd.DataFrame, seed: int) ->
         reference: The same of the reference policy.
         seed: Seed of the draws.
     """
-    opens = pd.concat([policy["window_open_s"], reference["window_open_s"]]).to_numpy(float)
-    if not len(opens):
+    if not len(policy) and not len(reference):
         none = Interval(None, None, None)
         return RatioIntervals(none, none, none)
-    first_s = float(opens.min())
-    n_weeks = int((opens.max() - first_s) // WEEK_S) + 1
-    draws = np.random.default_rng(seed).integers(n_weeks, size=(DRAWS, n_weeks))
-    # The observed weeks ride along as draw 0, so one code path computes both.
-    draws = np.vstack([np.arange(n_weeks), draws])
-    own, other = (
-        _weekly(attempts, first_s, n_weeks)[:, draws].sum(axis=2)
-        for attempts in (policy, reference)
-    )
+    own, other = weekly_draws([policy, reference], seed)
     return RatioIntervals(
         _interval(own[0], other[0]),
         _interval(own[1], other[1]),
         _interval((own[0] - own[1]) * other[0], own[0] * (other[0] - other[1])),
     )
+
+
+def weekly_draws(attempts: Sequence[pd.DataFrame], seed: int) -> list[NDArray[np.float64]]:
+    """Starts and completions of each policy in every draw of weeks.
+
+    Args:
+        attempts: `SimulationResult.attempts` of policies over the same windows.
+        seed: Seed of the draws.
+
+    Returns:
+        One array per policy, shape (2, 1 + DRAWS): the observed weeks ride along as draw 0,
+        so one code path computes both.
+    """
+    opens = np.concatenate([frame["window_open_s"].to_numpy(float) for frame in attempts])
+    first_s = float(opens.min())
+    n_weeks = int((opens.max() - first_s) // WEEK_S) + 1
+    draws = np.random.default_rng(seed).integers(n_weeks, size=(DRAWS, n_weeks))
+    draws = np.vstack([np.arange(n_weeks), draws])
+    return [_weekly(frame, first_s, n_weeks)[:, draws].sum(axis=2) for frame in attempts]
 
 
 def _weekly(attempts: pd.DataFrame, first_s: float, n_weeks: int) -> NDArray[np.float64]:

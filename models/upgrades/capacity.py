@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ConfigError
 from models.upgrades.config import DAY_S, UpgradeConfig
 from models.upgrades.history import History
 
@@ -53,3 +55,17 @@ def caps_by_service(
         (str(domain), str(service)): max(1, math.floor(config.service_cap * count))
         for (domain, service), count in counts.items()
     }
+
+
+def check_at_least_one(what: str, counts: Mapping[Any, int]) -> None:
+    """Check lanes or caps: with none of them no task could ever start.
+
+    Raises:
+        ConfigError: A count is below one.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(
+                f"{what} of {name!r} must be at least 1, got {count}; to keep everything "
+                "there from starting, freeze it or exclude its hosts"
+            )

@@ -12,16 +12,14 @@ from models.upgrades.config import UpgradeConfig
 from models.upgrades.costs import InTime, in_time
 from models.upgrades.features import FeatureTable
 from models.upgrades.forecast.base import DurationModel
-from models.upgrades.forecast.build import FORECASTERS
+from models.upgrades.forecast.build import CANDIDATES, FORECASTERS
 from models.upgrades.history import History
 from models.upgrades.metrics import PolicyMetrics, regret
+from models.upgrades.operating import EXISTING, STRONG_RULE, STRONG_RULE_INFORMED
 from models.upgrades.policy import DISPATCHES, LANE_PRICES_PER_H, ORACLE, Policy
 from models.upgrades.simulate import simulate_policy
 from models.upgrades.splits import Split
 
-EXISTING = Policy("type-p95", "calendar", 0.95)
-STRONG_RULE = Policy("body-p95", "online", 0.95)
-STRONG_RULE_INFORMED = Policy("body-p95", "online", 0.95, is_informed=True)
 CLAIRVOYANT = Policy(ORACLE, "online")
 # The level at which the calibrated forecasters stand in the {predictor} x {dispatcher} grid.
 GRID_LEVEL = 0.9
@@ -36,20 +34,42 @@ class Cell:
     attempts: pd.DataFrame
 
 
-def benchmark_policies(selected: Policy, config: UpgradeConfig) -> list[Policy]:
-    """Policies of the table: the ablation grid, the frontiers, the selected, the oracle."""
+def benchmark_policies(
+    selected: Policy,
+    config: UpgradeConfig,
+    names: Sequence[str] = CANDIDATES,
+) -> list[Policy]:
+    """Policies of the table: the grid, the frontiers, references, selected, oracle.
+
+    Args:
+        selected: The policy that plans.
+        config: Levels of the frontiers.
+        names: Forecasters of the grid {forecaster} x {dispatcher}.
+    """
     grid = [
-        Policy(name, dispatch, GRID_LEVEL if spec.level is None else spec.level, None, is_informed)
-        for name, spec in FORECASTERS.items()
+        Policy(name, dispatch, grid_level(name), None, is_informed)
+        for name in names
         for dispatch in DISPATCHES
         for is_informed in ((False, True) if dispatch == "online" else (False,))
     ]
-    swept = [name for name, spec in FORECASTERS.items() if spec.level is None]
+    swept = [name for name in names if name in FORECASTERS and FORECASTERS[name].level is None]
     frontier = [
-        *(Policy(n, "online", level, None, True) for n in swept for level in config.policy_levels),
+        *(
+            Policy(name, "online", level, None, is_informed)
+            for name in swept
+            for level in config.policy_levels
+            for is_informed in (False, True)
+        ),
         *(Policy(n, "online", None, price, True) for n in swept for price in LANE_PRICES_PER_H),
     ]
-    return list(dict.fromkeys([*grid, *frontier, selected, CLAIRVOYANT]))
+    references = (EXISTING, STRONG_RULE, STRONG_RULE_INFORMED)
+    return list(dict.fromkeys([*references, *grid, *frontier, selected, CLAIRVOYANT]))
+
+
+def grid_level(name: str) -> float:
+    """Return the level at which a forecaster stands in the grid; `GRID_LEVEL` for peers."""
+    spec = FORECASTERS.get(name)
+    return GRID_LEVEL if spec is None or spec.level is None else spec.level
 
 
 def score_cell(
@@ -97,8 +117,8 @@ def assemble_policy_table(
     """Put cells into one table with ratios to the existing scheduler and regret.
 
     Returns:
-        One row per policy, cheapest first: policy, forecaster, dispatch, is_informed, the
-        fields of `PolicyMetrics`, x_utilisation, x_scheduled, x_completed and
+        One row per policy, cheapest first: policy, forecaster, dispatch, is_informed, level,
+        lane_price_per_h, the fields of `PolicyMetrics`, x_utilisation, x_scheduled, x_completed and
         x_cancellation (each divided by type-p95 calendar; None if it is not among the
         cells), regret, is_selected.
     """
@@ -121,6 +141,8 @@ def assemble_policy_table(
                 "forecaster": policy.forecaster,
                 "dispatch": policy.dispatch,
                 "is_informed": policy.is_informed,
+                "level": policy.level,
+                "lane_price_per_h": policy.lane_price_per_h,
                 **asdict(metrics),
                 **ratios,
                 "regret": oracle and regret(metrics, oracle, config.costs),

@@ -6,7 +6,7 @@ other tasks are public the moment they happen, so the concurrency count uses sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.upgrades.config import DAY_S
-from models.upgrades.history import HARDWARE, History
+from models.upgrades.history import History
 from models.upgrades.splits import Rows
 
 Floats = NDArray[np.float64]
@@ -24,13 +24,13 @@ RECENT_STARTS_S = 300
 EWMA_ALPHA = 0.2
 P90_EVENTS = 50
 # Whose history a task looks at; "domain-type" is the work order's record on this machine.
+# Where releases were recorded, "type-release" learns a new release from its first waves.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "host": ("host_id",),
     "type": ("type",),
     "domain": ("domain",),
     "domain-type": ("domain", "type"),
 }
-CATEGORIES = ("type", "domain", "service", "machine_type", "cputype", "memtype", "fru_type")
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,16 @@ def asof_features(history: History, decision_s: Seconds | None = None) -> Featur
     events = history.events
     start_s = history.seconds("start_s")
     at_s = start_s if decision_s is None else np.asarray(decision_s, dtype=np.int64)
-    categories, columns = _categorical(events)
-    for name in HARDWARE:
-        if name not in CATEGORIES:
-            columns[name] = events[name].to_numpy(float)
+    categories, columns = _categorical(events, history.categories)
+    for name in history.numbers:
+        columns[name] = events[name].to_numpy(float)
     columns["hour"] = (start_s % DAY_S) / 3_600.0
     columns["weekday"] = ((start_s // DAY_S + 3) % 7).astype(float)  # 1970-01-01: a Thursday
     columns["recent-starts"] = _recent_starts(events["domain"], start_s)
-    for group, keys in GROUPS.items():
+    groups = dict(GROUPS)
+    if events["release"].nunique() > 1:
+        groups["type-release"] = ("type", "release")
+    for group, keys in groups.items():
         columns |= {
             f"{group}-{name}": values for name, values in _history_of(history, keys, at_s).items()
         }
@@ -91,9 +93,11 @@ def asof_features(history: History, decision_s: Seconds | None = None) -> Featur
     return FeatureTable(matrix, tuple(columns), categories, at_s)
 
 
-def _categorical(events: pd.DataFrame) -> tuple[dict[str, tuple[str, ...]], dict[str, Floats]]:
+def _categorical(
+    events: pd.DataFrame, names: Sequence[str]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, Floats]]:
     categories, columns = {}, {}
-    for name in CATEGORIES:
+    for name in names:
         codes, labels = pd.factorize(events[name].to_numpy(object))
         categories[name] = tuple(str(label) for label in labels)
         columns[name] = codes.astype(float)

@@ -23,6 +23,12 @@ ASSIGNMENT_COLUMNS = (
     *("window_open_s", "lane", "start_s", "reserved_s", "end_s", "deadline_s", "p50_s", "p90_s"),
 )
 REFUSAL_COLUMNS = (*TASK_COLUMNS, "reason", "detail")
+# Of a plan of a fleet. deadline_s is when a task is rolled back if it is not done: the close
+# of the window or the begin of a freeze, less its rollback time. gain is its expected value.
+FLEET_ASSIGNMENT_COLUMNS = (
+    *(*ASSIGNMENT_COLUMNS, "release", "wave", "value", "p_in_time", "gain"),
+)
+FLEET_REFUSAL_COLUMNS = (*TASK_COLUMNS, "release", "wave", "value", "reason", "detail")
 
 
 class RefusalReason(StrEnum):
@@ -33,6 +39,11 @@ class RefusalReason(StrEnum):
     HOST_BUSY = "host busy"
     SERVICE_CAP = "service cap"
     NO_CAPACITY = "no capacity"
+    EXCLUDED = "excluded"
+    FREEZE = "freeze"
+    DEADLINE = "deadline"
+    WAVE_GATE = "wave gate"
+    DOES_NOT_PAY = "does not pay"
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,12 @@ class RolloutPlan:
         refusals: One row per task without a place: `REFUSAL_COLUMNS`.
         policy: Label of the policy whose reservations were packed.
         plan_s: When the plan was made; nothing later was known.
-        inputs_hash: SHA-256 of history, config, policy and backlog.
+        inputs_hash: SHA-256 of history (or fleet and forecast), config, policy and backlog.
+        solver: Who placed the tasks.
+        solver_status: "heuristic", "improved", "optimal" or "timed out": the last three say
+            what an exact solver reached; after a time-out the plan is the greedy one.
+        objective: Expected value of the plan in completed upgrades, where it was priced.
+        bound: No plan under these rules and forecasts is worth more; None: not measured.
     """
 
     assignments: pd.DataFrame
@@ -73,6 +89,10 @@ class RolloutPlan:
     policy: str
     plan_s: int
     inputs_hash: str
+    solver: str = "greedy"
+    solver_status: str = "heuristic"
+    objective: float | None = None
+    bound: float | None = None
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -91,6 +111,10 @@ class RolloutPlan:
             "policy": self.policy,
             "plan_s": self.plan_s,
             "inputs_hash": self.inputs_hash,
+            "solver": self.solver,
+            "solver_status": self.solver_status,
+            "objective": self.objective,
+            "bound": self.bound,
             "assignments": json.loads(self.assignments.to_json(orient="records")),
             "refusals": json.loads(self.refusals.to_json(orient="records")),
         }

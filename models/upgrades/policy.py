@@ -11,11 +11,11 @@ from models.errors import ConfigError
 from models.upgrades.config import UpgradeConfig
 from models.upgrades.costs import InTime, least_time_for_level, least_time_that_pays
 from models.upgrades.forecast.base import Floats
-from models.upgrades.forecast.build import FORECASTERS
+from models.upgrades.forecast.build import CANDIDATES, FORECASTERS
 
 ORACLE = "oracle"
-Dispatch = Literal["calendar", "online"]
-DISPATCHES: tuple[Dispatch, ...] = ("calendar", "online")
+Dispatch = Literal["calendar", "online", "backfill"]
+DISPATCHES: tuple[Dispatch, ...] = ("calendar", "online", "backfill")
 
 # Prices of a lane hour that compete; 0 is the plain break-even probability. A completed
 # upgrade is worth 1 and holds its lane for 1.5 hours on average.
@@ -82,7 +82,8 @@ class Policy:
         if self.level is None:
             raise ConfigError(f"policy {self.label} has no admission rule; give it a level")
         least_s = least_time_for_level(forecast, self.level)
-        if not FORECASTERS[self.forecaster].is_capped:
+        spec = FORECASTERS.get(self.forecaster)
+        if spec is None or not spec.is_capped:
             return least_s
         # No whole window for a task that is known to have outrun one.
         is_possible = forecast.probability[:, -1] > 0
@@ -115,4 +116,9 @@ def policies_of(forecaster: str, config: UpgradeConfig) -> list[Policy]:
 
 def forecasters_of(config: UpgradeConfig) -> tuple[str, ...]:
     """Names of the forecasters that selection needs under `config`."""
-    return tuple(FORECASTERS) if config.forecaster == "auto" else (config.forecaster,)
+    return CANDIDATES if config.forecaster == "auto" else (config.forecaster,)
+
+
+def forecasters_to_fit(config: UpgradeConfig) -> tuple[str, ...]:
+    """Names of the forecasters that a plan fits: all candidates, for the table, and its own."""
+    return tuple(dict.fromkeys([*CANDIDATES, *forecasters_of(config)]))

@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 from models.errors import ContractError, DatasetUnreadableError, NotEnoughDataError
 from models.figures import FlowSummary
 from models.settings import get_settings
-from models.upgrades import FORECASTERS, TreeConfig, UpgradeConfig
+from models.upgrades import TreeConfig, UpgradeConfig
+from models.upgrades.forecast.build import CANDIDATES
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
 
@@ -79,7 +80,7 @@ def test_a_run_is_recorded_whole_and_linked_both_ways(small_history: Path):
     children = client.search_runs(
         [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     )
-    assert {child.info.run_name for child in children} == set(FORECASTERS)
+    assert {child.info.run_name for child in children} == set(CANDIDATES)
     assert all(0 < child.data.metrics["pinball_0.9"] < 1 for child in children)
 
     # MLflow -> Prefect -> MLflow.
@@ -106,7 +107,7 @@ def test_a_second_run_of_the_same_config_takes_the_expensive_results_from_the_ca
     # Features, and a fit, a selection and a score of each forecaster; the oracle's score.
     # Before, only the features could be known: they do not depend on the config.
     assert cached_tasks(before.data.tags["prefect.flow_run_id"]) <= 1
-    assert cached_tasks(after.data.tags["prefect.flow_run_id"]) == 2 + 3 * len(FORECASTERS)
+    assert cached_tasks(after.data.tags["prefect.flow_run_id"]) == 2 + 3 * len(CANDIDATES)
     assert first.figures == second.figures
     keep = {k: v for k, v in before.data.metrics.items() if not k.startswith("system/")}
     assert keep == {k: v for k, v in after.data.metrics.items() if not k.startswith("system/")}

@@ -64,8 +64,8 @@ def test_a_registered_flow_takes_its_config_and_can_be_previewed(entry: Any):
 
 
 @pytest.mark.parametrize("entry", BENCHES, ids=lambda entry: entry.room)
-def test_a_registered_benchmark_takes_data_and_seed(entry: Any):
-    assert list(inspect.signature(load(entry.run)).parameters) == ["data", "seed"]
+def test_a_registered_benchmark_takes_data_seed_and_a_listener(entry: Any):
+    assert list(inspect.signature(load(entry.run)).parameters) == ["data", "seed", "tell"]
 
 
 def test_flow_names_accept_dashes_and_underscores():

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from models.errors import DataError, NotEnoughDataError
 from models.upgrades.features import FeatureTable
+from models.upgrades.forecast.contributions import Contributions
 from models.upgrades.forecast.distribution import QuantileGrid
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 class DurationModel(Protocol):
@@ -25,8 +27,11 @@ class DurationModel(Protocol):
     def name(self) -> str:
         """Name of the forecaster, as in the config."""
 
-    def fit(self, X: FeatureTable, duration_s: Floats) -> Self:
-        """Learn from ended tasks; durations in seconds, shape (n_tasks,). Returns itself."""
+    def fit(self, X: FeatureTable, duration_s: Floats, is_censored: Mask | None = None) -> Self:
+        """Learn from ended tasks; durations in seconds, shape (n_tasks,). Returns itself.
+
+        Where `is_censored`, the task was aborted and `duration_s` is a lower bound.
+        """
 
     def quantiles(self, X: FeatureTable, taus: Sequence[float]) -> Floats:
         """Seconds by which tasks end with probability tau, shape (n_tasks, n_taus)."""
@@ -53,17 +58,20 @@ class GridForecaster:
 
     name: str
     digest: str = ""
+    uses_censored: bool = False
 
-    def fit(self, X: FeatureTable, duration_s: Floats) -> Self:
+    def fit(self, X: FeatureTable, duration_s: Floats, is_censored: Mask | None = None) -> Self:
         """Learn from ended tasks; durations in seconds, shape (n_tasks,).
+
+        Aborted tasks (`is_censored`) are left out by forecasters that cannot use a lower
+        bound (`uses_censored`); their durations are then underestimated.
 
         Raises:
             NotEnoughDataError: No task to learn from.
             DataError: A duration is not a positive finite number of seconds.
         """
         duration_s = np.asarray(duration_s, dtype=float)
-        if len(duration_s) == 0:
-            raise NotEnoughDataError(f"{self.name} got no ended task to fit on; add history")
+        censored = np.zeros(len(duration_s), dtype=bool) if is_censored is None else is_censored
         bad = ~(np.isfinite(duration_s) & (duration_s > 0))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -71,15 +79,27 @@ class GridForecaster:
                 f"{self.name} cannot fit: row {row} has the duration {duration_s[row]} s; "
                 "every fitted task needs a positive finite duration, drop or correct the row"
             )
-        self._learn(X, np.log(duration_s))
+        if censored.all():
+            raise NotEnoughDataError(
+                f"{self.name} got {len(duration_s)} tasks to fit on, of which none was seen to "
+                "its end; add history with completed tasks"
+            )
+        if not self.uses_censored:
+            done = np.flatnonzero(~censored)
+            X, duration_s, censored = X.take(done), duration_s[done], censored[done]
+        self._learn(X, np.log(duration_s), censored)
         return self
 
-    def _learn(self, X: FeatureTable, log_s: Floats) -> None:
+    def _learn(self, X: FeatureTable, log_s: Floats, is_censored: Mask) -> None:
         raise NotImplementedError
 
     def grid(self, X: FeatureTable) -> QuantileGrid:
         """Return the forecast distributions of the tasks."""
         raise NotImplementedError
+
+    def contributions(self, X: FeatureTable, level: float) -> Contributions | None:
+        """What each feature adds to the log quantile nearest to `level`; None: no such sum."""
+        return None
 
     def quantiles(self, X: FeatureTable, taus: Sequence[float]) -> Floats:
         """Seconds by which tasks end with probability tau, shape (n_tasks, n_taus)."""

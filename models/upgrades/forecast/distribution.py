@@ -27,14 +27,15 @@ class QuantileGrid:
         levels: Rising quantile levels, shape (n_levels,).
         log_s: Log seconds at the levels, non-decreasing along axis 1, shape
             (n_tasks, n_levels).
-        lower_tail: Mean excess below the lowest level, in log seconds.
-        upper_tail: Mean excess above the highest level, in log seconds.
+        lower_tail: Mean excess below the lowest level, in log seconds; one for all tasks or
+            of shape (n_tasks,).
+        upper_tail: Mean excess above the highest level, likewise.
     """
 
     levels: Floats
     log_s: Floats
-    lower_tail: float
-    upper_tail: float
+    lower_tail: float | Floats
+    upper_tail: float | Floats
 
     def quantile(self, tau: float | Floats) -> Floats:
         """Seconds at probability `tau`: one for all tasks, or of shape (n_tasks, m).
@@ -56,8 +57,9 @@ class QuantileGrid:
         at_high = np.take_along_axis(log_s, high, axis=1)
         share = np.clip((tau - levels[low]) / (levels[high] - levels[low]), 0.0, 1.0)
         inside = at_low + share * (at_high - at_low)
-        below = self.lower_tail * np.log(np.minimum(tau / levels[0], 1.0))
-        above = -self.upper_tail * np.log(np.minimum((1 - tau) / (1 - levels[-1]), 1.0))
+        lower, upper = (np.reshape(tail, (-1, 1)) for tail in (self.lower_tail, self.upper_tail))
+        below = lower * np.log(np.minimum(tau / levels[0], 1.0))
+        above = -upper * np.log(np.minimum((1 - tau) / (1 - levels[-1]), 1.0))
         return np.asarray(np.exp(inside + below + above))
 
     def cdf(self, t_s: Floats | float) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.upgrades.features import FeatureTable
-from models.upgrades.forecast.base import Floats, GridForecaster
+from models.upgrades.forecast.base import Floats, GridForecaster, Mask
 from models.upgrades.forecast.distribution import QuantileGrid, tail_scales
 
 # A type counts half against all tasks when it has this many: empirical-Bayes pooling, so
@@ -23,7 +23,7 @@ class GlobalQuantiles(GridForecaster):
         self.name = name
         self.levels = np.asarray(levels, dtype=float)
 
-    def _learn(self, X: FeatureTable, log_s: Floats) -> None:
+    def _learn(self, X: FeatureTable, log_s: Floats, is_censored: Mask) -> None:
         self._log_s: Floats = np.asarray(np.quantile(log_s, self.levels), dtype=float)
         self._tails = tail_scales(log_s, self._log_s[:1], self._log_s[-1:])
 
@@ -36,19 +36,32 @@ class TypeQuantiles(GridForecaster):
     """Quantiles per type, rare types pulled towards all tasks, unseen types at all tasks.
 
     With `is_body` the stragglers of each type are taken out first: the P95 of the body
-    does not reserve a whole window because one task in fifty ran for days.
+    does not reserve a whole window because one task in fifty ran for days. With a `factor`
+    every duration is multiplied by it: the safety factor of batch schedulers. With
+    `is_max` the highest level is the longest task ever seen of the type.
     """
 
-    def __init__(self, levels: Sequence[float], name: str, *, is_body: bool = False) -> None:
+    def __init__(
+        self,
+        levels: Sequence[float],
+        name: str,
+        *,
+        is_body: bool = False,
+        is_max: bool = False,
+        factor: float = 1.0,
+    ) -> None:
         self.name = name
         self.levels = np.asarray(levels, dtype=float)
         self.is_body = is_body
+        self.is_max = is_max
+        self.factor = factor
 
-    def _learn(self, X: FeatureTable, log_s: Floats) -> None:
+    def _learn(self, X: FeatureTable, log_s: Floats, is_censored: Mask) -> None:
         codes = X.codes("type")
         if self.is_body:
             keep = ~is_straggler(codes, log_s)
             codes, log_s = codes[keep], log_s[keep]
+        log_s = log_s + np.log(self.factor)
         pooled = np.quantile(log_s, self.levels)
         self._pooled = pooled
         self._by_type: dict[int, Floats] = {}
@@ -57,6 +70,8 @@ class TypeQuantiles(GridForecaster):
             weight = len(of_type) / (len(of_type) + POOLING_TASKS)
             own = np.quantile(of_type, self.levels)
             self._by_type[int(code)] = weight * own + (1 - weight) * pooled
+            if self.is_max:
+                self._by_type[int(code)][-1] = of_type.max()
         fitted = self._log_quantiles(codes)
         self._tails = tail_scales(log_s, fitted[:, 0], fitted[:, -1])
 
@@ -69,6 +84,34 @@ class TypeQuantiles(GridForecaster):
         return QuantileGrid(self.levels, self._log_quantiles(X.codes("type")), *self._tails)
 
 
+class TypeTrend(GridForecaster):
+    """The type's exponentially weighted mean of log duration plus residual quantiles.
+
+    The mean moves with every task that ends (as-of feature `type-ewma`), the spread is that
+    of the fitted tasks: "mean plus k sigma" of operators, without the normal assumption. A
+    type that never ended a task has the mean of all.
+    """
+
+    def __init__(self, levels: Sequence[float], name: str) -> None:
+        self.name = name
+        self.levels = np.asarray(levels, dtype=float)
+
+    def _learn(self, X: FeatureTable, log_s: Floats, is_censored: Mask) -> None:
+        self._mean = float(log_s.mean())
+        residuals = log_s - self._means(X)
+        self._residuals: Floats = np.asarray(np.quantile(residuals, self.levels), dtype=float)
+        self._tails = tail_scales(residuals, self._residuals[:1], self._residuals[-1:])
+
+    def _means(self, X: FeatureTable) -> Floats:
+        ewma = X.matrix[:, X.names.index("type-ewma")].astype(float)
+        return np.where(np.isfinite(ewma), ewma, self._mean)
+
+    def grid(self, X: FeatureTable) -> QuantileGrid:
+        """Return the residual quantiles around each type's latest mean."""
+        log_s = self._means(X)[:, None] + self._residuals
+        return QuantileGrid(self.levels, log_s, *self._tails)
+
+
 def is_straggler(codes: NDArray[np.int64], log_s: Floats) -> NDArray[np.bool_]:
     """Mark tasks above the upper fence of their type, in log seconds.
 
@@ -79,12 +122,22 @@ def is_straggler(codes: NDArray[np.int64], log_s: Floats) -> NDArray[np.bool_]:
         codes: Type codes, shape (n_tasks,).
         log_s: Log seconds, shape (n_tasks,).
     """
-    straggles = log_s > _fence(log_s)
+    fences = straggler_fences(codes, log_s)
+    pooled = fences[None]
+    return log_s > np.array([fences.get(int(code), pooled) for code in codes])
+
+
+def straggler_fences(codes: NDArray[np.int64], log_s: Floats) -> dict[int | None, float]:
+    """Upper fence of each type in log seconds; under None that of all tasks.
+
+    Types with fewer than `POOLING_TASKS` tasks are not listed.
+    """
+    fences: dict[int | None, float] = {None: _fence(log_s)}
     for code in np.unique(codes):
         rows = codes == code
         if rows.sum() >= POOLING_TASKS:
-            straggles[rows] = log_s[rows] > _fence(log_s[rows])
-    return straggles
+            fences[int(code)] = _fence(log_s[rows])
+    return fences
 
 
 def _fence(log_s: Floats) -> float:

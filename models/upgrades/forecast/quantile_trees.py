@@ -1,24 +1,27 @@
-"""Boosted trees on log duration: all quantiles at once, and squared error for comparison.
-
-One thread, always: xgboost's histograms are then bit-equal on any machine with any number
-of workers, and two OpenMP threads on a busy machine were seven times slower than one.
-"""
+"""Boosted trees on log duration: all quantiles at once, and squared error for comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.upgrades.config import TreeConfig
 from models.upgrades.features import FeatureTable
-from models.upgrades.forecast.base import Floats, GridForecaster
+from models.upgrades.forecast.base import Floats, GridForecaster, Mask
+from models.upgrades.forecast.boosting import (
+    boost,
+    dmatrix,
+    predict,
+    seen_codes,
+    tree_contributions,
+)
+from models.upgrades.forecast.censoring import censoring_weights
+from models.upgrades.forecast.contributions import Contributions
 from models.upgrades.forecast.distribution import QuantileGrid, rearranged, tail_scales
 
 
-class _BoostedTrees(GridForecaster):
+class BoostedTrees(GridForecaster):
     """What both kinds of trees are made from."""
 
     def __init__(self, levels: Sequence[float], trees: TreeConfig, seed: int) -> None:
@@ -26,28 +29,49 @@ class _BoostedTrees(GridForecaster):
         self.trees = trees
         self.seed = seed
 
+    def _nearest(self, level: float) -> int:
+        return int(np.argmin(np.abs(self.levels - level)))
 
-class QuantileTrees(_BoostedTrees):
-    """Gradient-boosted trees with the pinball loss at every level of the grid."""
+
+class QuantileTrees(BoostedTrees):
+    """Gradient-boosted trees with the pinball loss at every level of the grid.
+
+    Aborted tasks lend their weight to those that ran longer (`censoring_weights`).
+    """
 
     name = "xgb-quantile"
+    uses_censored = True
 
-    def _learn(self, X: FeatureTable, log_s: Floats) -> None:
-        self._seen = _seen_codes(X)
+    def _learn(self, X: FeatureTable, log_s: Floats, is_censored: Mask) -> None:
+        weight = censoring_weights(log_s, is_censored) if is_censored.any() else None
+        if weight is not None:
+            done = np.flatnonzero(~is_censored)
+            X, log_s, weight = X.take(done), log_s[done], weight[done]
+        self._seen = seen_codes(X)
         objective = {"objective": "reg:quantileerror", "quantile_alpha": self.levels}
-        self._booster = _boost(X, self._seen, log_s, objective, self.trees, self.seed)
+        data = dmatrix(X, self._seen, label=log_s, weight=weight)
+        self._booster = boost(data, objective, self.trees, self.seed)
         fitted = self._log_quantiles(X)
         self._tails = tail_scales(log_s, fitted[:, 0], fitted[:, -1])
 
     def _log_quantiles(self, X: FeatureTable) -> Floats:
-        return rearranged(_predict(self._booster, X, self._seen, len(self.levels)))
+        return rearranged(predict(self._booster, X, self._seen, len(self.levels)))
 
     def grid(self, X: FeatureTable) -> QuantileGrid:
         """Return the rearranged quantiles of each task."""
         return QuantileGrid(self.levels, self._log_quantiles(X), *self._tails)
 
+    def contributions(self, X: FeatureTable, level: float) -> Contributions:
+        """What each feature adds to the rearranged log quantile nearest to `level`."""
+        place = self._nearest(level)
+        parts = tree_contributions(self._booster, X, self._seen, len(self.levels))
+        # Where raw quantiles cross, the one that rearrangement puts here was another's.
+        raw = predict(self._booster, X, self._seen, len(self.levels))
+        own = parts[np.arange(len(X)), np.argsort(raw, axis=1, kind="stable")[:, place]]
+        return Contributions(float(self.levels[place]), own[:, :-1], own[:, -1])
 
-class SquaredErrorTrees(_BoostedTrees):
+
+class SquaredErrorTrees(BoostedTrees):
     """Gradient-boosted trees on the mean of log duration, with one residual shape for all.
 
     The lowest-error predictor of the ablation: accurate on average, with no idea of which
@@ -56,65 +80,22 @@ class SquaredErrorTrees(_BoostedTrees):
 
     name = "xgb-squared-error"
 
-    def _learn(self, X: FeatureTable, log_s: Floats) -> None:
-        self._seen = _seen_codes(X)
+    def _learn(self, X: FeatureTable, log_s: Floats, is_censored: Mask) -> None:
+        self._seen = seen_codes(X)
         objective = {"objective": "reg:squarederror"}
-        self._booster = _boost(X, self._seen, log_s, objective, self.trees, self.seed)
-        residuals = log_s - _predict(self._booster, X, self._seen, 1)[:, 0]
+        self._booster = boost(dmatrix(X, self._seen, label=log_s), objective, self.trees, self.seed)
+        residuals = log_s - predict(self._booster, X, self._seen, 1)[:, 0]
         self._residuals: Floats = np.asarray(np.quantile(residuals, self.levels), dtype=float)
         self._tails = tail_scales(residuals, self._residuals[:1], self._residuals[-1:])
 
     def grid(self, X: FeatureTable) -> QuantileGrid:
         """Return the mean of each task plus the common residual quantiles."""
-        mean = _predict(self._booster, X, self._seen, 1)
+        mean = predict(self._booster, X, self._seen, 1)
         return QuantileGrid(self.levels, mean + self._residuals[None, :], *self._tails)
 
-
-def _seen_codes(X: FeatureTable) -> dict[str, NDArray[np.int64]]:
-    return {name: np.unique(X.codes(name)) for name in X.categories}
-
-
-def _dmatrix(X: FeatureTable, seen: dict[str, NDArray[np.int64]], label: Floats | None) -> Any:
-    import xgboost
-
-    matrix = X.matrix.copy()
-    for name, codes in seen.items():
-        # A category that the fit never saw is unknown, not a new branch.
-        column = X.names.index(name)
-        matrix[~np.isin(X.codes(name), codes), column] = np.nan
-    kinds = ["c" if name in X.categories else "q" for name in X.names]
-    return xgboost.DMatrix(
-        matrix,
-        label=label,
-        feature_names=list(X.names),
-        feature_types=kinds,
-        enable_categorical=True,
-        nthread=1,
-    )
-
-
-def _boost(
-    X: FeatureTable,
-    seen: dict[str, NDArray[np.int64]],
-    log_s: Floats,
-    objective: dict[str, Any],
-    trees: TreeConfig,
-    seed: int,
-) -> Any:
-    import xgboost
-
-    parameters = {
-        **objective,
-        "tree_method": "hist",
-        "max_depth": trees.depth,
-        "eta": trees.learning_rate,
-        "min_child_weight": trees.min_child_weight,
-        "nthread": 1,
-        "seed": seed,
-    }
-    return xgboost.train(parameters, _dmatrix(X, seen, log_s), num_boost_round=trees.n_trees)
-
-
-def _predict(booster: Any, X: FeatureTable, seen: dict[str, NDArray[np.int64]], n: int) -> Floats:
-    predicted = booster.predict(_dmatrix(X, seen, None))
-    return np.asarray(predicted, dtype=float).reshape(len(X), n)
+    def contributions(self, X: FeatureTable, level: float) -> Contributions:
+        """What each feature adds to the mean; the residual quantile is in the bias."""
+        place = self._nearest(level)
+        own = tree_contributions(self._booster, X, self._seen, 1)[:, 0]
+        bias = own[:, -1] + self._residuals[place]
+        return Contributions(float(self.levels[place]), own[:, :-1], bias)

@@ -5,53 +5,75 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from models.upgrades.benchmark import BenchmarkResult
-from models.upgrades.forecast.score import COVERAGE_LEVELS
-from models.upgrades.plan import RolloutPlan
-from models.upgrades.replay import PlanOutcome
+import pandas as pd
+
+from models.upgrades.report.forecast_figures import (
+    reliability_figures,
+    shap_figures,
+    tail_figures,
+)
+from models.upgrades.report.inputs import ReportInputs
+from models.upgrades.report.plan_figures import (
+    headroom_figures,
+    records,
+    refusal_figures,
+    window_figures,
+)
+from models.upgrades.report.policy_figures import cost_figures
+
+FRONTIER_COLUMNS = (
+    *("policy", "forecaster", "dispatch", "is_informed", "level", "lane_price_per_h"),
+    *("scheduled", "completed", "cancelled", "cancellation_rate", "cost", "regret"),
+    "is_selected",
+)
+CANDIDATE_COLUMNS = (
+    *("policy", "completed", "cancelled", "cancellation_rate", "cost", "more_than_cheapest"),
+    *("standard_error", "is_selected"),
+)
 
 
-def figures(result: BenchmarkResult, plan: RolloutPlan, outcome: PlanOutcome) -> dict[str, Any]:
+def figures(inputs: ReportInputs) -> dict[str, Any]:
     """Return what the charts show; every value is a JSON value, not measured is None.
 
-    Keys: headline and ablation (ratios with 95 % intervals), calibration (model to observed
-    coverage per nominal level), frontier (per policy), refusals (reason to count), windows
-    (per placed task: planned and real hours after the opening of its window).
+    Keys:
+        headline, ablation: ratios with 95 % intervals.
+        frontier: what each policy did to the test part, cheapest first.
+        equal_completions, candidates: tables of the benchmark and of the selection.
+        costs: cost per task over levels and over the ratio of prices; see `cost_figures`.
+        burn_down: tasks left per day.
+        windows: planned and real hours of each placed task; see `window_figures`.
+        refusals: reason to count.
+        headroom: hosts down against caps; see `headroom_figures`.
+        calibration: observed coverage of each forecaster per nominal level.
+        reliability: coverage of the chosen forecaster, overall and per type, with intervals.
+        tail: durations that last longer, observed and forecast.
+        shap: what the features add to the quantile that is used; None: nothing to add up.
     """
-    covered = result.forecasts[result.forecasts["rows"] == "all"]
-    frontier = result.policies[
-        [
-            *("policy", "forecaster", "dispatch", "is_informed", "scheduled", "completed"),
-            *("cancelled", "cancellation_rate", "cost", "regret", "is_selected"),
-        ]
-    ]
-    windows = outcome.frame[["task", "host", "domain", "service", "type", "lane", "outcome"]]
-    open_s = outcome.frame["window_open_s"]
-    windows = windows.assign(
-        window_open_s=open_s,
-        start_h=_hours(outcome.frame["start_s"] - open_s),
-        reserved_end_h=_hours(outcome.frame["end_s"] - open_s),
-        p50_end_h=_hours(outcome.frame["start_s"] - open_s + outcome.frame["p50_s"]),
-        p90_end_h=_hours(outcome.frame["start_s"] - open_s + outcome.frame["p90_s"]),
-        real_start_h=_hours(outcome.frame["real_start_s"] - open_s),
-        real_end_h=_hours(outcome.frame["real_end_s"] - open_s),
-        duration_h=_hours(outcome.frame["duration_s"]),
-    )
+    result = inputs.result
     document = json.loads(result.to_json())
-    reasons = plan.refusals["reason"].value_counts()
     return {
-        **{key: document[key] for key in ("headline", "ablation")},
-        "calibration": {
-            str(row["model"]): {
-                f"{level:g}": float(row[f"coverage@{level:g}"]) for level in COVERAGE_LEVELS
-            }
-            for row in covered.to_dict("records")
+        **{key: document[key] for key in ("headline", "ablation", "equal_completions")},
+        "frontier": records(result.policies[[*FRONTIER_COLUMNS]]),
+        "candidates": records(result.selection.table[[*CANDIDATE_COLUMNS]]),
+        "costs": cost_figures(result.policies, inputs.config),
+        "burn_down": {
+            str(name): [int(count) for count in result.burn_down[name]]
+            for name in result.burn_down.columns
         },
-        "frontier": json.loads(frontier.to_json(orient="records")),
-        "refusals": {str(reason): int(count) for reason, count in reasons.items()},
-        "windows": json.loads(windows.to_json(orient="records")),
+        "windows": window_figures(inputs.outcome.frame),
+        "refusals": refusal_figures(inputs.plan),
+        "headroom": headroom_figures(inputs),
+        "calibration": calibration_figures(result.forecasts),
+        "reliability": reliability_figures(inputs),
+        "tail": tail_figures(inputs),
+        "shap": shap_figures(inputs),
     }
 
 
-def _hours(seconds: Any) -> Any:
-    return (seconds.astype(float) / 3_600).round(4)
+def calibration_figures(forecasts: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Observed coverage of all test tasks by forecaster and nominal level."""
+    covered = forecasts[forecasts["rows"] == "all"].set_index("model").filter(like="coverage@")
+    return {
+        str(model): {str(name).partition("@")[2]: float(share) for name, share in row.items()}
+        for model, row in covered.iterrows()
+    }

@@ -1,3 +1,5 @@
-"""Placing upgrades: precedence.py (what must come first on a host), pack.py (a rollout plan
-over days of windows), dispatch.py (who starts a task inside one window).
+"""Placing upgrades: precedence.py (what must come first on a host), pack.py (a plan of a
+history), dispatch.py (who starts a task inside one window). For fleets: base.py (Problem,
+Solver), gains.py (what a start is worth), board.py (what is placed), order.py, greedy.py,
+classes.py over programme.py (counts of like tasks), bound.py and floors.py (upper bounds).
 """

@@ -53,3 +53,17 @@ def precedence_ranks(after: Mapping[str, Sequence[str]] = PRECEDENCE) -> Mapping
     for type_ in order:
         ranks[type_] = max((ranks[first] + 1 for first in after.get(type_, ())), default=0)
     return ranks
+
+
+def predecessors(after: Mapping[str, Sequence[str]]) -> Mapping[str, frozenset[str]]:
+    """For each type all that must come before it, directly or through others.
+
+    Raises:
+        CyclicPrecedenceError: The order has a cycle.
+    """
+    ranks = precedence_ranks(after)
+    found: dict[str, frozenset[str]] = {}
+    for type_ in sorted(after, key=lambda name: ranks[name]):
+        direct = after[type_]
+        found[type_] = frozenset(direct).union(*(found.get(first, ()) for first in direct))
+    return found

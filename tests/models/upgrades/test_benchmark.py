@@ -5,25 +5,23 @@ import pandas as pd
 import pytest
 
 from models.errors import NotEnoughDataError
-from models.upgrades import UpgradeConfig, canonical_events, plan_rollout, simulate_plan
+from models.upgrades import UpgradeConfig, canonical_events
 from models.upgrades import build_forecaster as build
 from models.upgrades.benchmark import (
     ABLATION,
     assemble_policy_table,
     benchmark_policies,
     core_table,
-    run_benchmark,
+    run_stages,
     score_cell,
 )
 from models.upgrades.bootstrap import ratio_intervals
 from models.upgrades.cells import EXISTING, STRONG_RULE
-from models.upgrades.report import figures, render_report
-from models.upgrades.report.page import headline
 
 
 @pytest.fixture(scope="module")
 def small_result(make_outages, fast_config):
-    return run_benchmark(make_outages(1_500), fast_config)
+    return run_stages(canonical_events(make_outages(1_500)), fast_config).result
 
 
 def test_the_benchmark_puts_baselines_ours_and_the_oracle_in_one_table(small_result):
@@ -47,29 +45,30 @@ def test_its_json_is_plain_and_complete(small_result):
 
 def test_the_same_table_gives_the_same_result(small_result, make_outages, fast_config):
     shuffled = make_outages(1_500).sample(frac=1, random_state=2)
-    assert run_benchmark(shuffled, fast_config).to_json() == small_result.to_json()
+    again = run_stages(canonical_events(shuffled), fast_config).result
+    assert again.to_json() == small_result.to_json()
 
 
-def test_the_core_table_is_four_forecasters_by_two_dispatchers(make_outages, fast_config):
+def test_the_core_table_is_four_forecasters_by_three_dispatchers(make_outages, fast_config):
     table = core_table(canonical_events(make_outages(1_500)), fast_config)
-    assert table.groupby("forecaster")["dispatch"].nunique().tolist() == [2, 2, 2, 2]
+    assert table.groupby("forecaster")["dispatch"].nunique().tolist() == [3, 3, 3, 3]
     assert not table["is_informed"].any()
 
 
 def test_other_seeds_and_longer_files_of_the_schema_work(make_outages, fast_config):
-    result = run_benchmark(make_outages(2_200, seed=9), fast_config)
+    result = run_stages(canonical_events(make_outages(2_200, seed=9)), fast_config).result
     assert result.sizes["test"] == 660
 
 
 def test_a_tiny_file_is_refused_with_counts(make_outages, fast_config):
     with pytest.raises(NotEnoughDataError, match=r"100 events are too few.*fit has \d+ of 200"):
-        run_benchmark(make_outages(100), fast_config)
+        run_stages(canonical_events(make_outages(100)), fast_config)
 
 
 def test_a_file_without_planned_rows_has_no_planned_lines(make_outages, fast_config):
     frame = make_outages(1_500)
     frame["planned_like"] = False
-    result = run_benchmark(frame, fast_config)
+    result = run_stages(canonical_events(frame), fast_config).result
     assert set(result.forecasts["rows"]) == {"all"}
     assert result.planned["n_tasks"].eq(0).all()
 
@@ -130,49 +129,6 @@ def test_without_a_start_of_the_reference_no_ratio_is_measured():
     none = attempts([], [])
     assert ratio_intervals(attempts([0], [1]), none, seed=0).completed.value is None
     assert ratio_intervals(none, none, seed=0).completed.value is None
-
-
-@pytest.fixture(scope="module")
-def report_inputs(small_result, make_outages, fast_config):
-    from models.upgrades import asof_features, split_by_time
-
-    history = canonical_events(make_outages(1_500))
-    features, split = asof_features(history), split_by_time(history, fast_config)
-    policy = small_result.selection.policy
-    model = build(policy.forecaster, features, history, split, fast_config)
-    plan = plan_rollout(history, split, model, policy, fast_config)
-    return small_result, plan, simulate_plan(plan, history, split, fast_config), fast_config
-
-
-def test_the_report_is_one_file_that_needs_no_network(report_inputs):
-    html = render_report(*report_inputs)
-    assert html.startswith("<!doctype html>")
-    assert "<script src" not in html
-    assert "<link" not in html
-    assert "<img" not in html
-    assert html.count("plotly.js v") == 1
-    assert html.count('class="plotly-graph-div"') == 4
-
-
-def test_the_report_shows_every_policy_every_caveat_and_the_headline(report_inputs):
-    from html import escape
-
-    from models.upgrades.report.page import CAVEATS
-
-    result = report_inputs[0]
-    html = render_report(*report_inputs)
-    for text in (*result.policies["policy"], *CAVEATS, headline(result)):
-        assert escape(text) in html
-    assert "claims parity" in html
-
-
-def test_the_figures_are_plain_json_and_agree_with_the_plan(report_inputs):
-    result, plan, outcome, _ = report_inputs
-    numbers = figures(result, plan, outcome)
-    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
-    assert sum(numbers["refusals"].values()) == len(plan.refusals)
-    assert len(numbers["windows"]) == len(plan.assignments)
-    assert len(numbers["frontier"]) == len(result.policies)
 
 
 def test_importing_the_room_loads_no_heavy_library():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.errors import ConfigError, NotEnoughDataError
 from models.upgrades import (
@@ -49,26 +50,49 @@ def drifting(n: int) -> tuple[History, FeatureTable]:
     duration_s[n // 2 :] *= 4
     duration_s = duration_s.astype(np.int64)
     events = pd.DataFrame(
-        {"start_s": start_s, "end_s": start_s + duration_s, "duration_s": duration_s}
+        {
+            "start_s": start_s,
+            "end_s": start_s + duration_s,
+            "duration_s": duration_s,
+            "is_censored": False,
+        }
     )
     matrix = np.zeros((n, 1), np.float32)
     return History(events, "", {}), FeatureTable(matrix, ("type",), {"type": ("a",)}, start_s)
 
 
-def test_rolling_margins_win_the_coverage_back_after_a_drift():
+def after_drift(config: UpgradeConfig, rows: NDArray[np.int64], level: float) -> float:
+    """Coverage at `level` on `rows` of the drifting tasks, margins from the old regime on."""
     history, features = drifting(6_000)
-    config = UpgradeConfig(levels=(0.1, 0.5, 0.9), conformal_window=300)
     duration_s = history.seconds("duration_s").astype(float)
     model = GlobalQuantiles(config.levels, "past").fit(
         features.take(np.arange(1_000)), duration_s[:1_000]
     )
     calibrated = calibrate(model, features, history, np.arange(1_000, 2_000), config)
-    late = np.arange(4_000, 6_000)
-    X = features.take(late)
-    assert coverage(duration_s[late], model.quantile(X, 0.9)) < 0.2
-    for level in (0.5, 0.9):
-        observed = coverage(duration_s[late], calibrated.quantile(X, level))
-        assert observed == pytest.approx(level, abs=0.03)
+    return coverage(duration_s[rows], calibrated.quantile(features.take(rows), level))
+
+
+@pytest.mark.parametrize("margins", ["rolling", "by-type"])
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_rolling_margins_win_the_coverage_back_after_a_drift(margins, level):
+    config = UpgradeConfig(
+        levels=(0.1, 0.5, 0.9),
+        margins=margins,
+        conformal_window=300,
+        conformal_type_window=300,
+    )
+    assert after_drift(config, np.arange(4_000, 6_000), level) == pytest.approx(level, abs=0.03)
+    split = config.model_copy(update={"margins": "split"})
+    assert after_drift(split, np.arange(4_000, 6_000), level) < level - 0.2
+
+
+def test_adaptive_levels_are_back_before_the_window_is():
+    # The window still holds the old regime for 1,000 tasks.
+    slow = UpgradeConfig(levels=(0.1, 0.5, 0.9), margins="by-type", conformal_type_window=1_000)
+    adaptive = slow.model_copy(update={"margins": "adaptive"})
+    soon = np.arange(3_100, 3_900)
+    waited, adapted = (after_drift(config, soon, 0.5) for config in (slow, adaptive))
+    assert abs(adapted - 0.5) < abs(waited - 0.5) - 0.1
 
 
 def test_the_margins_of_a_day_use_only_what_had_ended_at_its_midnight():

@@ -118,7 +118,7 @@ def test_an_impossible_duration_is_refused_with_its_row(bad):
 
 
 def test_fitting_on_nothing_is_refused():
-    with pytest.raises(NotEnoughDataError, match="no ended task"):
+    with pytest.raises(NotEnoughDataError, match="got 0 tasks to fit on"):
         TypeQuantiles(LEVELS, "type").fit(typed([0]).take(np.array([], int)), np.array([]))
 
 

@@ -1,10 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.errors import ContractError, NotEnoughDataError
 from models.upgrades import asof_features, canonical_events
-from models.upgrades.history import EventTimeError
+from models.upgrades.history import FIXED, HARDWARE, EventTimeError
+from models.upgrades.history.base import overlap_s
 
 
 def test_an_event_is_never_known_before_its_duration_has_passed(make_outages):
@@ -117,3 +120,49 @@ def test_an_impossible_time_is_refused_with_its_row_and_a_remedy(
 
 def _second(time: pd.Timestamp) -> int:
     return int(time.timestamp())
+
+
+def test_lanl_says_which_columns_are_features_and_that_nothing_was_censored(lanl_history):
+    assert lanl_history.source == "lanl_outages"
+    assert lanl_history.window_s == 28_800
+    assert {*lanl_history.categories, *lanl_history.numbers} == {
+        *HARDWARE,
+        *("type", "domain", "service"),
+    }
+    assert {*FIXED, *lanl_history.categories, *lanl_history.numbers} == {*lanl_history.events}
+    assert not lanl_history.events["is_censored"].any()
+    assert set(lanl_history.events["outcome"]) == {"completed"}
+    assert set(lanl_history.events["release"]) == {"unknown"}
+
+
+def test_overlaps_match_a_calculation_by_hand():
+    start_s = np.array([100, 0, 50, 20, 300])
+    end_s = np.array([110, 90, 60, 30, 400])
+    # Host a: [0, 90), then [50, 60) inside it, then [100, 110). Host b is never busy twice.
+    assert overlap_s(["a", "a", "a", "b", "b"], start_s, end_s).tolist() == [0, 0, 40, 0, 0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 20)),
+        min_size=1,
+        max_size=25,
+        unique_by=lambda row: row[:2],
+    )
+)
+def test_overlaps_agree_with_comparing_every_pair(rows):
+    host, start_s = [row[0] for row in rows], np.array([row[1] for row in rows])
+    end_s = start_s + np.array([row[2] for row in rows])
+    expected = [
+        max(
+            [
+                int(end_s[j] - start_s[i])
+                for j in range(len(rows))
+                if host[j] == host[i] and start_s[j] < start_s[i] and end_s[j] > start_s[i]
+            ],
+            default=0,
+        )
+        for i in range(len(rows))
+    ]
+    assert overlap_s(host, start_s, end_s).tolist() == expected

@@ -19,7 +19,7 @@ SIMPLE = Policy("type-p95", "calendar", 0.95)
 LEARNED = Policy("xgb-quantile", "online", 0.9, is_informed=True)
 
 
-def scored(policy: Policy, completed: int) -> PolicyScore:
+def scored(policy: Policy, completed: int, weekly: list[float]) -> PolicyScore:
     metrics = policy_metrics(
         tasks=100,
         busy_s=np.full(completed, 60.0),
@@ -29,20 +29,26 @@ def scored(policy: Policy, completed: int) -> PolicyScore:
         capacity_s=6_000.0,
         costs=UpgradeConfig(costs={"idle_cost_per_lane_h": 0}).costs,
     )
-    return PolicyScore(policy, metrics)
+    return PolicyScore(policy, metrics, np.array(weekly))
 
 
-def test_the_cheapest_policy_is_selected():
-    selection = choose([scored(SIMPLE, 50), scored(LEARNED, 53)], UpgradeConfig())
+def test_the_cheapest_policy_is_selected_when_every_week_agrees():
+    scores = [scored(SIMPLE, 50, [-25, -25]), scored(LEARNED, 53, [-26, -27])]
+    selection = choose(scores, UpgradeConfig())
+    # It saves 1 and 2: a difference of 3 with a standard error of 1.
     assert selection.policy == LEARNED
     assert selection.table["is_selected"].tolist() == [True, False]
     assert selection.table["cost"].is_monotonic_increasing
+    assert selection.table["standard_error"].tolist() == pytest.approx([0.0, 1.0])
 
 
-def test_a_tie_goes_to_the_simpler_policy():
-    # One completed task in a hundred is the tolerance.
-    selection = choose([scored(SIMPLE, 50), scored(LEARNED, 51)], UpgradeConfig())
-    assert selection.policy == SIMPLE
+def test_within_one_standard_error_the_simpler_policy_is_selected():
+    # It saves 5 in one week and loses 2 in the other: 3 with a standard error of 7.
+    scores = [scored(SIMPLE, 50, [-25, -25]), scored(LEARNED, 53, [-30, -23])]
+    assert choose(scores, UpgradeConfig(tie_share=0.05)).policy == SIMPLE
+    assert choose(scores, UpgradeConfig(tie_share=0.05, tie_errors=0)).policy == LEARNED
+    # Three tasks in a hundred are more than the share that may be a tie.
+    assert choose(scores, UpgradeConfig(tie_share=0.01)).policy == LEARNED
 
 
 @pytest.mark.parametrize("dispatch", ["calendar", "online"])

@@ -1,13 +1,8 @@
-"""Check a rollout plan against its rules.
-
-Written apart from the packer: it shares no placement code with it, sees the finished
-tables only, and sweeps over time where the packer searches.
-"""
+"""Check a plan of a history: daily windows, lanes, caps by domain, order of types."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,28 +12,13 @@ from models.upgrades.history import History
 from models.upgrades.plan import (
     TASK_COLUMNS,
     PlanRules,
-    RefusalReason,
     RolloutPlan,
     backlog_rows,
     backlog_tasks,
     plan_rules,
 )
 from models.upgrades.splits import Split
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A rule that a plan breaks.
-
-    Attributes:
-        rule: Name of the rule ("service cap").
-        tasks: Tasks involved.
-        detail: What was found against what is allowed.
-    """
-
-    rule: str
-    tasks: tuple[str, ...]
-    detail: str
+from models.upgrades.validate.base import Violation, check_backlog, check_concurrency
 
 
 def check_plan(
@@ -60,35 +40,13 @@ def check_assignments(
         rules: Windows, lanes, caps and the order of types.
     """
     return [
-        *_check_backlog(plan, backlog),
+        *check_backlog(plan, backlog, TASK_COLUMNS),
         *_check_windows(plan.assignments, rules),
         *_check_lanes(plan.assignments, rules),
         *_check_hosts(plan.assignments),
         *_check_caps(plan.assignments, rules.caps),
         *_check_precedence(plan, rules.ranks),
     ]
-
-
-def _check_backlog(plan: RolloutPlan, backlog: pd.DataFrame) -> Iterator[Violation]:
-    named = pd.concat([plan.assignments["task"], plan.refusals["task"]]).tolist()
-    counts = pd.Series(named, dtype=object).value_counts()
-    known = set(backlog["task"])
-    for task in backlog["task"]:
-        n = int(counts.get(task, 0))
-        if n != 1:
-            yield Violation("every task once", (task,), f"the plan names it {n} times")
-    for task in sorted(set(named) - known):
-        yield Violation("every task once", (task,), "the plan names it, the backlog does not")
-    fields = list(TASK_COLUMNS)
-    truth = {record[0]: record for record in backlog[fields].itertuples(index=False, name=None)}
-    for record in plan.frame[fields].itertuples(index=False, name=None):
-        if record[0] in truth and record != truth[record[0]]:
-            found = f"the plan says {record[1:]}, the backlog {truth[record[0]][1:]}"
-            yield Violation("task as requested", (record[0],), found)
-    reasons = {reason.value for reason in RefusalReason}
-    for task, reason in zip(plan.refusals["task"], plan.refusals["reason"], strict=True):
-        if reason not in reasons:
-            yield Violation("refusal has a reason", (task,), f"reason {reason!r} is unknown")
 
 
 def _check_windows(assignments: pd.DataFrame, rules: PlanRules) -> Iterator[Violation]:
@@ -120,12 +78,12 @@ def _check_lanes(assignments: pd.DataFrame, rules: PlanRules) -> Iterator[Violat
         if not 0 <= lane < n_lanes:
             detail = f"{domain} has {n_lanes} lanes, the plan uses lane {lane}"
             yield Violation("lane", tuple(group["task"]), detail)
-        yield from _check_concurrency(group, 1, "lane", f"lane {lane} of {domain}")
+        yield from check_concurrency(group, 1, "lane", f"lane {lane} of {domain}")
 
 
 def _check_hosts(assignments: pd.DataFrame) -> Iterator[Violation]:
     for host, group in assignments.groupby("host"):
-        yield from _check_concurrency(group, 1, "host", f"host {host}")
+        yield from check_concurrency(group, 1, "host", f"host {host}")
 
 
 def _check_caps(
@@ -134,29 +92,7 @@ def _check_caps(
     for keys, group in assignments.groupby(["domain", "service"]):
         domain, service = str(keys[0]), str(keys[1])
         cap = caps.get((domain, service), 1)
-        yield from _check_concurrency(group, cap, "service cap", f"{service} of {domain}")
-
-
-def _check_concurrency(
-    group: pd.DataFrame, allowed: int, rule: str, where: str
-) -> Iterator[Violation]:
-    """Sweep over starts and ends; report the instant with the most tasks at once."""
-    begins = [
-        (start_s, 1, task) for start_s, task in zip(group["start_s"], group["task"], strict=True)
-    ]
-    ends = [(end_s, 0, task) for end_s, task in zip(group["end_s"], group["task"], strict=True)]
-    running: set[str] = set()
-    worst: set[str] = set()
-    # At one instant ends come before begins: intervals are half open.
-    for _, is_begin, task in sorted(begins + ends):
-        if is_begin:
-            running.add(task)
-            worst = set(running) if len(running) > len(worst) else worst
-        else:
-            running.discard(task)
-    if len(worst) > allowed:
-        detail = f"{len(worst)} tasks at once, allowed {allowed}: {where}"
-        yield Violation(rule, tuple(sorted(worst)), detail)
+        yield from check_concurrency(group, cap, "service cap", f"{service} of {domain}")
 
 
 def _check_precedence(plan: RolloutPlan, ranks: Mapping[str, int]) -> Iterator[Violation]:

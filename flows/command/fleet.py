@@ -1,0 +1,38 @@
+"""`loom generate-fleet`: a fleet folder from a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from models.config import load_config
+from models.upgrades.generator import FleetConfig, check_folder, generate_fleet, write_fleet
+
+
+def run_generator(
+    out: Path, hosts: int | None, days: int | None, seed: int | None, config_file: Path | None
+) -> None:
+    """Generate and write a fleet; options win over the config file."""
+    given = {"hosts": hosts, "days": days, "seed": seed}
+    overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+    config = load_config(FleetConfig, config_file, overrides)
+    console = Console(soft_wrap=True, highlight=False)
+    # Found out now, not after minutes of drawing.
+    check_folder(out)
+    with console.status(f"drawing {config.hosts:,} hosts over {config.days} days"):
+        fleet = generate_fleet(config)
+        files = write_fleet(fleet, out)
+    written = sum(file.stat().st_size for file in files)
+    events = fleet.events
+    outcomes = events["outcome"].value_counts()
+    console.print(
+        f"fleet of {config.hosts:,} hosts in {config.domains} domains, {config.services} services"
+    )
+    console.print(
+        f"history: {len(events):,} upgrades in {config.days} days from {config.start}: "
+        + ", ".join(f"{n:,} {outcome}" for outcome, n in outcomes.items())
+    )
+    console.print(f"backlog: {len(fleet.tables['backlog.parquet']):,} tasks")
+    console.print(f"{out}: {len(files)} files, {written / 1e6:.1f} MB, seed {config.seed}")
+    console.print(f"use its past: loom bench upgrades --data {out / 'events.parquet'}", style="dim")

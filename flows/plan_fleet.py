@@ -1,0 +1,133 @@
+"""Plan the backlog of a fleet: learn from its past, place its upgrades, check, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from models.figures import Figure, FlowSummary
+from models.settings import get_settings
+from models.upgrades import asof_features, split_by_time
+from models.upgrades.fleet import Fleet, read_fleet
+from models.upgrades.history import load_history
+from models.upgrades.plan import RolloutPlan
+from models.upgrades.policy import forecasters_of
+from models.upgrades.rollout import RolloutConfig, to_ical
+from models.upgrades.rollout.flow_config import FleetPlanConfig
+from models.upgrades.rollout.summary import refusal_counts, rollout_metrics
+from models.upgrades.select import choose
+from tasks.collect import read_dataset, read_history, split_history
+from tasks.contracts import check_features, check_rollout
+from tasks.evaluate import score_candidates
+from tasks.predict import build_features, fit_forecaster
+from tasks.runner import task_runner
+from tasks.schedule import compare_with_last_plan, pack_fleet
+from tasks.track import close_abandoned_run, show_table, tracked_run
+from tasks.verify import validate_fleet_plan
+
+EXAMPLE = "upgrades/example_fleet"
+
+
+@flow(
+    name="plan-fleet",
+    task_runner=task_runner(),
+    on_crashed=[close_abandoned_run],
+    on_cancellation=[close_abandoned_run],
+)
+def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # noqa: B008
+    """Place the backlog of a fleet in its windows, and say why each other task has no place.
+
+    Nothing is executed: the plan is a table, a JSON document and a calendar.
+
+    Args:
+        config: The fleet, its past, models, waves and solver.
+    """
+    folder = fleet_folder(config)
+    with tracked_run("upgrades", config) as run:
+        fleet = read_fleet(folder)
+        data = config.data or folder / "events.parquet"
+        history = read_history(read_dataset(data, config.mapping, run).frame)
+        config = config.model_copy(update={"window_s": longest_window_s(fleet)})
+        split = split_history(history, config, run)
+        features = build_features(history)
+        check_features(history, features, run)
+        fits = {
+            name: fit_forecaster.submit(name, features, history, split, config)
+            for name in forecasters_of(config)
+        }
+        models = {name: fit.result() for name, fit in fits.items()}
+        scores = [
+            score_candidates.submit(name, models[name], history, features, split, config)
+            for name in models
+        ]
+        selection = choose([score for each in scores for score in each.result()], config)
+        run.artifact("select/candidates.csv", selection.table)
+
+        plan_s = int(history.seconds("end_s").max()) + 1
+        rollout = config.for_rollout()
+        chosen = models[selection.policy.forecaster]
+        plan = pack_fleet(fleet, chosen, selection.policy, history, plan_s, config, rollout)
+        plan = validate_fleet_plan(plan, fleet, rollout)
+        check_rollout(plan, run)
+        changes = compare_with_last_plan(plan, run)
+
+        run.metrics(rollout_metrics(plan))
+        run.tags({"plan.inputs_hash": plan.inputs_hash, "selected.policy": plan.policy})
+        run.artifact("plan/plan.parquet", plan.frame)
+        run.artifact("plan/plan.json", plan.to_json())
+        run.artifact("plan/plan.ics", to_ical(plan))
+        run.artifact("plan/refusals.csv", plan.refusals)
+        show_table("plan-fleet-refusals", refusal_counts(plan), "tasks without a place, by reason")
+        return FlowSummary(
+            did=words(plan, rollout, changes),
+            baseline="upper bound",
+            figures=(
+                Figure("expected value of the plan", plan.objective or 0.0, plan.bound, "{:,.1f}"),
+                Figure("tasks placed", len(plan.assignments), None, "{:,.0f}"),
+                Figure("tasks without a place", len(plan.refusals), None, "{:,.0f}"),
+            ),
+            mlflow_url=run.url,
+            prefect_url=run.prefect_url,
+            files={},
+        )
+
+
+def words(plan: RolloutPlan, rollout: RolloutConfig, changes: str) -> str:
+    """Say in one sentence what the plan is, and how it differs from the last one."""
+    reasons = ", ".join(
+        f"{row['tasks']} {row['reason']}" for row in refusal_counts(plan).to_dict("records")
+    )
+    return (
+        f"placed {len(plan.assignments):,} of {len(plan.frame):,} upgrades in "
+        f"{rollout.horizon_days} days of windows by '{plan.policy}' ({plan.solver}); without a "
+        f"place: {reasons or 'none'}; against the last plan: {changes}"
+    )
+
+
+def fleet_folder(config: FleetPlanConfig) -> Path:
+    """Return the folder of the fleet that `config` names."""
+    return config.fleet or get_settings().datasets / EXAMPLE
+
+
+def longest_window_s(fleet: Fleet) -> int:
+    """Return the length of the fleet's longest window, in seconds."""
+    return int(fleet.domains["window_s"].max())
+
+
+def preview(config: FleetPlanConfig) -> list[str]:
+    """Say what a run would read and plan, without running it (`loom run --dry-run`)."""
+    folder = fleet_folder(config)
+    fleet = read_fleet(folder)
+    data = config.data or folder / "events.parquet"
+    history = load_history(data, config.mapping, get_settings().datasets)
+    split = split_by_time(history, config)
+    return [
+        f"fleet: {folder} ({len(fleet.hosts):,} hosts, {len(fleet.domains):,} domains, "
+        f"{len(fleet.services):,} services, {len(fleet.freezes):,} freezes)",
+        f"backlog: {len(fleet.backlog):,} tasks of {fleet.backlog['type'].nunique()} types",
+        f"past: {data} ({len(history):,} events, {len(asof_features(history).names)} features)",
+        f"parts: fit {len(split.fit):,}, calibrate {len(split.calibrate):,}, "
+        f"select {len(split.select):,}, test {len(split.test):,} events",
+        f"candidates to plan with: {', '.join(forecasters_of(config))}",
+    ]

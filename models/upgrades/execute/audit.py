@@ -1,0 +1,108 @@
+"""The audit log: who did what to which task, when and why; only ever appended to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.errors import DataError
+
+OPEN = "open"
+START = "start"
+PAUSED, UNPAUSED = "paused", "unpaused"
+HALTED, FINISHED = "halted", "finished"
+
+
+class AuditError(DataError):
+    """The log was changed after it was written, or is that of another plan."""
+
+
+class AuditLog:
+    """JSON lines, each synced to disk before the call returns, chained by digests.
+
+    Every entry: n (from 0), at (UTC, wall clock), clock_s (the plan's clock), who, what, task
+    (None: about the rollout), why, before (digest of the entry before). A process that dies
+    while it writes leaves a torn last line: it was never an entry.
+
+    Args:
+        file: Where it lies; continued if it exists.
+        who: Who acts, for new entries.
+
+    Raises:
+        AuditError: An entry does not follow the one before it.
+    """
+
+    def __init__(self, file: Path, who: str) -> None:
+        self.file = file
+        self.who = who
+        self._entries = read_entries(file) if file.exists() else []
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists():
+            self._drop_torn_line()
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries, oldest first."""
+        return list(self._entries)
+
+    @property
+    def clock_s(self) -> int | None:
+        """The plan's clock at the last entry; None while the log is empty."""
+        return int(self._entries[-1]["clock_s"]) if self._entries else None
+
+    def write(self, what: str, clock_s: int, why: str, task: str | None = None) -> None:
+        """Append an entry and wait until the disk has it."""
+        entry = {
+            "n": len(self._entries),
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "clock_s": int(clock_s),
+            "who": self.who,
+            "what": what,
+            "task": task,
+            "why": why,
+            "before": _digest(self._entries[-1]) if self._entries else "",
+        }
+        with open(self.file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._entries.append(entry)
+
+    def _drop_torn_line(self) -> None:
+        text = self.file.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):
+            # The next entry would be glued to it otherwise.
+            os.truncate(self.file, whole)
+
+
+def read_entries(file: Path) -> list[dict[str, Any]]:
+    """Read a log and check its chain.
+
+    Raises:
+        AuditError: A line is no entry, or does not follow the one before it.
+    """
+    entries: list[dict[str, Any]] = []
+    lines = file.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            entry = json.loads(line)
+            before = _digest(entries[-1]) if entries else ""
+            is_next = entry["n"] == len(entries) and entry["before"] == before
+        except (json.JSONDecodeError, KeyError, TypeError):
+            is_next = False
+        if not is_next:
+            raise AuditError(
+                f"line {number} of {file} does not follow the line before it: the log was "
+                "changed after it was written; compare it with the copy in the tracked run"
+            )
+        entries.append(entry)
+    return entries
+
+
+def _digest(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,95 @@
+"""The seam between our decisions and whoever touches hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class State(StrEnum):
+    """Where a task of a rollout stands; the last four are final for this plan."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    ROLLING_BACK = "rolling back"
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled back"
+    """Not done at its latest safe instant; goes back to the backlog."""
+    GIVEN_UP = "given up"
+    """Automation has no safe next step: the task is in the queue of a person."""
+    HELD = "held"
+    """Never started, with the reason; goes back to the backlog."""
+
+
+NO_WAVE = -1
+FINAL = frozenset({State.COMPLETED, State.ROLLED_BACK, State.GIVEN_UP, State.HELD})
+
+
+class Progress(StrEnum):
+    """What an executor knows of a task."""
+
+    UNKNOWN = "unknown"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ROLLING_BACK = "rolling back"
+    ROLLED_BACK = "rolled back"
+    ROLLBACK_FAILED = "rollback failed"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One placed task of a plan; times in seconds of the plan's clock.
+
+    Attributes:
+        task: Name of the task, unique in the plan; what an executor must be idempotent by.
+        host: Host that is upgraded.
+        domain: Maintenance domain.
+        service: Service that is without the host meanwhile.
+        type: Kind of upgrade.
+        release: What is installed; "" where the plan does not say.
+        lane: Lane of the domain that it holds.
+        wave: Canary wave of its release, from 0; -1: in none.
+        start_s: Planned start.
+        reserved_s: Time that the policy wants left for a start.
+        deadline_s: Latest safe instant: not done by then, it is rolled back.
+    """
+
+    task: str
+    host: str
+    domain: str
+    service: str
+    type: str
+    release: str
+    lane: int
+    wave: int
+    start_s: int
+    reserved_s: int
+    deadline_s: int
+
+    @property
+    def group(self) -> str:
+        """What its gate judges: all upgrades of one type to one release."""
+        return f"{self.type} {self.release}".strip()
+
+
+class Executor(Protocol):
+    """Starts, watches and rolls back the upgrade of one host.
+
+    Calls may be repeated after a crash of the caller, so an implementation keeps what it
+    was told by the name of the task.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name for the audit log."""
+
+    def start(self, work: Work, at_s: int) -> None:
+        """Begin the upgrade; returns at once."""
+
+    def poll(self, work: Work, at_s: int) -> Progress:
+        """Say how far it is; UNKNOWN if it was never started."""
+
+    def rollback(self, work: Work, at_s: int) -> None:
+        """Begin to undo it; returns at once, `poll` tells the end."""

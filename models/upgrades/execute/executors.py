@@ -1,0 +1,176 @@
+"""The two executors that are shipped: one simulates, one does nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.errors import NotEnoughDataError, ProjectError
+from models.upgrades.execute.base import Progress, Work
+from models.upgrades.history import History
+
+
+class AlreadyStartedError(ProjectError):
+    """A task was started twice: a fault of the caller that a host must never see."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    start_s: int
+    rollback_s: int | None = None
+
+
+class SimulatedExecutor:
+    """Plays upgrades whose durations are given.
+
+    What was started is kept in `file` where one is given: the hosts of a fleet do not forget
+    when the controller dies, so a simulated fleet must not either.
+
+    Args:
+        duration_s: How long each task takes, in seconds, by name.
+        failing: Tasks that fail at their end.
+        rollback_s: How long a rollback takes, in seconds.
+        failing_rollbacks: Tasks whose rollback fails too.
+        file: JSON lines of what was started and rolled back.
+    """
+
+    name = "simulated"
+
+    def __init__(
+        self,
+        duration_s: Mapping[str, float],
+        failing: Iterable[str] = (),
+        rollback_s: int = 0,
+        failing_rollbacks: Iterable[str] = (),
+        file: Path | None = None,
+    ) -> None:
+        self._duration_s = duration_s
+        self._failing, self._failing_rollbacks = frozenset(failing), frozenset(failing_rollbacks)
+        self._rollback_s = rollback_s
+        self._file = file
+        self._runs: dict[str, _Run] = {}
+        if file is not None and file.exists():
+            for line in file.read_text(encoding="utf-8").splitlines():
+                said = json.loads(line)
+                self._take(said["task"], said["what"], int(said["at_s"]))
+
+    def start(self, work: Work, at_s: int) -> None:
+        """Begin the upgrade.
+
+        Raises:
+            AlreadyStartedError: It was started before.
+        """
+        if work.task in self._runs:
+            raise AlreadyStartedError(
+                f"task {work.task} on {work.host} was started at {self._runs[work.task].start_s} "
+                f"and is started again at {at_s}; continue from the audit log instead"
+            )
+        self._note(work.task, "start", at_s)
+
+    def poll(self, work: Work, at_s: int) -> Progress:
+        """Say how far the upgrade is."""
+        run = self._runs.get(work.task)
+        if run is None:
+            return Progress.UNKNOWN
+        if run.rollback_s is not None:
+            if at_s < run.rollback_s + self._rollback_s:
+                return Progress.ROLLING_BACK
+            failed = work.task in self._failing_rollbacks
+            return Progress.ROLLBACK_FAILED if failed else Progress.ROLLED_BACK
+        if at_s < run.start_s + self._duration_s[work.task]:
+            return Progress.RUNNING
+        return Progress.FAILED if work.task in self._failing else Progress.COMPLETED
+
+    def rollback(self, work: Work, at_s: int) -> None:
+        """Begin to undo the upgrade; a second request changes nothing."""
+        if work.task in self._runs and self._runs[work.task].rollback_s is None:
+            self._note(work.task, "rollback", at_s)
+
+    def _note(self, task: str, what: str, at_s: int) -> None:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._file, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"task": task, "what": what, "at_s": at_s}) + "\n")
+        self._take(task, what, at_s)
+
+    def _take(self, task: str, what: str, at_s: int) -> None:
+        start_s = at_s if what == "start" else self._runs[task].start_s
+        self._runs[task] = _Run(start_s, at_s if what == "rollback" else None)
+
+
+class NoOpExecutor:
+    """Does nothing; lets every task take exactly the time that was reserved for it."""
+
+    name = "no-op"
+
+    def __init__(self) -> None:
+        self._start_s: dict[str, int] = {}
+
+    def start(self, work: Work, at_s: int) -> None:
+        """Remember the start, touch nothing."""
+        self._start_s[work.task] = at_s
+
+    def poll(self, work: Work, at_s: int) -> Progress:
+        """Say that the task runs until its reservation ends, and then is done."""
+        if work.task not in self._start_s:
+            return Progress.UNKNOWN
+        is_done = at_s >= self._start_s[work.task] + work.reserved_s
+        return Progress.COMPLETED if is_done else Progress.RUNNING
+
+    def rollback(self, work: Work, at_s: int) -> None:
+        """Do nothing: nothing was changed."""
+
+
+def task_durations(
+    works: Iterable[Work], history: History, plan_s: int, *, is_true: bool, seed: int
+) -> Mapping[str, float]:
+    """Durations for a simulation, in seconds, by task.
+
+    Args:
+        works: Placed tasks.
+        history: Events; a task of the history is found by its event id, host and type.
+        plan_s: When the plan was made: only what had ended by then is drawn from.
+        is_true: Take the recorded duration where the history has one.
+        seed: Seed of the draws; a task's draw does not depend on the other tasks.
+
+    Raises:
+        NotEnoughDataError: A duration must be drawn and nothing had ended.
+    """
+    events = history.events
+    recorded: dict[tuple[str, str, str], float] = {}
+    if is_true:
+        # Host and type too: every history numbers its events from 0.
+        keys = zip(events["event_id"], events["host_id"], events["type"], strict=True)
+        recorded = dict(zip(keys, events["duration_s"].astype(float), strict=True))
+    past = events[(events["end_s"] <= plan_s) & ~events["is_censored"]]
+    all_s = past["duration_s"].to_numpy(float)
+    by_type = {str(type_): part.to_numpy(float) for type_, part in past.groupby("type").duration_s}
+    durations: dict[str, float] = {}
+    for work in works:
+        key = (work.task, work.host, work.type)
+        if key in recorded:
+            durations[work.task] = recorded[key]
+            continue
+        known_s = by_type.get(work.type, all_s)
+        if not len(known_s):
+            raise NotEnoughDataError(
+                f"nothing had ended by {plan_s}, so no duration of {work.task} can be drawn; "
+                "give a history that is older than the plan (config key `data`)"
+            )
+        durations[work.task] = float(np.quantile(known_s, _uniform(seed, "duration", work.task)))
+    return durations
+
+
+def simulated_failures(works: Iterable[Work], share: float, seed: int) -> frozenset[str]:
+    """Tasks that fail: about `share` of them, each decided by seed and name alone."""
+    return frozenset(w.task for w in works if _uniform(seed, "failure", w.task) < share)
+
+
+def _uniform(seed: int, what: str, task: str) -> float:
+    digest = hashlib.sha256(f"{seed}/{what}/{task}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,31 @@
+"""The fleet that upgrades are planned for: hosts, services, domains, freezes, types, backlog.
+
+base.py  Fleet, Freeze, errors     read.py  a folder of tables     check.py  row by row
+"""
+
+from models.upgrades.fleet.base import (
+    CapError,
+    DuplicateIdError,
+    EmptyBacklogError,
+    Fleet,
+    FleetTableError,
+    FleetTimeError,
+    Freeze,
+    UnknownReferenceError,
+    WindowError,
+)
+from models.upgrades.fleet.read import fleet_from_tables, read_fleet
+
+__all__ = [
+    "CapError",
+    "DuplicateIdError",
+    "EmptyBacklogError",
+    "Fleet",
+    "FleetTableError",
+    "FleetTimeError",
+    "Freeze",
+    "UnknownReferenceError",
+    "WindowError",
+    "fleet_from_tables",
+    "read_fleet",
+]

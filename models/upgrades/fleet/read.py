@@ -1,0 +1,155 @@
+"""Read the tables of a fleet folder and give their columns the types of the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.errors import DatasetMissingError, DatasetUnreadableError
+from models.upgrades.fleet.base import Fleet, FleetTableError, FleetTimeError, Freeze
+from models.upgrades.fleet.check import check_fleet
+
+_TIMES = ("window_start_s", "window_s", "from_s", "until_s", "arrival_s", "deadline_s")
+_WHOLE = (*_TIMES, "lanes", "rollback_s")
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+SCHEMA: Mapping[str, tuple[str, ...]] = {
+    "hosts.parquet": ("host_id", "domain", "rack", "service", "hardware", "firmware"),
+    "services.csv": ("service", "max_down_share", "max_down_hosts", "is_stateful"),
+    "domains.csv": ("domain", "lanes", "window_start_s", "window_s"),
+    "freezes.csv": ("domain", "service", "from_s", "until_s", "owner", "reason"),
+    "types.csv": ("type", "after", "needs_reboot", "rollback_s"),
+    "backlog.parquet": ("task", "host_id", "type", "release", "value", "arrival_s", "deadline_s"),
+    "events.parquet": ("host_id", "type", "release", "started", "ended", "outcome"),
+}
+
+
+def read_fleet(folder: Path) -> Fleet:
+    """Read and check a fleet folder; `SCHEMA` lists its files and columns.
+
+    Raises:
+        DatasetMissingError: A file is not there.
+        DatasetUnreadableError: A file cannot be parsed.
+        FleetTableError: A table breaks the schema; the message names file, row and remedy.
+        EmptyBacklogError: There is nothing to plan.
+        CyclicPrecedenceError: Types wait for each other in a circle.
+    """
+    return fleet_from_tables({name: _read(folder / name) for name in SCHEMA})
+
+
+def fleet_from_tables(tables: Mapping[str, pd.DataFrame]) -> Fleet:
+    """Build a checked fleet from tables by file name; raises as `read_fleet` does."""
+    typed = {name: _typed(name, tables[name]) for name in SCHEMA}
+    fleet = Fleet(
+        hosts=typed["hosts.parquet"],
+        services=typed["services.csv"],
+        domains=typed["domains.csv"],
+        freezes=tuple(
+            Freeze(*row) for row in typed["freezes.csv"].itertuples(index=False, name=None)
+        ),
+        types=typed["types.csv"],
+        backlog=typed["backlog.parquet"],
+        events=typed["events.parquet"],
+    )
+    check_fleet(fleet)
+    return fleet
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        # As text first: pandas would turn a domain "007" into 7 and "NA" into nothing.
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise DatasetMissingError(
+            f"the fleet folder has no {file.name} (looked for {file}); a fleet consists of "
+            f"{', '.join(SCHEMA)}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DatasetUnreadableError(
+            f"{file} cannot be read ({error}); write it again as {file.suffix[1:]}"
+        ) from None
+
+
+def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    missing = [column for column in SCHEMA[name] if column not in table.columns]
+    if missing:
+        raise FleetTableError(
+            f"{name} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}; "
+            f"the schema asks for {', '.join(SCHEMA[name])}"
+        )
+    if name == "events.parquet":
+        return table.reset_index(drop=True)
+    typed = {}
+    for column in SCHEMA[name]:
+        values = table[column].reset_index(drop=True)
+        if column in _WHOLE:
+            typed[column] = _whole(name, column, values)
+        elif column in ("value", "max_down_share", "max_down_hosts"):
+            typed[column] = _number(name, column, values, is_blank_ok=column == "max_down_hosts")
+        elif column in ("is_stateful", "needs_reboot"):
+            typed[column] = _flag(name, column, values)
+        else:
+            typed[column] = _text(name, column, values)
+    return pd.DataFrame(typed)
+
+
+def _text(name: str, column: str, values: pd.Series) -> pd.Series:
+    is_blank = values.isna() | (values.astype(str).str.strip() == "")
+    if column in ("after", "release", "rack", "firmware"):
+        return values.where(~is_blank, "").astype(str).astype(object)
+    if is_blank.any():
+        raise FleetTableError(f"{name} row {_first(is_blank)}: '{column}' is blank; fill it in")
+    return values.astype(str).astype(object)
+
+
+def _number(name: str, column: str, values: pd.Series, is_blank_ok: bool = False) -> pd.Series:
+    if pd.api.types.is_bool_dtype(values):
+        raise FleetTableError(f"{name}: '{column}' holds true and false; give numbers")
+    is_blank = values.isna() | (values.astype(str).str.strip() == "")
+    numbers = pd.to_numeric(values.where(~is_blank, np.nan), errors="coerce").astype(float)
+    is_bad = numbers.isin([np.nan, np.inf, -np.inf]) & ~(is_blank & is_blank_ok)
+    if is_bad.any():
+        row = _first(is_bad)
+        raise FleetTableError(
+            f"{name} row {row}: '{column}' must be a finite number, got {values[row]!r}; correct it"
+        )
+    return numbers
+
+
+def _whole(name: str, column: str, values: pd.Series) -> pd.Series:
+    kind = FleetTimeError if column in _TIMES else FleetTableError
+    if pd.api.types.is_integer_dtype(values):
+        return values.astype("int64")
+    unit = "whole seconds of the local clock" if column.endswith("_s") else "a whole number"
+    if pd.api.types.is_datetime64_any_dtype(values):
+        raise kind(
+            f"{name}: '{column}' holds {values.dtype}, with or without a time zone; "
+            f"convert it to {unit} since 1970 (int64)"
+        )
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    is_bad = numbers.isin([np.nan, np.inf, -np.inf]) | (numbers % 1 != 0)
+    if is_bad.any():
+        row = _first(is_bad)
+        raise kind(f"{name} row {row}: '{column}' must be {unit}, got {values[row]!r}; correct it")
+    # Text goes to integers directly: beyond 2**53 a float would lose seconds.
+    is_number = pd.api.types.is_float_dtype(values)
+    return numbers.astype("int64") if is_number else pd.to_numeric(values).astype("int64")
+
+
+def _flag(name: str, column: str, values: pd.Series) -> pd.Series:
+    flags = values.astype(str).str.strip().str.lower().map(_FLAGS)
+    if flags.isna().any():
+        row = _first(flags.isna())
+        raise FleetTableError(
+            f"{name} row {row}: '{column}' must be true or false, got {values[row]!r}; correct it"
+        )
+    return flags.astype(bool)
+
+
+def _first(mask: pd.Series) -> int:
+    return int(np.flatnonzero(mask.to_numpy(bool))[0])

@@ -1,0 +1,24 @@
+"""A rollout over a fleet: windows, waves, reasons, outputs.
+
+config.py   what defines a plan     problem.py  fleet to arrays    fleet_plan.py  plan_fleet
+windows.py  freezes, pins, excludes waves.py    canaries, gates    forecast.py    P(D <= t)
+reasons.py  why not scheduled       rollback.py the way back       ical.py, diff.py  outputs
+"""
+
+from models.upgrades.rollout.config import RolloutConfig
+from models.upgrades.rollout.diff import PlanDiff, plan_diff
+from models.upgrades.rollout.fleet_plan import plan_fleet
+from models.upgrades.rollout.forecast import TaskForecast, forecast_from
+from models.upgrades.rollout.ical import to_ical
+from models.upgrades.rollout.rollback import rollback_plan
+
+__all__ = [
+    "PlanDiff",
+    "RolloutConfig",
+    "TaskForecast",
+    "forecast_from",
+    "plan_diff",
+    "plan_fleet",
+    "rollback_plan",
+    "to_ical",
+]

@@ -1,0 +1,151 @@
+"""Plan the upgrades of a fleet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from models.upgrades.fleet.base import Fleet
+from models.upgrades.plan import (
+    FLEET_ASSIGNMENT_COLUMNS,
+    FLEET_REFUSAL_COLUMNS,
+    RolloutPlan,
+)
+from models.upgrades.rollout.config import RolloutConfig
+from models.upgrades.rollout.forecast import TaskForecast
+from models.upgrades.rollout.problem import FleetProblem, build_problem
+from models.upgrades.rollout.reasons import Explainer
+from models.upgrades.schedule.base import NONE, Problem, Solution, Solver
+from models.upgrades.schedule.board import Board, Slot
+from models.upgrades.schedule.classes import ClassSolver
+from models.upgrades.schedule.greedy import GreedySolver
+
+SOLVERS: Mapping[str, Solver] = {"greedy": GreedySolver(), "classes": ClassSolver()}
+
+# With fewer deadlines than this inside the horizon, or only on tasks in waves, counting
+# classes gained nothing (docs/decisions/upgrades-solvers.md).
+CROWDED_SHARE = 0.05
+
+
+def plan_fleet(
+    fleet: Fleet,
+    forecast: TaskForecast,
+    config: RolloutConfig,
+    plan_s: int,
+    policy: str = "forecast",
+    solver: Solver | None = None,
+) -> RolloutPlan:
+    """Place the backlog of a fleet; the same inputs give the same plan.
+
+    Args:
+        fleet: Checked tables.
+        forecast: What is known of each task's duration, in the order of the backlog.
+        config: Horizon, waves, costs, solver.
+        plan_s: When the plan is made, seconds of the local clock; nothing starts earlier,
+            and only events that had ended count.
+        policy: Name of whatever made the reservations, kept in the plan.
+        solver: Another solver than the config's.
+
+    Raises:
+        ConfigError: An exclude pattern matches nothing, or the forecast is of another backlog.
+        FleetTableError: The pin file does not fit the fleet.
+    """
+    built = build_problem(fleet, forecast, config, plan_s)
+    chosen = solver or _solver_for(built.problem, config)
+    solution = chosen.solve(built.problem)
+    return RolloutPlan(
+        assignments=_assignments(built, forecast, solution),
+        refusals=_refusals(fleet, built, solution, config),
+        policy=policy,
+        plan_s=plan_s,
+        inputs_hash=_inputs_hash(fleet, forecast, config, plan_s, policy, chosen),
+        solver=solution.solver,
+        solver_status=solution.status,
+        objective=solution.objective,
+        bound=solution.bound,
+    )
+
+
+def _solver_for(problem: Problem, config: RolloutConfig) -> Solver:
+    if config.solver != "auto":
+        return SOLVERS[config.solver]
+    tasks = problem.tasks
+    last_s = (problem.opens_s[:, -1] + problem.window_s)[tasks.domain]
+    is_dated = tasks.is_open & (tasks.group == NONE) & (tasks.deadline_s < last_s)
+    return SOLVERS["classes" if is_dated.sum() > CROWDED_SHARE * len(tasks) else "greedy"]
+
+
+def _assignments(built: FleetProblem, forecast: TaskForecast, solution: Solution) -> pd.DataFrame:
+    problem, placed = built.problem, np.flatnonzero(solution.is_placed)
+    tasks, start_s, latest_s = problem.tasks, solution.start_s[placed], solution.latest_s[placed]
+    left_s = (latest_s - start_s).astype(np.float64)
+    frame = built.tasks.iloc[placed].assign(
+        window_open_s=problem.opens_s[tasks.domain[placed], solution.window[placed]],
+        lane=solution.lane[placed],
+        start_s=start_s,
+        reserved_s=tasks.reserved_s[placed],
+        end_s=start_s + tasks.reserved_s[placed],
+        deadline_s=latest_s,
+        p50_s=forecast.p50_s[placed],
+        p90_s=forecast.p90_s[placed],
+        wave=tasks.wave[placed],
+        p_in_time=problem.gains.in_time(placed, left_s),
+        gain=problem.gains.of(placed, left_s),
+    )
+    by_start = ["window_open_s", "domain", "lane", "start_s"]
+    columns = list(FLEET_ASSIGNMENT_COLUMNS)
+    return frame[columns].sort_values(by_start, kind="stable", ignore_index=True)
+
+
+def _refusals(
+    fleet: Fleet, built: FleetProblem, solution: Solution, config: RolloutConfig
+) -> pd.DataFrame:
+    board = Board(built.problem)
+    for task in np.flatnonzero(solution.is_placed).tolist():
+        board.put(
+            task,
+            Slot(
+                int(solution.window[task]),
+                int(solution.lane[task]),
+                int(solution.start_s[task]),
+                int(solution.latest_s[task]),
+            ),
+        )
+    explainer = Explainer(fleet, built, board, config)
+    refused = np.flatnonzero(~solution.is_placed)
+    found = [explainer.explain(task) for task in refused.tolist()]
+    # Of objects even where nothing was refused: an empty list would become numbers.
+    frame = built.tasks.iloc[refused].assign(
+        wave=built.problem.tasks.wave[refused],
+        reason=np.array([refusal.reason.value for refusal in found], dtype=object),
+        detail=np.array([refusal.detail for refusal in found], dtype=object),
+    )
+    columns = list(FLEET_REFUSAL_COLUMNS)
+    return frame[columns].sort_values("task", kind="stable", ignore_index=True)
+
+
+def _inputs_hash(
+    fleet: Fleet,
+    forecast: TaskForecast,
+    config: RolloutConfig,
+    plan_s: int,
+    policy: str,
+    solver: Solver,
+) -> str:
+    digest = hashlib.sha256()
+    for part in (fleet.digest, config.model_dump_json(), plan_s, policy, solver.name):
+        digest.update(f"{part}\x1e".encode())
+    if config.pin is not None:
+        digest.update(config.pin.read_bytes())
+    for array in (
+        forecast.in_time.left_s,
+        forecast.in_time.probability,
+        forecast.reserved_s,
+        forecast.p50_s,
+        forecast.p90_s,
+    ):
+        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    return digest.hexdigest()

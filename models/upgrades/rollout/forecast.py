@@ -1,0 +1,83 @@
+"""What the planner asks of a forecaster: P(D <= t) and a reservation per task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.errors import ConfigError
+from models.upgrades.costs import InTime
+from models.upgrades.schedule.base import NEVER_S, Floats, Ints
+from models.upgrades.schedule.gains import Gains
+
+InTimeOf = Callable[[Floats], Floats]
+"""P(D <= t) of every task at times t in seconds: shape (n_times,) to (n_tasks, n_times)."""
+
+
+@dataclass(frozen=True)
+class TaskForecast:
+    """What a forecaster says of the backlog, in the order of its rows.
+
+    Attributes:
+        in_time: P(D <= t) per task on a rising grid of times, up to the longest window.
+        reserved_s: Lane time to reserve, seconds, shape (n_tasks,); infinite where no
+            window is long enough.
+        p50_s: Median duration, seconds, shape (n_tasks,).
+        p90_s: 90 % quantile, same shape.
+    """
+
+    in_time: InTime
+    reserved_s: Floats
+    p50_s: Floats
+    p90_s: Floats
+
+
+def forecast_from(p_in_time: InTimeOf, reserved_s: Floats, left_s: Floats) -> TaskForecast:
+    """Build a forecast from any function P(D <= t); quantiles are read from the same grid.
+
+    Args:
+        p_in_time: The function, see `InTimeOf`.
+        reserved_s: Lane time to reserve per task, seconds, shape (n_tasks,).
+        left_s: Grid of times to read it on, rising, seconds, shape (n_times,).
+    """
+    probability = np.asarray(p_in_time(left_s), dtype=np.float64)
+    quantiles = []
+    for level in (0.5, 0.9):
+        is_reached = probability >= level
+        reached_s = left_s[is_reached.argmax(axis=1)]
+        quantiles.append(np.where(is_reached.any(axis=1), reached_s, np.inf))
+    reserved = np.asarray(reserved_s, dtype=np.float64)
+    return TaskForecast(InTime(left_s, probability), reserved, quantiles[0], quantiles[1])
+
+
+def check_forecast(forecast: TaskForecast, n_tasks: int) -> None:
+    """Raise a ConfigError if the forecast is not one of this backlog."""
+    probability, reserved_s = forecast.in_time.probability, forecast.reserved_s
+    shape = (n_tasks, len(forecast.in_time.left_s))
+    if probability.shape != shape or reserved_s.shape != (n_tasks,):
+        raise ConfigError(
+            f"the forecast has shapes {probability.shape} and {reserved_s.shape}, the backlog "
+            f"asks for {shape} and {(n_tasks,)}; forecast the tasks of this fleet, in order"
+        )
+    # Written so that NaN fails too.
+    is_bad = ~((probability >= 0) & (probability <= 1)).all(axis=1) | ~(reserved_s > 0)
+    if is_bad.any():
+        row = int(np.flatnonzero(is_bad)[0])
+        raise ConfigError(
+            f"the forecast of task row {row} has a probability outside [0, 1] or reserves "
+            f"{reserved_s[row]} s; {int(is_bad.sum())} such rows: use the fallback forecaster"
+        )
+
+
+def reservations(forecast: TaskForecast, gains: Gains) -> tuple[Ints, Floats]:
+    """Seconds to reserve per task, and the least time left at which a start gains anything.
+
+    A reservation is raised until starting with no more than it left still pays. Shapes
+    (n_tasks,); `NEVER_S` where no time is enough, infinite where no start pays.
+    """
+    least_s = gains.least_left_s()
+    needed_s = np.ceil(np.maximum(forecast.reserved_s, least_s))
+    reserved_s = np.where(np.isfinite(needed_s), needed_s, float(NEVER_S)).astype(np.int64)
+    return reserved_s, least_s

@@ -1,0 +1,122 @@
+"""When each domain may be worked on, and which hosts and windows a person has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import translate
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.errors import ConfigError, DatasetMissingError, DatasetUnreadableError
+from models.upgrades.config import DAY_S
+from models.upgrades.fleet.base import (
+    DuplicateIdError,
+    Fleet,
+    FleetTableError,
+    Freeze,
+    UnknownReferenceError,
+    WindowError,
+)
+from models.upgrades.schedule.base import NONE, Ints, Segment
+
+
+def opening_times(window_start_s: Ints, plan_s: int, horizon_days: int) -> Ints:
+    """Openings of the daily windows from `plan_s` on, shape (n_domains, horizon_days).
+
+    Args:
+        window_start_s: Opening of each domain after local midnight, shape (n_domains,).
+        plan_s: No window that opens earlier is used.
+        horizon_days: Windows per domain.
+    """
+    first_day = -((window_start_s - plan_s) // DAY_S)
+    days = first_day[:, None] + np.arange(horizon_days, dtype=np.int64)
+    return np.asarray(days * DAY_S + window_start_s[:, None], dtype=np.int64)
+
+
+def open_segments(open_s: int, close_s: int, freezes: Sequence[Freeze]) -> list[Segment]:
+    """Parts [a, b) of a window that no freeze covers, in order; possibly none."""
+    segments = [(open_s, close_s)]
+    for freeze in freezes:
+        pieces = [
+            piece
+            for a, b in segments
+            for piece in ((a, min(b, freeze.from_s)), (max(a, freeze.until_s), b))
+        ]
+        segments = sorted({(a, b) for a, b in pieces if a < b})
+    return segments
+
+
+def excluded_tasks(fleet: Fleet, exclude: Sequence[str]) -> NDArray[np.bool_]:
+    """Tasks whose host matches one of the globs, shape (n_tasks,).
+
+    Raises:
+        ConfigError: A pattern matches no host of the fleet.
+    """
+    hosts = fleet.hosts["host_id"]
+    found = np.zeros(len(fleet.backlog), dtype=bool)
+    for pattern in exclude:
+        matching = hosts[hosts.str.match(translate(pattern))]
+        if matching.empty:
+            raise ConfigError(
+                f"exclude '{pattern}' matches none of {len(hosts)} hosts (the first is "
+                f"'{hosts[0]}'); correct the pattern or remove it"
+            )
+        found |= fleet.backlog["host_id"].isin(matching).to_numpy(bool)
+    return found
+
+
+def pinned_windows(file: Path | None, tasks: pd.DataFrame, opens_s: Ints, domain: Ints) -> Ints:
+    """Window that each task must go to, -1 for any; shape (n_tasks,).
+
+    Args:
+        file: CSV with the columns task and window_open_s; None: no pins.
+        tasks: The backlog.
+        opens_s: Openings per domain, shape (n_domains, n_windows).
+        domain: Domain code of each task.
+
+    Raises:
+        DatasetMissingError: The file is not there.
+        FleetTableError: A task is unknown or pinned twice, or no window of its domain opens
+            at that time.
+    """
+    pin = np.full(len(tasks), NONE, dtype=np.int64)
+    if file is None:
+        return pin
+    pins = _read_pins(file)
+    row_of = {name: row for row, name in enumerate(tasks["task"])}
+    for row, (name, text) in enumerate(zip(pins["task"], pins["window_open_s"], strict=True)):
+        where = f"{file.name} row {row}"
+        if name not in row_of:
+            raise UnknownReferenceError(f"{where}: task '{name}' is not in the backlog; remove it")
+        place = row_of[name]
+        if pin[place] != NONE:
+            raise DuplicateIdError(f"{where}: task '{name}' is already pinned; keep one row")
+        own_s = opens_s[domain[place]]
+        window = np.flatnonzero(own_s.astype(str) == text.strip())
+        if not len(window):
+            raise WindowError(
+                f"{where}: no window of task '{name}' opens at {text!r}; its windows open at "
+                f"{', '.join(map(str, own_s.tolist()))}: give one of these"
+            )
+        pin[place] = window[0]
+    return pin
+
+
+def _read_pins(file: Path) -> pd.DataFrame:
+    try:
+        pins = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise DatasetMissingError(
+            f"pin file {file} does not exist; correct `pin` or leave it out"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DatasetUnreadableError(f"pin file {file} cannot be read ({error})") from None
+    missing = [column for column in ("task", "window_open_s") if column not in pins.columns]
+    if missing:
+        raise FleetTableError(
+            f"{file.name} lacks the columns {', '.join(missing)}; it has {', '.join(pins.columns)}"
+        )
+    return pins

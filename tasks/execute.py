@@ -1,0 +1,161 @@
+"""Carry out a plan through an executor; the system itself touches nothing."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from models.errors import ServiceError
+from models.settings import get_settings
+from models.upgrades import History
+from models.upgrades.execute import (
+    LOCK_LOST,
+    AuditLog,
+    Controls,
+    ExecuteConfig,
+    Executor,
+    NoOpExecutor,
+    PlanFile,
+    RolloutLock,
+    RolloutResult,
+    SimulatedExecutor,
+    execution_metrics,
+    read_plan,
+    run_rollout,
+    simulated_failures,
+    task_durations,
+)
+from models.upgrades.fleet import Fleet, read_fleet
+from tasks.track import TrackedRun, show_table
+from tasks.track.artifacts import fetch_artifact
+
+PLAN_FLOW, PLAN_ARTIFACT = "plan-upgrades", "plan/plan.parquet"
+
+
+class LockLostError(ServiceError):
+    """The lock of the rollout was taken away: it stopped where it was."""
+
+
+class Places(NamedTuple):
+    """Files of one plan's execution.
+
+    Attributes:
+        audit: Append-only log.
+        lock: Owner file of the one rollout that may run.
+        halt: Kill switch.
+        world: What a simulated fleet remembers.
+    """
+
+    audit: Path
+    lock: Path
+    halt: Path
+    world: Path
+
+
+def places_of(plan: PlanFile, config: ExecuteConfig, run_id: str) -> Places:
+    """Where the files of an execution lie.
+
+    A dry run has a log of its own: what it says never counts as done. A simulation with
+    another seed or other failures is another fleet, with its own log.
+    """
+    root = get_settings().home / "execute"
+    halt = config.halt_file or root / "HALT"
+    folder = root / plan.digest[:16]
+    if config.dry_run:
+        return Places(folder / f"dry-run-{run_id}.jsonl", root / "dry-run.owner", halt, folder)
+    fleet = f"{config.durations}-{config.seed}-{config.failure_share:g}-{config.rollback_s}"
+    return Places(
+        *(folder / f"audit-{fleet}.jsonl", root / "rollout.owner", halt),
+        folder / f"simulated-{fleet}.jsonl",
+    )
+
+
+@task(cache_policy=NO_CACHE)
+def find_plan(config: ExecuteConfig, run: TrackedRun) -> PlanFile:
+    """Read the plan that a file or a tracked run holds.
+
+    Raises:
+        NoSuchArtifactError: No such run, or it has no plan.
+        PlanFileError: The table is no plan.
+    """
+    path, origin = config.plan, str(config.plan)
+    if path is None:
+        into = get_settings().home / "execute" / "plans" / run.run_id
+        found = fetch_artifact(PLAN_FLOW, PLAN_ARTIFACT, into, config.plan_run)
+        path, origin = found.path, found.run_id
+    plan = read_plan(path)
+    run.tags({"plan.origin": origin, "plan.digest": plan.digest})
+    get_run_logger().info("plan of %s: %d placed tasks", origin, len(plan.works))
+    return plan
+
+
+@task(cache_policy=NO_CACHE)
+def build_executor(
+    plan: PlanFile, history: History | None, config: ExecuteConfig, run: TrackedRun
+) -> Executor:
+    """Return the executor that a config asks for: no-op for a dry run, else simulated."""
+    if history is None:
+        return NoOpExecutor()
+    durations = task_durations(
+        *(plan.works, history, plan.first_s),
+        is_true=config.durations == "true",
+        seed=config.seed,
+    )
+    failing = simulated_failures(plan.works, config.failure_share, config.seed)
+    world = places_of(plan, config, run.run_id).world
+    return SimulatedExecutor(durations, failing, config.rollback_s, file=world)
+
+
+@task(cache_policy=NO_CACHE)
+def carry_out(
+    plan: PlanFile, executor: Executor, config: ExecuteConfig, run: TrackedRun
+) -> RolloutResult:
+    """Carry out what is left of a plan; see `run_rollout`.
+
+    Raises:
+        LockHeldError: Another rollout runs.
+        LockLostError: The lock was taken away; what was done is on record.
+    """
+    places = places_of(plan, config, run.run_id)
+    fleet: Fleet | None = None if config.fleet is None else read_fleet(config.fleet)
+    stateful = set(config.stateful)
+    if fleet is not None:
+        services = fleet.services
+        stateful |= set(services.loc[services["is_stateful"], "service"])
+    who = f"{getpass.getuser()}@{socket.gethostname()}/{run.run_id}"
+    with RolloutLock(places.lock, who) as lock:
+        controls = Controls(
+            audit=AuditLog(places.audit, who),
+            lock=lock,
+            halt_file=places.halt,
+            stateful=frozenset(stateful),
+            after=None if fleet is None else fleet.after,
+        )
+        result = run_rollout(plan, executor, config, controls)
+    _record(result, places, config, run)
+    log = get_run_logger()
+    for group in result.paused:
+        log.warning("release %s is paused by its gate", group)
+    if result.status == LOCK_LOST:
+        raise LockLostError(
+            f"the rollout stopped: {result.why}; find out who took {places.lock}, then run "
+            "again, it goes on from the audit log"
+        )
+    log.info("%s: %s", result.status, result.why)
+    return result
+
+
+def _record(result: RolloutResult, places: Places, config: ExecuteConfig, run: TrackedRun) -> None:
+    run.metrics(execution_metrics(result, config.costs))
+    run.tags({"execute.status": result.status, "execute.paused": ", ".join(result.paused)})
+    run.artifact("execute/audit.jsonl", places.audit)
+    run.artifact("execute/outcome.csv", result.frame)
+    queue = result.human_queue
+    run.artifact("execute/human_queue.csv", queue)
+    if len(queue):
+        show_table("execute-upgrades-human-queue", queue, "given up: a person takes over")

@@ -1,0 +1,49 @@
+"""A forecaster as MLflow serves it. Importing this imports MLflow: only inside functions."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel
+
+from models.upgrades import DurationModel
+from models.upgrades.model_card import ModelCard, features_from
+
+FORECASTER, CARD = "forecaster.pkl", "card.json"
+
+
+class DurationPyfunc(PythonModel):
+    """Quantiles of duration in seconds from a table of as-of features."""
+
+    def load_context(self, context: Any) -> None:
+        """Read forecaster and card from the model's artifacts."""
+        self.card = read_card(Path(context.artifacts["card"]))
+        self.forecaster = read_forecaster(Path(context.artifacts["forecaster"]))
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return one column per level of the grid, seconds, shape (n_tasks, n_levels)."""
+        features = features_from(model_input, self.card)
+        quantiles_s = self.forecaster.quantiles(features, self.card.levels)
+        return pd.DataFrame(quantiles_s, columns=quantile_columns(self.card))
+
+
+def quantile_columns(card: ModelCard) -> list[str]:
+    """Names of the output columns."""
+    return [f"q{level:g}" for level in card.levels]
+
+
+def read_card(file: Path) -> ModelCard:
+    """Read the card of a registered forecaster."""
+    return ModelCard.model_validate_json(file.read_text(encoding="utf-8"))
+
+
+def read_forecaster(file: Path) -> DurationModel:
+    """Read a registered forecaster; a pickle, so only from a registry that you trust."""
+    with open(file, "rb") as opened:
+        forecaster: DurationModel = pickle.load(opened)
+    return forecaster

@@ -1,0 +1,345 @@
+"""Random fleets: no solver breaks a rule. Valid plans: each planted violation is named."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.upgrades import RolloutConfig, check_fleet_plan, plan_fleet
+from models.upgrades.config import DAY_S
+from models.upgrades.rollout.problem import build_problem
+from models.upgrades.schedule.board import Board, Slot
+
+from .conftest import PLAN_S
+
+OPEN_S = PLAN_S + 7_200
+few = settings(max_examples=15, deadline=None)
+hours = st.integers(0, 80).map(lambda hour: PLAN_S + 3_600 * hour)
+
+
+@st.composite
+def fleets(draw):
+    """Tables and reservations of a small fleet under every rule at once."""
+    names = [f"{d}-{s}-{i}" for d in "de" for s in "st" for i in range(3)]
+    n = draw(st.integers(1, 24))
+    tasks = [
+        (
+            draw(st.sampled_from(names)),
+            draw(st.sampled_from(["bios", "os"])),
+            draw(st.sampled_from(["", "r1", "r2"])),
+        )
+        for _ in range(n)
+    ]
+    freezes = [
+        (
+            draw(st.sampled_from(["d", "*"])) if any(t[0][0] == "d" for t in tasks) else "*",
+            "*",
+            from_s,
+            from_s + draw(st.integers(600, 90_000)),
+            "ann",
+            "launch",
+        )
+        for from_s in draw(st.lists(hours, max_size=2))
+    ]
+    options = {
+        "lanes": draw(st.integers(1, 3)),
+        "window_s": draw(st.sampled_from([1_800, 3_600, 30_000])),
+        "share": draw(st.sampled_from([0.2, 0.5, 1.0])),
+        "most": draw(st.sampled_from(["", "1", "2"])),
+        "freezes": tuple(freezes),
+        "after": draw(st.sampled_from(["", "bios"])),
+        "rollback_s": draw(st.sampled_from([0, 300])),
+        "deadline_s": draw(st.lists(st.one_of(hours, st.just(2**60)), min_size=n, max_size=n)),
+        "value": draw(st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=n, max_size=n)),
+    }
+    reserved = draw(
+        st.lists(st.sampled_from([61, 600, 1_700, 3_500, np.inf]), min_size=n, max_size=n)
+    )
+    return tasks, options, reserved
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    drawn=fleets(),
+    solver=st.sampled_from(["greedy", "classes"]),
+    soak_s=st.sampled_from([0, 40_000]),
+    exclude=st.sampled_from([(), ("?-?-0",)]),
+)
+def test_no_solver_breaks_a_rule_and_nothing_that_fits_is_refused(
+    make_fleet, even_forecast, drawn, solver, soak_s, exclude
+):
+    tasks, options, reserved = drawn
+    fleet = make_fleet(tasks, **options)
+    if not any(host.endswith("0") for host, _, _ in tasks):
+        exclude = ()
+    config = RolloutConfig(
+        solver=solver,
+        horizon_days=4,
+        soak_s=soak_s,
+        exclude=exclude,
+        canary_hosts=1,
+        wave_shares=(0.5, 1.0),
+    )
+    forecast = even_forecast(reserved)
+    plan = plan_fleet(fleet, forecast, config, PLAN_S)
+    assert check_fleet_plan(plan, fleet, config) == []
+    assert plan.objective <= plan.bound + 1e-6
+    assert all(plan.refusals["detail"].str.contains(r"\w"))
+    board = Board(build_problem(fleet, forecast, config, PLAN_S).problem)
+    opens = {open_s: day for day, open_s in enumerate(OPEN_S + np.arange(4) * DAY_S)}
+    for row, open_s, lane, start_s, latest_s in plan.assignments[
+        ["row", "window_open_s", "lane", "start_s", "deadline_s"]
+    ].itertuples(index=False, name=None):
+        board.put(row, Slot(opens[open_s], lane, start_s, latest_s))
+    is_open = board.problem.tasks.is_open
+    for row in plan.refusals["row"]:
+        assert not is_open[row] or board.find(row) is None
+
+
+RELEASED = [(f"{d}-s-{i}", "os", "r1") for d in "de" for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def good(make_fleet, even_forecast, tmp_path_factory):
+    """A plan with waves, a freeze, order on a host, a pin and an excluded host."""
+    others = [("d-t-7", "bios", ""), ("d-t-7", "os", ""), ("d-t-8", "os", ""), ("d-t-9", "os", "")]
+    tasks = [*RELEASED, *others, ("e-t-6", "os", "")]
+    # The window of the second day is frozen for service t of domain d.
+    freeze = ("d", "t", OPEN_S + DAY_S - 600, OPEN_S + DAY_S + 7_200, "ann", "launch")
+    fleet = make_fleet(
+        tasks,
+        lanes=3,
+        freezes=(freeze,),
+        after="bios",
+        rollback_s=300,
+        share=0.5,
+        most="4",
+        deadline_s=[2**60] * 14 + [OPEN_S + DAY_S],
+    )
+    pins = tmp_path_factory.mktemp("pins") / "pins.csv"
+    pins.write_text(f"task,window_open_s\nt12,{OPEN_S + 2 * DAY_S}\n")
+    config = RolloutConfig(
+        horizon_days=5,
+        canary_hosts=1,
+        wave_shares=(0.4, 1.0),
+        soak_s=40_000,
+        exclude=("d-t-9",),
+        pin=pins,
+    )
+    plan = plan_fleet(fleet, even_forecast([600] * 15), config, PLAN_S)
+    assert check_fleet_plan(plan, fleet, config) == []
+    assert plan.refusals["reason"].tolist() == ["excluded"]
+    return plan, fleet, config
+
+
+def rules_broken(good, edit):
+    plan, fleet, config = good
+    assignments = plan.assignments.astype(
+        {"start_s": float, "end_s": float, "deadline_s": float, "window_open_s": float}
+    )
+    broken = replace(plan, assignments=edit(assignments.set_index("task")).reset_index())
+    return {violation.rule for violation in check_fleet_plan(broken, fleet, config)}
+
+
+def at(task, start_s, **values):
+    """Move a task: its window, lane and rollback stay unless said otherwise."""
+
+    def edit(assignments):
+        for column, value in (
+            {"start_s": start_s, "end_s": start_s + assignments.loc[task, "reserved_s"]} | values
+        ).items():
+            assignments.loc[task, column] = value
+        return assignments
+
+    return edit
+
+
+def same_window_as(task, other, **values):
+    def edit(assignments):
+        columns = ["window_open_s", "start_s", "end_s", "deadline_s", "lane"]
+        for column in columns:
+            assignments.loc[task, column] = assignments.loc[other, column]
+        for column, value in values.items():
+            assignments.loc[task, column] = value
+        return assignments
+
+    return edit
+
+
+def wave_of(good, wave):
+    assignments = good[0].assignments
+    return assignments[assignments["wave"] == wave]["task"].tolist()
+
+
+@few
+@given(shift_s=st.integers(1, 100_000))
+def test_a_task_that_leaves_its_window_is_found(good, shift_s):
+    assert "window" in rules_broken(good, at("t14", OPEN_S - shift_s))
+    assert "window" in rules_broken(good, at("t14", OPEN_S + 3_600 - 600 + shift_s))
+    assert "window" in rules_broken(good, at("t14", OPEN_S, window_open_s=OPEN_S + shift_s % DAY_S))
+    assert "window" in rules_broken(good, at("t14", OPEN_S, end_s=OPEN_S + 600.0 + shift_s))
+
+
+def test_a_window_after_the_horizon_is_found(good):
+    late_s = OPEN_S + 5 * DAY_S
+    edit = at("t11", late_s, window_open_s=late_s, deadline_s=late_s + 3_300)
+    assert rules_broken(good, edit) == {"window"}
+
+
+@few
+@given(missing_s=st.integers(1, 300))
+def test_a_task_without_time_for_its_rollback_is_found(good, missing_s):
+    latest_s = OPEN_S + 3_600 - 300 + missing_s
+    assert rules_broken(good, at("t14", OPEN_S, deadline_s=latest_s)) == {"rollback"}
+
+
+@few
+@given(shift_s=st.integers(0, 599))
+def test_two_tasks_on_one_lane_are_found(good, shift_s):
+    start_s = good[0].assignments.set_index("task").loc["t10", "start_s"] + shift_s
+    edit = same_window_as("t11", "t10", start_s=start_s, end_s=start_s + 600)
+    assert "lane" in rules_broken(good, edit)
+
+
+def test_a_lane_that_does_not_exist_is_found(good):
+    assert "lane" in rules_broken(good, at("t14", OPEN_S, lane=3))
+
+
+@few
+@given(shift_s=st.integers(0, 599))
+def test_two_tasks_on_one_host_at_once_are_found(good, shift_s):
+    first = good[0].assignments.set_index("task").loc["t10"]
+    start_s, lane = first["start_s"] + shift_s, (first["lane"] + 1) % 3
+    edit = same_window_as("t11", "t10", start_s=start_s, end_s=start_s + 600, lane=lane)
+    assert {"host", "precedence"} <= rules_broken(good, edit)
+
+
+def test_a_task_before_what_must_come_first_is_found(good):
+    assert "precedence" in rules_broken(good, at("t10", OPEN_S + 1_800))
+    plan, fleet, config = good
+    lost = plan.assignments[plan.assignments["task"] == "t10"]
+    refused = lost.assign(reason="no capacity", detail="full")[list(plan.refusals.columns)]
+    broken = replace(
+        plan,
+        assignments=plan.assignments[plan.assignments["task"] != "t10"],
+        refusals=pd.concat([plan.refusals, refused]),
+    )
+    found = check_fleet_plan(broken, fleet, config)
+    assert ("precedence", ("t10", "t11")) in {(v.rule, v.tasks) for v in found}
+
+
+@few
+@given(offset_s=st.integers(0, 3_000))
+def test_a_task_in_a_freeze_is_found(good, offset_s):
+    start_s = OPEN_S + DAY_S + offset_s
+    edit = at("t12", start_s, window_open_s=OPEN_S + DAY_S, deadline_s=OPEN_S + DAY_S + 3_300)
+    assert "freeze" in rules_broken(good, edit)
+
+
+def test_a_task_whose_rollback_would_reach_into_a_freeze_is_found(good):
+    plan, fleet, config = good
+    soon = replace(fleet.freezes[0], domain="e", from_s=OPEN_S + 3_500)
+    found = check_fleet_plan(plan, replace(fleet, freezes=(soon,)), config)
+    assert ("freeze", ("t14",)) in {(v.rule, v.tasks) for v in found}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [("max_down_hosts", 1.0, "service cap"), ("max_down_share", 0.1, "service share")],
+)
+def test_more_hosts_down_than_either_cap_are_found_over_all_domains(good, column, value, rule):
+    plan, fleet, config = good
+    tighter = replace(fleet, services=fleet.services.assign(**{column: value}))
+    found = [v for v in check_fleet_plan(plan, tighter, config) if v.rule == rule]
+    assert "over all domains" in found[0].detail
+    domains = plan.assignments.set_index("task").loc[list(found[0].tasks), "domain"]
+    assert set(domains) == {"d", "e"}
+
+
+@few
+@given(early_s=st.integers(1, 40_000))
+def test_a_wave_before_the_soaked_end_of_the_last_is_found(good, early_s):
+    plan = good[0]
+    task = wave_of(good, 1)[0]
+    end_s = plan.assignments.set_index("task").loc[wave_of(good, 0)[0], "end_s"]
+    assert "wave soak" in rules_broken(good, at(task, end_s + 40_000 - early_s))
+
+
+def test_a_wave_that_is_too_large_or_does_not_exist_is_found(good):
+    def relabelled(wave):
+        def edit(assignments):
+            assignments.loc[wave_of(good, 2)[0], "wave"] = wave
+            return assignments
+
+        return edit
+
+    assert "wave size" in rules_broken(good, relabelled(0))
+    assert "wave size" in rules_broken(good, relabelled(9))
+    assert "wave size" in rules_broken(good, relabelled(-1))
+
+
+def test_a_wave_after_one_that_has_no_place_is_found(good):
+    plan, fleet, config = good
+    canary = wave_of(good, 0)[0]
+    lost = plan.assignments[plan.assignments["task"] == canary]
+    refused = lost.assign(reason="no capacity", detail="full")[list(plan.refusals.columns)]
+    broken = replace(
+        plan,
+        assignments=plan.assignments[plan.assignments["task"] != canary],
+        refusals=pd.concat([plan.refusals, refused]),
+    )
+    rules = {violation.rule for violation in check_fleet_plan(broken, fleet, config)}
+    assert rules == {"wave quorum"}
+
+
+def test_a_release_that_failed_too_often_is_found(good):
+    plan, fleet, config = good
+    events = pd.DataFrame(
+        {
+            "host_id": [f"x{i}" for i in range(6)],
+            "type": "os",
+            "release": "r1",
+            "started": pd.Timestamp("2020-01-01"),
+            "ended": pd.Timestamp("2020-01-01 01:00"),
+            "outcome": "aborted",
+        }
+    )
+    found = check_fleet_plan(plan, replace(fleet, events=events), config)
+    assert [violation.rule for violation in found] == ["wave gate"]
+    assert "r1 failed on 6 of 6 hosts, at most 0.6" in found[0].detail
+
+
+def test_a_pinned_task_elsewhere_and_an_excluded_host_are_found(good):
+    edit = at("t12", OPEN_S, window_open_s=OPEN_S, deadline_s=OPEN_S + 3_300)
+    assert "pin" in rules_broken(good, edit)
+    plan, fleet, config = good
+    stricter = config.model_copy(update={"exclude": ("e-*",)})
+    found = check_fleet_plan(plan, fleet, stricter)
+    assert {violation.rule for violation in found} == {"exclude"}
+
+
+def test_a_task_after_its_deadline_or_before_its_time_is_found(good):
+    late_s = OPEN_S + 2 * DAY_S
+    edit = at("t14", late_s, window_open_s=late_s, deadline_s=late_s + 3_300, lane=2)
+    assert rules_broken(good, edit) == {"deadline"}
+    plan, fleet, config = good
+    later = fleet.backlog.assign(arrival_s=OPEN_S + 10 * DAY_S)
+    found = check_fleet_plan(plan, replace(fleet, backlog=later), config)
+    assert {violation.rule for violation in found} == {"arrival"}
+
+
+def test_a_task_lost_doubled_or_changed_and_a_refusal_without_words_are_found(good):
+    plan, fleet, config = good
+    first, rest = plan.assignments.iloc[:1], plan.assignments.iloc[1:]
+    for assignments, refusals, rule in (
+        (rest, plan.refusals, "every task once"),
+        (pd.concat([plan.assignments, first]), plan.refusals, "every task once"),
+        (pd.concat([first.assign(value=9.0), rest]), plan.refusals, "task as requested"),
+        (plan.assignments, plan.refusals.assign(reason="mood"), "refusal has a reason"),
+        (plan.assignments, plan.refusals.assign(detail=" "), "refusal has a reason"),
+    ):
+        broken = replace(plan, assignments=assignments, refusals=refusals)
+        assert rule in {v.rule for v in check_fleet_plan(broken, fleet, config)}
