@@ -11,7 +11,6 @@ from models.upgrades.execute import ExecuteConfig, execution_summary, halt_reaso
 from tasks.collect import read_dataset, read_history
 from tasks.execute import (
     PLAN_ARTIFACT,
-    PLAN_FLOW,
     build_executor,
     carry_out,
     find_plan,
@@ -65,7 +64,7 @@ def preview(config: ExecuteConfig) -> list[str]:
     elif config.plan_run is not None:
         lines.append(f"plan: {PLAN_ARTIFACT} of the tracked run {config.plan_run}")
     elif has_store():
-        lines.append(f"plan: {PLAN_ARTIFACT} of the newest finished run of {PLAN_FLOW}")
+        lines.append(f"plan: {PLAN_ARTIFACT} of the newest finished run of {config.plan_flow}")
     else:
-        lines.append(f"plan: none on record; first: loom run {PLAN_FLOW}")
+        lines.append(f"plan: none on record; first: loom run {config.plan_flow}")
     return lines

@@ -34,7 +34,7 @@ from models.upgrades.fleet import Fleet, read_fleet
 from tasks.track import TrackedRun, show_table
 from tasks.track.artifacts import fetch_artifact
 
-PLAN_FLOW, PLAN_ARTIFACT = "plan-upgrades", "plan/plan.parquet"
+PLAN_ARTIFACT = "plan/plan.parquet"
 
 
 class LockLostError(ServiceError):
@@ -86,7 +86,7 @@ def find_plan(config: ExecuteConfig, run: TrackedRun) -> PlanFile:
     path, origin = config.plan, str(config.plan)
     if path is None:
         into = get_settings().home / "execute" / "plans" / run.run_id
-        found = fetch_artifact(PLAN_FLOW, PLAN_ARTIFACT, into, config.plan_run)
+        found = fetch_artifact(config.plan_flow, PLAN_ARTIFACT, into, config.plan_run)
         path, origin = found.path, found.run_id
     plan = read_plan(path)
     run.tags({"plan.origin": origin, "plan.digest": plan.digest})

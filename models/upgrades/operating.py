@@ -1,9 +1,10 @@
 """Cancellations at equal completions: frontiers compared where they are comparable.
 
 A policy that refuses more also cancels less, so a cancellation rate means something only at
-given completions. A forecaster's frontier (its policies at rising levels, one dispatcher and
-kind of retry) is read where it completes as much as a reference does; the level is not
-chosen by anyone, it is what the comparison holds equal, anew in every bootstrap draw.
+given completions. A forecaster's frontier is the set of its policies at rising levels, with
+one dispatcher and one kind of retry, less those that another beats in both counts. It is read
+where it completes as much as a reference does; the level is not chosen by anyone, it is what
+the comparison holds equal, anew in every bootstrap draw.
 """
 
 from __future__ import annotations
@@ -106,8 +107,7 @@ def _at_equal_completions(
     cancelled = np.array([counts[0] - counts[1] for counts in frontier])
     at_held = np.empty(len(held))
     for draw in range(len(held)):
-        order = np.argsort(completed[:, draw], kind="stable")
-        at_held[draw] = np.interp(held[draw], completed[order, draw], cancelled[order, draw])
+        at_held[draw] = np.interp(held[draw], *_efficient(completed[:, draw], cancelled[:, draw]))
     # A frontier that stays below completes what it can; its starts are fewer.
     reached = np.minimum(held, completed.max(axis=0))
     rate = at_held / np.maximum(at_held + reached, 1.0)
@@ -118,3 +118,18 @@ def _at_equal_completions(
     ratios = rate[reference_rate > 0] / reference_rate[reference_rate > 0]
     low, high = np.quantile(ratios[1:], [0.025, 0.975])
     return Interval(float(ratios[0]), float(low), float(high)), is_reached
+
+
+def _efficient(
+    completed: NDArray[np.float64], cancelled: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points that no other beats in both counts, by rising completions.
+
+    Completions need not rise as the level falls: a lower level starts more tasks that hold
+    their lane to the end. Nobody would run such a policy, so the frontier leaves it out.
+    """
+    order = np.lexsort((cancelled, -completed))
+    fewest = np.minimum.accumulate(cancelled[order])
+    is_new = np.concatenate([[True], cancelled[order][1:] < fewest[:-1]])
+    kept = order[is_new][::-1]
+    return completed[kept], cancelled[kept]

@@ -15,9 +15,11 @@ class ExecuteConfig(Config):
     """What defines an execution of a plan."""
 
     plan: Path | None = None
-    """Plan to carry out, the plan.parquet of a plan-upgrades run; None: from the tracker."""
+    """Plan to carry out, the plan.parquet of a planning run; None: from the tracker."""
+    plan_flow: Literal["plan-upgrades", "plan-fleet"] = "plan-upgrades"
+    """Flow whose tracked plan is carried out."""
     plan_run: str | None = None
-    """Tracked plan-upgrades run whose plan is carried out; None: the newest finished one."""
+    """Tracked run of that flow whose plan is carried out; None: the newest finished one."""
     dry_run: bool = True
     """Only walk through the plan with an executor that does nothing."""
     data: Path | None = None

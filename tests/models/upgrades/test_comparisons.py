@@ -42,6 +42,13 @@ def test_a_frontier_is_read_where_it_completes_as_much_as_the_reference():
     assert row["low"] == pytest.approx(row["x_cancellation"]) == pytest.approx(row["high"])
 
 
+def test_a_point_that_is_worse_in_both_counts_is_no_part_of_the_frontier():
+    attempts = frontier({0.95: (20, 2), 0.9: (40, 6), 0.8: (35, 30)})
+    attempts[STRONG_RULE] = starts(10, 30, 10)
+    row = equal_completions_table(attempts, seed=0).iloc[0]
+    assert row["x_cancellation"] == pytest.approx((4 / 34) / (10 / 40))
+
+
 def test_a_frontier_that_completes_less_says_so():
     attempts = frontier({0.95: (5, 0), 0.9: (8, 1), 0.8: (10, 2)})
     attempts[STRONG_RULE] = starts(10, 30, 10)
