@@ -7,6 +7,7 @@ Values come from the environment or from a `.env` file in the project root.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -22,8 +23,11 @@ from models.errors import ConfigError
 
 log = logging.getLogger("loom.settings")
 
-OTHER_NAMES = ("LOOM_SCREENSHOTS",)
-"""Names that tools beside the package read."""
+APPLIED = "LOOM_APPLIED"
+"""Variable that remembers what `apply_environment` set, each with a digest of its value."""
+
+OTHER_NAMES = ("LOOM_SCREENSHOTS", APPLIED)
+"""Names that tools beside the package read, and our own."""
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: data is read through it, never through the current directory."""
@@ -141,7 +145,11 @@ class Settings(BaseSettings):
         return self.home / "stack.json"
 
     def environment(self) -> dict[str, str]:
-        """Variables for processes that run flows or servers; set ones are left alone."""
+        """Variables for processes that run flows or servers; the user's are left alone.
+
+        What a parent process of ours set for its own home is not the user's: a child with
+        another `LOOM_HOME` gets values of its own.
+        """
         values = {
             "PREFECT_HOME": str(self.prefect_home),
             "PREFECT_LOCAL_STORAGE_PATH": str(self.home / "results"),
@@ -165,7 +173,22 @@ class Settings(BaseSettings):
                 "GX_ANALYTICS_ENABLED": "false",
                 "VLLM_NO_USAGE_STATS": "1",
             }
-        return {name: value for name, value in values.items() if name not in os.environ}
+        return {name: value for name, value in values.items() if not _is_users(name)}
+
+
+def _is_users(name: str) -> bool:
+    """Whether a variable is set and its value is none that we set ourselves."""
+    value = os.environ.get(name)
+    if value is None:
+        return False
+    applied = dict(
+        item.split("=", 1) for item in os.environ.get(APPLIED, "").split() if "=" in item
+    )
+    return applied.get(name) != _mark(value)
+
+
+def _mark(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
@@ -209,7 +232,9 @@ def _warn_of_unknown_names() -> None:
 def apply_environment() -> None:
     """Set the variables of `Settings.environment`; call before Prefect or MLflow is imported."""
     settings = get_settings()
-    os.environ.update(settings.environment())
+    values = settings.environment()
+    os.environ.update(values)
+    os.environ[APPLIED] = " ".join(f"{name}={_mark(value)}" for name, value in values.items())
     with contextlib.suppress(OSError):
         # Prefect warns of a home whose parent is not there; what cannot be written fails later.
         settings.prefect_home.mkdir(parents=True, exist_ok=True)

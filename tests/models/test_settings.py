@@ -1,9 +1,12 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from models.errors import ConfigError
-from models.settings import Settings, get_settings, masked
+from models.settings import ROOT, Settings, get_settings, masked
 
 
 def test_a_bad_variable_is_named_with_what_was_found(monkeypatch: pytest.MonkeyPatch):
@@ -26,6 +29,40 @@ def test_telemetry_of_all_libraries_is_off_unless_asked_for(monkeypatch: pytest.
 def test_what_the_user_set_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PREFECT_HOME", "elsewhere")
     assert "PREFECT_HOME" not in Settings().environment()
+
+
+def test_a_child_with_another_home_gets_values_of_its_own_and_keeps_the_users(tmp_path: Path):
+    asked = [
+        "import os, subprocess, sys",
+        "from models.settings import apply_environment",
+        "apply_environment()",
+        "names = ('PREFECT_HOME', 'MLFLOW_HTTP_REQUEST_MAX_RETRIES')",
+        "print(*(os.environ[name] for name in names))",
+    ]
+    child = [
+        "os.environ['LOOM_HOME'] = sys.argv[1]",
+        "sys.stdout.flush()",
+        "subprocess.run([sys.executable, '-c', sys.argv[2]], check=True)",
+    ]
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "LOOM_"))
+    }
+    environment = {
+        **kept,
+        "LOOM_HOME": str(tmp_path / "one"),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(asked + child), str(tmp_path / "two"), "\n".join(asked)],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    parent, own = done.stdout.splitlines()
+    assert parent == f"{tmp_path / 'one' / 'prefect'} 7"
+    assert own == f"{tmp_path / 'two' / 'prefect'} 7"
 
 
 def test_databases_are_embedded_until_a_setting_says_otherwise(monkeypatch: pytest.MonkeyPatch):

@@ -11,9 +11,9 @@ from models.upgrades import FeatureTable
 from models.upgrades.config import TreeConfig
 from models.upgrades.forecast.aft_trees import SurvivalTrees
 from models.upgrades.forecast.censoring import censoring_weights, survival, survival_quantiles
-from models.upgrades.forecast.conformal import conformal_margins
 from models.upgrades.forecast.heuristics import TypeQuantiles
 from models.upgrades.forecast.kaplan_meier import TypeSurvival
+from models.upgrades.forecast.margins import conformal_margins
 from models.upgrades.forecast.quantile_trees import QuantileTrees
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)

@@ -13,8 +13,8 @@ from models.upgrades import (
     split_by_time,
 )
 from models.upgrades.config import DAY_S
-from models.upgrades.forecast.conformal import conformal_margins, tasks_needed
 from models.upgrades.forecast.heuristics import GlobalQuantiles
+from models.upgrades.forecast.margins import conformal_margins, tasks_needed
 from models.upgrades.history import History
 from models.upgrades.metrics import coverage
 
