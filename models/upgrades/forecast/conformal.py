@@ -11,7 +11,8 @@ import pandas as pd
 from models.errors import ConfigError, NotEnoughDataError
 from models.upgrades.config import UpgradeConfig
 from models.upgrades.features import FeatureTable
-from models.upgrades.forecast.base import Contributions, Floats, GridForecaster, Mask
+from models.upgrades.forecast.base import Floats, GridForecaster, Mask
+from models.upgrades.forecast.contributions import Contributions
 from models.upgrades.forecast.distribution import QuantileGrid, rearranged, tail_scales
 from models.upgrades.forecast.margins import (
     POOLED,

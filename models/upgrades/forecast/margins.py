@@ -87,6 +87,7 @@ class StartedTasks(NamedTuple):
     log_q: Floats
 
     def take(self, rows: Mask) -> StartedTasks:
+        """Return the tasks where `rows` is true."""
         return StartedTasks(
             self.start_s[rows],
             self.end_s[rows],
