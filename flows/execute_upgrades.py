@@ -15,6 +15,7 @@ from tasks.execute import (
     carry_out,
     find_plan,
     places_of,
+    refuse_unknown_state,
 )
 from tasks.runner import task_runner
 from tasks.track import close_abandoned_run, tracked_run
@@ -32,6 +33,9 @@ def execute_upgrades(config: ExecuteConfig = ExecuteConfig()) -> FlowSummary:  #
 
     Args:
         config: Which plan, what is approved, when a release pauses.
+
+    Raises:
+        RolloutHaltedError: The kill switch stopped it: the run fails, the log is kept.
     """
     with tracked_run("upgrades", config) as run:
         plan = find_plan(config, run)
@@ -54,6 +58,7 @@ def preview(config: ExecuteConfig) -> list[str]:
     lines = [f"executor: {executor}"]
     if config.plan is not None:
         plan = read_plan(config.plan)
+        refuse_unknown_state(plan, config)
         places = places_of(plan, config, "preview")
         stopped = halt_reason(places.halt)
         lines += [

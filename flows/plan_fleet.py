@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from prefect import flow
 
+from models.errors import ConfigError, DataError
 from models.figures import Figure, FlowSummary
 from models.settings import get_settings
 from models.upgrades import asof_features, split_by_time
 from models.upgrades.fleet import Fleet, read_fleet
-from models.upgrades.history import load_history
+from models.upgrades.history import History, load_history
 from models.upgrades.plan import RolloutPlan
 from models.upgrades.policy import forecasters_of
-from models.upgrades.rollout import RolloutConfig, to_ical
+from models.upgrades.rollout import RolloutConfig
 from models.upgrades.rollout.flow_config import FleetPlanConfig
 from models.upgrades.rollout.summary import refusal_counts, rollout_metrics
+from models.upgrades.rollout.windows import check_wishes
 from models.upgrades.select import choose
 from tasks.collect import read_dataset, read_history, split_history
 from tasks.contracts import check_features, check_rollout
 from tasks.evaluate import score_candidates
 from tasks.predict import build_features, fit_forecaster
 from tasks.runner import task_runner
-from tasks.schedule import compare_with_last_plan, pack_fleet
+from tasks.schedule import compare_with_last_plan, pack_fleet, write_plan
 from tasks.track import close_abandoned_run, show_table, tracked_run
 from tasks.verify import validate_fleet_plan
 
@@ -48,7 +51,8 @@ def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # n
         fleet = read_fleet(folder)
         data = config.data or folder / "events.parquet"
         history = read_history(read_dataset(data, config.mapping, run).frame)
-        config = config.model_copy(update={"window_s": longest_window_s(fleet)})
+        check_past(fleet, history)
+        config = with_windows_of(fleet, config)
         split = split_history(history, config, run)
         features = build_features(history)
         check_features(history, features, run)
@@ -64,7 +68,7 @@ def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # n
         selection = choose([score for each in scores for score in each.result()], config)
         run.artifact("select/candidates.csv", selection.table)
 
-        plan_s = int(history.seconds("end_s").max()) + 1
+        plan_s = plan_time_s(config, history)
         rollout = config.for_rollout()
         chosen = models[selection.policy.forecaster]
         plan = pack_fleet(fleet, chosen, selection.policy, history, plan_s, config, rollout)
@@ -74,22 +78,25 @@ def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # n
 
         run.metrics(rollout_metrics(plan))
         run.tags({"plan.inputs_hash": plan.inputs_hash, "selected.policy": plan.policy})
-        run.artifact("plan/plan.parquet", plan.frame)
-        run.artifact("plan/plan.json", plan.to_json())
-        run.artifact("plan/plan.ics", to_ical(plan))
-        run.artifact("plan/refusals.csv", plan.refusals)
         show_table("plan-fleet-refusals", refusal_counts(plan), "tasks without a place, by reason")
         return FlowSummary(
             did=words(plan, rollout, changes),
-            baseline="upper bound",
+            baseline="none",
             figures=(
-                Figure("expected value of the plan", plan.objective or 0.0, plan.bound, "{:,.1f}"),
                 Figure("tasks placed", len(plan.assignments), None, "{:,.0f}"),
                 Figure("tasks without a place", len(plan.refusals), None, "{:,.0f}"),
+                Figure(
+                    "expected value, in completed upgrades",
+                    *(plan.objective or 0.0, None, "{:,.1f}"),
+                ),
+                Figure(
+                    "no plan is worth more than (loose where waves wait)",
+                    *(plan.bound or 0.0, None, "{:,.1f}"),
+                ),
             ),
             mlflow_url=run.url,
             prefect_url=run.prefect_url,
-            files={},
+            files=write_plan(plan, run),
         )
 
 
@@ -110,9 +117,38 @@ def fleet_folder(config: FleetPlanConfig) -> Path:
     return config.fleet or get_settings().datasets / EXAMPLE
 
 
-def longest_window_s(fleet: Fleet) -> int:
-    """Return the length of the fleet's longest window, in seconds."""
-    return int(fleet.domains["window_s"].max())
+def with_windows_of(fleet: Fleet, config: FleetPlanConfig) -> FleetPlanConfig:
+    """Return the config with the fleet's longest window, which policies compete in.
+
+    Raises:
+        ConfigError: The config sets a window of its own.
+    """
+    if "window_s" in config.model_fields_set:
+        raise ConfigError(
+            f"window_s is {config.window_s}, but the windows of a fleet are those of its "
+            "domains.csv; change them there and leave window_s out"
+        )
+    return config.model_copy(update={"window_s": int(fleet.domains["window_s"].max())})
+
+
+def check_past(fleet: Fleet, history: History) -> None:
+    """Refuse a past that says nothing about the backlog.
+
+    Raises:
+        DataError: None of the backlog's types occurs in the past.
+    """
+    asked, known = set(fleet.backlog["type"]), set(history.labels("type"))
+    if not asked & known:
+        raise DataError(
+            f"none of the {len(asked)} types of the backlog ({', '.join(sorted(asked)[:5])}) "
+            f"occurs in the past ({', '.join(sorted(map(str, known))[:5])}); give the past of "
+            "this fleet"
+        )
+
+
+def plan_time_s(config: FleetPlanConfig, history: History) -> int:
+    """Return when the plan is made: as configured, or when the past ends."""
+    return config.plan_s or int(history.seconds("end_s").max()) + 1
 
 
 def preview(config: FleetPlanConfig) -> list[str]:
@@ -121,7 +157,11 @@ def preview(config: FleetPlanConfig) -> list[str]:
     fleet = read_fleet(folder)
     data = config.data or folder / "events.parquet"
     history = load_history(data, config.mapping, get_settings().datasets)
+    check_past(fleet, history)
+    config = with_windows_of(fleet, config)
     split = split_by_time(history, config)
+    rollout, plan_s = config.for_rollout(), plan_time_s(config, history)
+    excluded = check_wishes(fleet, rollout, plan_s)
     return [
         f"fleet: {folder} ({len(fleet.hosts):,} hosts, {len(fleet.domains):,} domains, "
         f"{len(fleet.services):,} services, {len(fleet.freezes):,} freezes)",
@@ -130,4 +170,6 @@ def preview(config: FleetPlanConfig) -> list[str]:
         f"parts: fit {len(split.fit):,}, calibrate {len(split.calibrate):,}, "
         f"select {len(split.select):,}, test {len(split.test):,} events",
         f"candidates to plan with: {', '.join(forecasters_of(config))}",
+        f"plan made at {pd.Timestamp(plan_s, unit='s')} for {rollout.horizon_days} days; windows "
+        f"of up to {config.window_s / 3_600:g} h; {excluded} tasks excluded",
     ]

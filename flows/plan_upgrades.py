@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 from prefect import flow
 
 from models.figures import FlowSummary
 from models.settings import get_settings
 from models.upgrades import UpgradeConfig, split_by_time
 from models.upgrades.benchmark import benchmark_policies, summarise
-from models.upgrades.history import load_table
+from models.upgrades.history import History, load_table
 from models.upgrades.plan import backlog_rows
 from models.upgrades.policy import ORACLE, forecasters_of, forecasters_to_fit
 from models.upgrades.report import ReportInputs
@@ -115,9 +116,34 @@ def preview(config: UpgradeConfig) -> list[str]:
     split = split_by_time(history, config)
     return [
         f"data: {loaded.path} (schema {loaded.source.name}, sha256 {checked.digest[:16]})",
-        f"rows: {len(checked.frame):,} good, {len(checked.quarantine):,} would be quarantined",
+        f"rows: {len(checked.frame):,} good, {len(checked.quarantine):,} would be quarantined"
+        + quarantine_words(checked.quarantine),
+        *shape_words(history),
         f"parts: fit {len(split.fit):,}, calibrate {len(split.calibrate):,}, "
         f"select {len(split.select):,}, test {len(split.test):,} events",
         f"forecasters: {', '.join(forecasters_to_fit(config))}; candidates to plan with: "
         f"{', '.join(forecasters_of(config))}",
+    ]
+
+
+def quarantine_words(quarantine: pd.DataFrame) -> str:
+    """Say why rows would be quarantined, most frequent reason first."""
+    if not len(quarantine) or "reason" not in quarantine:
+        return ""
+    counts = quarantine["reason"].value_counts().head(3)
+    return ": " + "; ".join(f"{n:,} {reason}" for reason, n in counts.items())
+
+
+def shape_words(history: History) -> list[str]:
+    """Say what was read, so that a wrong unit or a lost outcome is seen before a run."""
+    starts = pd.to_datetime(history.seconds("start_s"), unit="s")
+    minutes = history.seconds("duration_s") / 60
+    middle, high = (float(pd.Series(minutes).quantile(level)) for level in (0.5, 0.95))
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in history.dropped.items() if n)
+    return [
+        f"events: {len(history):,} from {starts.min():%Y-%m-%d} to {starts.max():%Y-%m-%d}, "
+        f"{int(history.is_censored.sum()):,} aborted; dropped: {dropped or 'none'}",
+        f"durations: half take up to {middle:,.0f} min, 95 % up to {high:,.0f} min; "
+        f"{len(set(history.labels('type'))):,} types, "
+        f"{len(set(history.labels('domain'))):,} domains",
     ]

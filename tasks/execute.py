@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import socket
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,11 @@ from typing import NamedTuple
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from models.errors import ServiceError
+from models.errors import ConfigError, ServiceError
 from models.settings import get_settings
 from models.upgrades import History
 from models.upgrades.execute import (
+    HALTED,
     LOCK_LOST,
     AuditLog,
     Controls,
@@ -21,10 +23,12 @@ from models.upgrades.execute import (
     Executor,
     NoOpExecutor,
     PlanFile,
+    PlanFileError,
     RolloutLock,
     RolloutResult,
     SimulatedExecutor,
     execution_metrics,
+    execution_summary,
     read_plan,
     run_rollout,
     simulated_failures,
@@ -39,6 +43,14 @@ PLAN_ARTIFACT = "plan/plan.parquet"
 
 class LockLostError(ServiceError):
     """The lock of the rollout was taken away: it stopped where it was."""
+
+
+class RolloutHaltedError(ServiceError):
+    """The kill switch stopped the rollout; what was done is on record."""
+
+
+class StateUnknownError(ConfigError):
+    """Nobody said which services of a fleet keep state, so none of them may start."""
 
 
 class Places(NamedTuple):
@@ -61,17 +73,36 @@ def places_of(plan: PlanFile, config: ExecuteConfig, run_id: str) -> Places:
     """Where the files of an execution lie.
 
     A dry run has a log of its own: what it says never counts as done. A simulation with
-    another seed or other failures is another fleet, with its own log.
+    another seed, other failures, another history or another fleet folder is another fleet,
+    with its own log.
     """
     root = get_settings().home / "execute"
     halt = config.halt_file or root / "HALT"
     folder = root / plan.digest[:16]
     if config.dry_run:
         return Places(folder / f"dry-run-{run_id}.jsonl", root / "dry-run.owner", halt, folder)
-    fleet = f"{config.durations}-{config.seed}-{config.failure_share:g}-{config.rollback_s}"
+    paths = [path and str(path.absolute()) for path in (config.data, config.mapping, config.fleet)]
+    said = repr((config.durations, config.seed, config.failure_share, config.rollback_s, *paths))
+    fleet = f"{config.durations}-{config.seed}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     return Places(
         *(folder / f"audit-{fleet}.jsonl", root / "rollout.owner", halt),
         folder / f"simulated-{fleet}.jsonl",
+    )
+
+
+def refuse_unknown_state(plan: PlanFile, config: ExecuteConfig) -> None:
+    """Let no plan of a fleet start before somebody said which services keep state.
+
+    Raises:
+        StateUnknownError: Neither `fleet` nor `stateful` is given, and it is no dry run.
+    """
+    if config.dry_run or not plan.is_of_fleet or config.fleet is not None or config.stateful:
+        return
+    services = sorted({work.service for work in plan.works})
+    raise StateUnknownError(
+        "asked to carry out the plan of a fleet, but neither `fleet` nor `stateful` says which of "
+        f"its {len(services)} services keep state ({', '.join(services[:3])}...); give the fleet "
+        "folder of the plan (config key `fleet`), or name the services that keep state (`stateful`)"
     )
 
 
@@ -82,6 +113,7 @@ def find_plan(config: ExecuteConfig, run: TrackedRun) -> PlanFile:
     Raises:
         NoSuchArtifactError: No such run, or it has no plan.
         PlanFileError: The table is no plan.
+        StateUnknownError: It is the plan of a fleet, and nobody said what keeps state.
     """
     path, origin = config.plan, str(config.plan)
     if path is None:
@@ -89,6 +121,7 @@ def find_plan(config: ExecuteConfig, run: TrackedRun) -> PlanFile:
         found = fetch_artifact(config.plan_flow, PLAN_ARTIFACT, into, config.plan_run)
         path, origin = found.path, found.run_id
     plan = read_plan(path)
+    refuse_unknown_state(plan, config)
     run.tags({"plan.origin": origin, "plan.digest": plan.digest})
     get_run_logger().info("plan of %s: %d placed tasks", origin, len(plan.works))
     return plan
@@ -120,12 +153,20 @@ def carry_out(
     Raises:
         LockHeldError: Another rollout runs.
         LockLostError: The lock was taken away; what was done is on record.
+        RolloutHaltedError: The kill switch was pulled; what was done is on record.
+        PlanFileError: The plan names services that the fleet folder lacks.
     """
     places = places_of(plan, config, run.run_id)
     fleet: Fleet | None = None if config.fleet is None else read_fleet(config.fleet)
     stateful = set(config.stateful)
     if fleet is not None:
         services = fleet.services
+        strange = sorted({work.service for work in plan.works} - set(services["service"]))
+        if strange:
+            raise PlanFileError(
+                f"the plan names {len(strange)} services that {config.fleet} lacks "
+                f"({', '.join(strange[:3])}); give the fleet folder that the plan was made from"
+            )
         stateful |= set(services.loc[services["is_stateful"], "service"])
     who = f"{getpass.getuser()}@{socket.gethostname()}/{run.run_id}"
     with RolloutLock(places.lock, who) as lock:
@@ -135,6 +176,7 @@ def carry_out(
             halt_file=places.halt,
             stateful=frozenset(stateful),
             after=None if fleet is None else fleet.after,
+            caps=None if fleet is None else fleet.caps,
         )
         result = run_rollout(plan, executor, config, controls)
     _record(result, places, config, run)
@@ -145,6 +187,12 @@ def carry_out(
         raise LockLostError(
             f"the rollout stopped: {result.why}; find out who took {places.lock}, then run "
             "again, it goes on from the audit log"
+        )
+    if result.status == HALTED:
+        did = execution_summary(result, executor.name, is_dry=config.dry_run).did
+        raise RolloutHaltedError(
+            f"{did}; remove {places.halt} once the reason is gone, then run again, it goes on "
+            "from the audit log"
         )
     log.info("%s: %s", result.status, result.why)
     return result

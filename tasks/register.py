@@ -28,6 +28,7 @@ from models.upgrades.promote import (
 from tasks.track import TrackedRun
 from tasks.track.registry import (
     Alias,
+    ModelDamagedError,
     RegisteredVersion,
     RegistryUnreachableError,
     add_version,
@@ -118,18 +119,20 @@ def register_forecaster(
         "fallback": _card(fallback, FALLBACK, history, features, split, config),
         "candidate": _card(model, policy, history, features, split, config),
     }
-    store_model(fallback, cards["fallback"], "model/fallback", run)
-    store_model(model, cards["candidate"], "model/candidate", run)
+    kept = {
+        "fallback": store_model(fallback, cards["fallback"], "model/fallback", run),
+        "candidate": store_model(model, cards["candidate"], "model/candidate", run),
+    }
     if run.is_spooled:
         note = "the tracking server is out of reach: the models wait with the run, unregistered"
         log.warning(note)
         return Registration(None, None, None, note)
     evidence = gather_evidence(model, policy, history, features, split, config, rules)
     try:
-        _register_fallback(cards["fallback"], run)
+        _register_fallback(cards["fallback"], kept["fallback"], run)
         done = _register(
             *(evidence, cards["candidate"], fallback, history, features, split, config),
-            *(run, rules),
+            *(run, rules, kept["candidate"]),
         )
     except RegistryUnreachableError as error:
         log.warning("not registered: %s", error)
@@ -147,8 +150,9 @@ def register_forecaster(
 def load_champion(
     history: History, features: FeatureTable, split: Split, config: UpgradeConfig
 ) -> Judged:
-    """Load the champion; without one that fits this history, fit the fallback, and say so.
+    """Load the champion; without a whole one that fits this history, fit the fallback.
 
+    The note says so.
     The fallback is fitted by the split, so it has seen nothing of the test part.
     """
     log = get_run_logger()
@@ -162,7 +166,7 @@ def load_champion(
             own = recoded(features, card)
             log.info("%s: %s", note, card.chosen.label)
             return Judged(model, card.chosen, own, card.known_until_s, False, note)
-    except (RegistryUnreachableError, CardMismatchError) as error:
+    except (RegistryUnreachableError, ModelDamagedError, CardMismatchError) as error:
         why = str(error)
     log.warning("the fallback stands in: %s", why)
     model = build_forecaster(FALLBACK.forecaster, features, history, split, config)
@@ -212,10 +216,10 @@ def _card(
     )
 
 
-def _register_fallback(card: ModelCard, run: TrackedRun) -> None:
+def _register_fallback(card: ModelCard, sha256: str, run: TrackedRun) -> None:
     known = find_version("fallback")
-    if known is None or known.digest != card.digest:
-        set_alias("fallback", add_version(card, "model/fallback", run, {}))
+    if known is None or known.digest != card.digest or not _is_whole(known):
+        set_alias("fallback", add_version(card, "model/fallback", run, sha256))
 
 
 def _register(
@@ -228,6 +232,7 @@ def _register(
     config: UpgradeConfig,
     run: TrackedRun,
     rules: PromotionRules,
+    sha256: str,
 ) -> Registration:
     champion = find_version("champion")
     if champion is not None and _is_same(champion, card):
@@ -240,7 +245,7 @@ def _register(
     if challenger is not None and _is_same(challenger, card):
         version = challenger.version
     else:
-        version = add_version(card, "model/candidate", run, {})
+        version = add_version(card, "model/candidate", run, sha256)
     tag_version(version, {"decision": decision.words})
     words = f"{note}{decision.words}"
     if not decision.is_promoted:
@@ -254,10 +259,17 @@ def _register(
 
 
 def _is_same(version: RegisteredVersion, card: ModelCard) -> bool:
-    return bool(card.digest) and (version.digest, version.costs_hash) == (
-        card.digest,
-        card.costs_hash,
-    )
+    said = (version.digest, version.costs_hash)
+    # A damaged one is replaced by the same forecaster, whole.
+    return bool(card.digest) and said == (card.digest, card.costs_hash) and _is_whole(version)
+
+
+def _is_whole(version: RegisteredVersion) -> bool:
+    try:
+        load_version(version)
+    except ModelDamagedError:
+        return False
+    return True
 
 
 def _rival(
@@ -272,15 +284,14 @@ def _rival(
     """Evidence of the champion, or of the fallback where it cannot be compared, and why."""
     why = "no champion yet"
     if champion is not None:
-        model, card = load_version(champion)
-        if card.known_until_s > split.test_from_s:
-            why = "the champion was fitted on something of this test part"
-        else:
-            try:
+        try:
+            model, card = load_version(champion)
+            if card.known_until_s <= split.test_from_s:
                 own = recoded(features, card)
                 rival = gather_evidence(model, card.chosen, history, own, split, config, rules)
                 return rival, ""
-            except CardMismatchError as error:
-                why = str(error)
+            why = "the champion was fitted on something of this test part"
+        except (ModelDamagedError, CardMismatchError) as error:
+            why = str(error)
     rival = gather_evidence(fallback, FALLBACK, history, features, split, config, rules)
     return rival, f"{why}, compared with the fallback: "

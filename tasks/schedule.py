@@ -11,6 +11,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from models.errors import ServiceError
+from models.settings import get_settings
 from models.upgrades import (
     DurationModel,
     History,
@@ -21,10 +22,14 @@ from models.upgrades import (
     plan_rollout,
 )
 from models.upgrades.fleet import Fleet
-from models.upgrades.rollout import RolloutConfig, plan_diff, plan_fleet
+from models.upgrades.rollout import RolloutConfig, plan_diff, plan_fleet, to_ical
 from models.upgrades.rollout.backlog import forecast_backlog
 from tasks.track import TrackedRun
 from tasks.track.artifacts import NoSuchArtifactError, fetch_artifact
+from tasks.track.content import write_file
+
+# Share of the last plan's tasks that must be in this one to compare them.
+SAME_BACKLOG = 0.5
 
 
 @task(cache_policy=NO_CACHE)
@@ -73,8 +78,30 @@ def compare_with_last_plan(plan: RolloutPlan, run: TrackedRun) -> str:
         # The plan is whole without it.
         get_run_logger().warning("not compared with the last plan: %s", error)
         return "not compared, the tracking server does not answer"
+    keys = ["task", "host"]
+    shared = len(frame[keys].merge(plan.frame[keys]))
+    if shared < SAME_BACKLOG * len(frame):
+        return f"not compared, run {found.run_name} planned other tasks"
     before = frame[frame["status"] == "assigned"]
     difference = plan_diff(replace(plan, assignments=before), plan)
     run.artifact("plan/moved.csv", difference.moved)
     run.artifact("plan/removed.csv", difference.removed)
     return f"{difference} (run {found.run_name})"
+
+
+@task(cache_policy=NO_CACHE)
+def write_plan(plan: RolloutPlan, run: TrackedRun) -> dict[str, Path]:
+    """Keep plan, calendar and refusals with the run and where a person finds them."""
+    folder = get_settings().home / "plans" / run.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "plan.parquet": plan.frame,
+        "plan.json": plan.to_json(),
+        "plan.ics": to_ical(plan),
+        "refusals.csv": plan.refusals,
+    }
+    for name, content in contents.items():
+        write_file(folder / name, content)
+        run.artifact(f"plan/{name}", folder / name)
+    names = {"plan": "plan.parquet", "calendar": "plan.ics", "refusals": "refusals.csv"}
+    return {label: folder / name for label, name in names.items()}

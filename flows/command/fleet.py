@@ -35,4 +35,7 @@ def run_generator(
     )
     console.print(f"backlog: {len(fleet.tables['backlog.parquet']):,} tasks")
     console.print(f"{out}: {len(files)} files, {written / 1e6:.1f} MB, seed {config.seed}")
-    console.print(f"use its past: loom bench upgrades --data {out / 'events.parquet'}", style="dim")
+    console.print(f"plan it: loom run plan-fleet --set fleet={out}", style="dim")
+    console.print(
+        f"score its past: loom bench upgrades --data {out / 'events.parquet'}", style="dim"
+    )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from models.errors import ConfigError
 from models.services.orchestrator import is_healthy, worker_is_online
 from models.services.process import Command
 from models.services.web import answers
@@ -118,7 +119,13 @@ def one_start_at_a_time(settings: Settings) -> Iterator[None]:
     """Hold others of this home back: two servers that migrate one new database both fail."""
     from filelock import FileLock
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"LOOM_HOME {settings.home} cannot be made ({error.strerror}); name a folder that "
+            "you may write to"
+        ) from None
     with FileLock(settings.home / "start.lock"):
         yield
 

@@ -24,13 +24,15 @@ RECENT_STARTS_S = 300
 EWMA_ALPHA = 0.2
 P90_EVENTS = 50
 # Whose history a task looks at; "domain-type" is the work order's record on this machine.
-# Where releases were recorded, "type-release" learns a new release from its first waves.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "host": ("host_id",),
     "type": ("type",),
     "domain": ("domain",),
     "domain-type": ("domain", "type"),
 }
+# Learns a new release from its first waves. By schema, not by content: the columns of past
+# rows must not depend on whether a second release comes later in the file.
+RELEASE_GROUPS: Mapping[str, tuple[str, ...]] = {"type-release": ("type", "release")}
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,7 @@ def asof_features(history: History, decision_s: Seconds | None = None) -> Featur
     columns["hour"] = (start_s % DAY_S) / 3_600.0
     columns["weekday"] = ((start_s // DAY_S + 3) % 7).astype(float)  # 1970-01-01: a Thursday
     columns["recent-starts"] = _recent_starts(events["domain"], start_s)
-    groups = dict(GROUPS)
-    if events["release"].nunique() > 1:
-        groups["type-release"] = ("type", "release")
+    groups = {**GROUPS, **(RELEASE_GROUPS if history.has_releases else {})}
     for group, keys in groups.items():
         columns |= {
             f"{group}-{name}": values for name, values in _history_of(history, keys, at_s).items()
@@ -153,5 +153,9 @@ def _history_of(history: History, keys: tuple[str, ...], at_s: Seconds) -> dict[
 
 
 def _keyed(codes: NDArray[np.int64], time_s: Seconds, origin_s: int) -> NDArray[np.int64]:
-    """One sortable integer of (group, time); times lie within 2**40 s of the origin."""
-    return (codes << 40) + (time_s - origin_s)
+    """One sortable integer of (group, time).
+
+    Times are kept within 2**40 s of the origin, 35,000 years: an end that never comes must
+    not reach into the next group.
+    """
+    return (codes << 40) + np.clip(time_s - origin_s, 0, (1 << 40) - 1)

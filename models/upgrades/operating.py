@@ -107,7 +107,9 @@ def _at_equal_completions(
     cancelled = np.array([counts[0] - counts[1] for counts in frontier])
     at_held = np.empty(len(held))
     for draw in range(len(held)):
-        at_held[draw] = np.interp(held[draw], *_efficient(completed[:, draw], cancelled[:, draw]))
+        some, lost = _efficient(completed[:, draw], cancelled[:, draw])
+        # Below its least point a frontier mixes that point with doing nothing.
+        at_held[draw] = np.interp(held[draw], np.append(0.0, some), np.append(0.0, lost))
     # A frontier that stays below completes what it can; its starts are fewer.
     reached = np.minimum(held, completed.max(axis=0))
     rate = at_held / np.maximum(at_held + reached, 1.0)

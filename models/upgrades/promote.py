@@ -107,7 +107,7 @@ class Decision:
         ]
         if self.is_promoted:
             return f"{self.challenger} replaces {self.champion}"
-        return f"{self.challenger} does not replace {self.champion}: {'; '.join(failed)}"
+        return f"{self.challenger} does not replace {self.champion}; not met: {'; '.join(failed)}"
 
 
 def gather_evidence(

@@ -16,6 +16,8 @@ Rows = NDArray[np.int64]
 # Fewest events for which the parts below carry any meaning: at least 50 calibration
 # scores are needed for a finite margin at the top level of the default grid (0.98).
 MIN_FIT, MIN_CALIBRATE, MIN_SELECT, MIN_TEST = 200, 50, 20, 50
+# With the default shares, some rows left out because they had not ended.
+ENOUGH = 1_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Split:
     """Row indices into `History.events`, each rising, and the instants between the parts.
 
     A row belongs to the part in which it started. Fit and calibrate rows have also ended
-    before the next part begins.
+    before the next part begins. Select and test rows are replayed, so they hold no aborted
+    event.
     """
 
     fit: Rows
@@ -51,12 +54,14 @@ def split_by_time(history: History, config: UpgradeConfig) -> Split:
     places = [min(int(round(share * len(start_s), 6)), len(start_s) - 1) for share in shares]
     first, second, third = (int(start_s[place]) for place in places)
     rows = np.arange(len(start_s), dtype=np.int64)
+    # What was aborted has no known duration: it can be learnt from, not replayed.
+    is_whole = ~history.is_censored
     split = Split(
         fit=rows[(start_s < first) & (end_s < first)],
         calibrate=rows[(start_s >= first) & (start_s < second) & (end_s < second)],
         # Selection replays durations: those not known when the test part begins stay out.
-        select=rows[(start_s >= second) & (start_s < third) & (end_s < third)],
-        test=rows[start_s >= third],
+        select=rows[is_whole & (start_s >= second) & (start_s < third) & (end_s < third)],
+        test=rows[is_whole & (start_s >= third)],
         calibrate_from_s=first,
         select_from_s=second,
         test_from_s=third,
@@ -76,5 +81,6 @@ def _check_sizes(split: Split, n_events: int) -> None:
     if short:
         raise NotEnoughDataError(
             f"{n_events} events are too few to split: {', '.join(short)} events needed; "
-            "collect a longer history or change fit_share, calibrate_share, select_share"
+            f"collect a longer history ({ENOUGH:,} events are enough) or change fit_share, "
+            "calibrate_share, select_share"
         )

@@ -11,6 +11,7 @@ from mlflow.pyfunc.model import PythonModel
 
 from models.upgrades import DurationModel
 from models.upgrades.model_card import ModelCard, features_from
+from tasks.track.registry import ModelDamagedError
 
 FORECASTER, CARD = "forecaster.pkl", "card.json"
 
@@ -19,9 +20,18 @@ class DurationPyfunc(PythonModel):
     """Quantiles of duration in seconds from a table of as-of features."""
 
     def load_context(self, context: Any) -> None:
-        """Read forecaster and card from the model's artifacts."""
+        """Read forecaster and card from the model's artifacts.
+
+        Raises:
+            ModelDamagedError: The card describes another forecaster.
+        """
         self.card = read_card(Path(context.artifacts["card"]))
         self.forecaster = read_forecaster(Path(context.artifacts["forecaster"]))
+        if self.forecaster.digest != self.card.digest:
+            raise ModelDamagedError(
+                f"{FORECASTER} holds forecaster {self.forecaster.digest[:16]}, {CARD} describes "
+                f"{self.card.digest[:16]}: one of them was swapped; fetch the model again"
+            )
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -43,7 +53,7 @@ def read_card(file: Path) -> ModelCard:
 
 
 def read_forecaster(file: Path) -> DurationModel:
-    """Read a registered forecaster; a pickle, so only from a registry that you trust."""
+    """Read a registered forecaster; a pickle, so compare its digest before."""
     with open(file, "rb") as opened:
         forecaster: DurationModel = pickle.load(opened)
     return forecaster

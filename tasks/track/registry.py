@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from models.errors import ServiceError
+from models.errors import DataError, ServiceError
 from models.settings import get_settings, masked
 from models.upgrades import DurationModel
 from models.upgrades.model_card import DECISION, ModelCard, calibration_table
@@ -32,6 +33,10 @@ class RegistryUnreachableError(ServiceError):
     """The model registry does not answer."""
 
 
+class ModelDamagedError(DataError):
+    """The files of a registered version are gone, or are not those that were registered."""
+
+
 class RegisteredVersion(NamedTuple):
     """One version of the registered model."""
 
@@ -40,9 +45,10 @@ class RegisteredVersion(NamedTuple):
     folder: str
     digest: str
     costs_hash: str
+    sha256: str
 
 
-def store_model(model: DurationModel, card: ModelCard, folder: str, run: TrackedRun) -> None:
+def store_model(model: DurationModel, card: ModelCard, folder: str, run: TrackedRun) -> str:
     """Keep a forecaster as an MLflow model among the artifacts of a run.
 
     Through the run, so that it waits in the spool while the server is unreachable.
@@ -53,16 +59,28 @@ def store_model(model: DurationModel, card: ModelCard, folder: str, run: Tracked
         folder: Folder inside the run's artifacts.
         run: Gets the files: MLmodel with signature, forecaster, card, quantile grid,
             calibration table, costs with their hash.
+
+    Returns:
+        SHA-256 of the forecaster's file, for `add_version`.
     """
+    from tasks.track.pyfunc import FORECASTER
+
     with tempfile.TemporaryDirectory(prefix="loom-model-") as scratch:
         place = Path(scratch) / "model"
         _save(model, card, Path(scratch), place)
         for file in sorted(path for path in place.rglob("*") if path.is_file()):
             run.artifact(f"{folder}/{file.relative_to(place).as_posix()}", file)
+        return _sha256(Path(scratch) / FORECASTER)
 
 
-def add_version(card: ModelCard, folder: str, run: TrackedRun, tags: Mapping[str, str]) -> int:
+def add_version(card: ModelCard, folder: str, run: TrackedRun, sha256: str) -> int:
     """Register what `store_model` kept; returns the number of the version.
+
+    Args:
+        card: What goes with the forecaster.
+        folder: Folder inside the run's artifacts.
+        run: Holds the files.
+        sha256: What `store_model` returned; without the same file the version is refused.
 
     Raises:
         RegistryUnreachableError: The server does not answer.
@@ -85,7 +103,7 @@ def add_version(card: ModelCard, folder: str, run: TrackedRun, tags: Mapping[str
             "model.digest": card.digest,
             "costs.hash": card.costs_hash,
             "history.digest": card.history_digest,
-            **tags,
+            "model.sha256": sha256,
         }
         made = client.create_model_version(
             NAME, source=f"runs:/{run.run_id}/{folder}", run_id=run.run_id, tags=said
@@ -112,6 +130,7 @@ def find_version(alias: Alias) -> RegisteredVersion | None:
     return RegisteredVersion(
         *(int(found.version), str(found.run_id), tags.get("model.folder", "model")),
         *(tags.get("model.digest", ""), tags.get("costs.hash", "")),
+        tags.get("model.sha256", ""),
     )
 
 
@@ -150,20 +169,60 @@ def tag_version(version: int, tags: Mapping[str, str]) -> None:
 def load_version(found: RegisteredVersion) -> tuple[DurationModel, ModelCard]:
     """Read a registered forecaster and its card; its quantiles are those of the fitted one.
 
+    A pickle runs code when it is read, so its digest is compared with the version's before.
+
     Raises:
         RegistryUnreachableError: The server, or its artifact store, does not answer.
+        ModelDamagedError: A file is gone, or is not the one that was registered.
     """
     from tasks.track.pyfunc import CARD, FORECASTER, read_card, read_forecaster
 
-    with tempfile.TemporaryDirectory(prefix="loom-model-") as scratch, _reached(), _quiet():
+    with tempfile.TemporaryDirectory(prefix="loom-model-") as scratch:
+        files = {name: _fetch(found, name, scratch) for name in (FORECASTER, CARD)}
+        sha256 = _sha256(files[FORECASTER])
+        if sha256 != found.sha256:
+            asked = found.sha256[:16] or "none"
+            raise _damaged(found, f"{FORECASTER} has sha256 {sha256[:16]}, on record is {asked}")
+        try:
+            card = read_card(files[CARD])
+            model = read_forecaster(files[FORECASTER])
+        except Exception as error:  # whatever a foreign class raises when it is unpickled
+            raise _damaged(found, f"it cannot be read: {brief(error)}") from error
+    if (card.digest, card.costs_hash) != (found.digest, found.costs_hash):
+        raise _damaged(found, f"{CARD} is not the one that was registered")
+    if model.digest != card.digest:
+        raise _damaged(found, f"the forecaster is not the one that {CARD} describes")
+    return model, card
+
+
+def _fetch(found: RegisteredVersion, name: str, scratch: str) -> Path:
+    """Fetch one file of a version; a listing tells a file that is gone from a server that is."""
+    from mlflow.exceptions import MlflowException
+
+    folder = f"{found.folder}/artifacts"
+    with _reached(), _quiet():
         client = MlflowStore().client
-        fetched = {
-            name: Path(
-                client.download_artifacts(found.run_id, f"{found.folder}/artifacts/{name}", scratch)
-            )
-            for name in (FORECASTER, CARD)
-        }
-        return read_forecaster(fetched[FORECASTER]), read_card(fetched[CARD])
+        try:
+            listed = {Path(file.path).name for file in client.list_artifacts(found.run_id, folder)}
+        except MlflowException as error:
+            if error.error_code not in _ABSENT:
+                raise
+            listed = set()
+        if name in listed:
+            return Path(client.download_artifacts(found.run_id, f"{folder}/{name}", scratch))
+    raise _damaged(found, f"{name} is gone from run {found.run_id}")
+
+
+def _damaged(found: RegisteredVersion, what: str) -> ModelDamagedError:
+    return ModelDamagedError(
+        f"version {found.version} of {NAME} is damaged: {what}; put the file back, or run "
+        "plan-upgrades, which registers a forecaster anew"
+    )
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _save(model: DurationModel, card: ModelCard, scratch: Path, place: Path) -> None:

@@ -32,7 +32,7 @@ from models.upgrades.history import load_history
 from models.upgrades.monitor import MonitorConfig
 from models.upgrades.promote import PromotionRules
 from tasks.contracts import check_features, check_forecasts, check_rollout
-from tasks.execute import LockLostError
+from tasks.execute import LockLostError, RolloutHaltedError
 from tasks.register import register_forecaster
 from tasks.track import tracked_run
 from tasks.track.artifacts import NoSuchArtifactError, fetch_artifact
@@ -105,8 +105,8 @@ def test_execute_simulates_the_real_durations_once_however_often_it_runs(
     halt = get_settings().home / "execute" / "HALT"
     halt.parent.mkdir(parents=True, exist_ok=True)
     halt.write_text("not today")
-    stopped = execute_upgrades(config)
-    assert "halted: 0 completed" in stopped.did
+    with pytest.raises(RolloutHaltedError, match=r"halted \(not today\): 0 completed"):
+        execute_upgrades(config)
     halt.unlink()
     summary = execute_upgrades(config)
     again = execute_upgrades(config)

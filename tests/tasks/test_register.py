@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,13 @@ from models.upgrades.model_card import card_of, feature_frame
 from models.upgrades.promote import PromotionRules
 from tasks.register import FALLBACK, fall_back, load_champion, register_forecaster
 from tasks.track import replay_spool, tracked_run
-from tasks.track.registry import NAME, find_version, load_version, store_model
+from tasks.track.registry import (
+    NAME,
+    ModelDamagedError,
+    find_version,
+    load_version,
+    store_model,
+)
 
 LANL = Path(__file__).parents[2] / "datasets/upgrades/lanl_outages/lanl_outages.parquet"
 CONFIG = UpgradeConfig(trees={"n_trees": 10, "depth": 3}, conformal_window=300)
@@ -230,3 +237,90 @@ def test_a_server_that_is_away_keeps_the_model_with_the_spooled_run(
     asked = features.take(split.test)
     answered = served.predict(feature_frame(asked)).to_numpy()
     assert np.array_equal(answered, models["type-quantile"].quantiles(asked, CONFIG.levels))
+
+
+def champion_file(name: str) -> Path:
+    """The stored file of the champion itself, not a copy."""
+    found = find_version("champion")
+    assert found is not None
+    root = client().get_run(found.run_id).info.artifact_uri
+    return Path(str(root).removeprefix("file://")) / found.folder / "artifacts" / name
+
+
+class Trap:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def damage(how: str, mark: Path) -> None:
+    pickled, card = champion_file("forecaster.pkl"), champion_file("card.json")
+    if how == "truncated":
+        pickled.write_bytes(pickled.read_bytes()[:100])
+    elif how == "swapped":
+        pickled.write_bytes(pickle.dumps(Trap(mark)))
+    elif how == "deleted":
+        pickled.unlink()
+    elif how == "card deleted":
+        card.unlink()
+    elif how == "card garbled":
+        card.write_text("{")
+    else:
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"digest": "another"}))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("truncated", "on record is"),
+        ("swapped", "on record is"),
+        ("deleted", "forecaster.pkl is gone"),
+        ("card deleted", "card.json is gone"),
+        ("card garbled", "cannot be read"),
+        ("card swapped", "card.json is not the one that was registered"),
+    ],
+)
+def test_a_damaged_champion_is_never_unpickled_and_the_fallback_stands_in(
+    parts: Any, tmp_path: Path, how: str, words: str
+):
+    history, split, features, _ = parts
+    done = register(parts, rules=EASY)
+    make_champion(done.version)
+    found = find_version("champion")
+    assert found is not None
+    load_version(found)
+    damage(how, tmp_path / "mark")
+    with pytest.raises(
+        ModelDamagedError, match=f"version {done.version} of .* is damaged.*{words}"
+    ):
+        load_version(found)
+    assert not (tmp_path / "mark").exists()
+    with disable_run_logger():
+        judged = load_champion.fn(history, features, split, CONFIG)
+    assert judged.is_fallback
+    assert "fallback stands in: version" in judged.note
+    assert words in judged.note
+
+
+def test_a_damaged_champion_is_replaced_by_the_same_forecaster(parts: Any, tmp_path: Path):
+    first = register(parts, rules=EASY)
+    make_champion(first.version)
+    damage("truncated", tmp_path / "mark")
+    again = register(parts, rules=EASY)
+    assert again.version != first.version
+    assert "is damaged" in again.note
+    assert again.decision.champion == "body-p95 online"
+
+
+def test_a_champion_without_a_digest_on_record_is_refused(parts: Any):
+    done = register(parts, rules=EASY)
+    make_champion(done.version)
+    client().delete_model_version_tag(NAME, str(done.version), "model.sha256")
+    found = find_version("champion")
+    assert found is not None
+    with pytest.raises(ModelDamagedError, match="on record is none"):
+        load_version(found)

@@ -10,13 +10,14 @@ ledger.py  what the log says so far     rollout.py    the controller
 outcome.py table, metrics, summary      config.py     ExecuteConfig
 """
 
-from models.upgrades.execute.audit import AuditError, AuditLog
+from models.upgrades.execute.audit import HALTED, AuditError, AuditLog
 from models.upgrades.execute.base import Executor, Progress, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.executors import (
     AlreadyStartedError,
     NoOpExecutor,
     SimulatedExecutor,
+    WorldFileError,
     simulated_failures,
     task_durations,
 )
@@ -31,6 +32,7 @@ from models.upgrades.execute.plan_file import PlanFile, PlanFileError, read_plan
 from models.upgrades.execute.rollout import Controls, run_rollout
 
 __all__ = [
+    "HALTED",
     "LOCK_LOST",
     "AlreadyStartedError",
     "AuditError",
@@ -48,6 +50,7 @@ __all__ = [
     "SimulatedExecutor",
     "State",
     "Work",
+    "WorldFileError",
     "execution_metrics",
     "execution_summary",
     "halt_reason",

@@ -89,7 +89,16 @@ class Executor(Protocol):
         """Begin the upgrade; returns at once."""
 
     def poll(self, work: Work, at_s: int) -> Progress:
-        """Say how far it is; UNKNOWN if it was never started."""
+        """Say how far it is.
+
+        Returns:
+            UNKNOWN if it was never started. Before a rollback was asked for: RUNNING, then
+            COMPLETED or FAILED. Once `rollback` was taken: ROLLING_BACK, then ROLLED_BACK or
+            ROLLBACK_FAILED; COMPLETED only if the upgrade had ended before the request came
+            and nothing was or will be undone: it then counts as completed, late. RUNNING or
+            FAILED after a request say that it was lost; it is made again, a bounded number
+            of times. What has ended stays as it is.
+        """
 
     def rollback(self, work: Work, at_s: int) -> None:
-        """Begin to undo it; returns at once, `poll` tells the end."""
+        """Begin to undo it; returns at once, `poll` tells the end. May be asked again."""

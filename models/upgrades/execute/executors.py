@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.errors import NotEnoughDataError, ProjectError
+from models.errors import DataError, NotEnoughDataError, ProjectError
 from models.upgrades.execute.base import Progress, Work
 from models.upgrades.history import History
 
 
 class AlreadyStartedError(ProjectError):
     """A task was started twice: a fault of the caller that a host must never see."""
+
+
+class WorldFileError(DataError):
+    """The file of a simulated fleet is not what a simulated fleet wrote."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,11 @@ class SimulatedExecutor:
         failing: Tasks that fail at their end.
         rollback_s: How long a rollback takes, in seconds.
         failing_rollbacks: Tasks whose rollback fails too.
-        file: JSON lines of what was started and rolled back.
+        file: JSON lines of what was started and rolled back, each synced to disk. A torn last
+            line, left by a process that died while it wrote, never happened.
+
+    Raises:
+        WorldFileError: Another line of the file cannot be read.
     """
 
     name = "simulated"
@@ -55,9 +64,7 @@ class SimulatedExecutor:
         self._file = file
         self._runs: dict[str, _Run] = {}
         if file is not None and file.exists():
-            for line in file.read_text(encoding="utf-8").splitlines():
-                said = json.loads(line)
-                self._take(said["task"], said["what"], int(said["at_s"]))
+            self._remember(file)
 
     def start(self, work: Work, at_s: int) -> None:
         """Begin the upgrade.
@@ -91,11 +98,30 @@ class SimulatedExecutor:
         if work.task in self._runs and self._runs[work.task].rollback_s is None:
             self._note(work.task, "rollback", at_s)
 
+    def _remember(self, file: Path) -> None:
+        text = file.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):
+            # The next line would be glued to it otherwise.
+            os.truncate(file, whole)
+        for number, line in enumerate(text[:whole].splitlines(), start=1):
+            try:
+                said = json.loads(line)
+                self._take(said["task"], said["what"], int(said["at_s"]))
+            except (ValueError, KeyError, TypeError):
+                raise WorldFileError(
+                    f"line {number} of {file} is no entry of a simulated fleet: the file was "
+                    "changed after it was written; move it and the audit log beside it away and "
+                    "simulate anew"
+                ) from None
+
     def _note(self, task: str, what: str, at_s: int) -> None:
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with open(self._file, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"task": task, "what": what, "at_s": at_s}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         self._take(task, what, at_s)
 
     def _take(self, task: str, what: str, at_s: int) -> None:

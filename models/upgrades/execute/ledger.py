@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,8 @@ from models.upgrades.execute.base import FINAL, State, Work
 from models.upgrades.execute.gates import Gates
 
 FAILED = "upgrade failed"
+UNDONE = "; rolled back"
+"""How the reason of a task ends whose rollback has ended well."""
 _STATES = {
     START: State.RUNNING,
     "rollback": State.ROLLING_BACK,
@@ -29,6 +31,7 @@ class Record:
         end_s: When it reached a final state.
         reason: Why it is where it is.
         has_failed: Whether the executor called the upgrade failed.
+        n_rollbacks: How often its rollback was asked for.
     """
 
     state: State = State.PLANNED
@@ -36,6 +39,7 @@ class Record:
     end_s: int | None = None
     reason: str = ""
     has_failed: bool = False
+    n_rollbacks: int = 0
 
 
 class Ledger:
@@ -52,6 +56,8 @@ class Ledger:
         busy: Tasks that run or roll back, by name.
         hosts: Their hosts.
         lanes: Their lanes, as (domain, lane).
+        down: Hosts by service that are down: the busy ones, and those that were given up
+            without a rollback that ended well, since nobody knows that they serve.
 
     Raises:
         AuditError: The log is that of another plan.
@@ -66,6 +72,7 @@ class Ledger:
         # a plain dict whose first items are gone is walked from its very beginning.
         self.planned, self.busy = OrderedDict(self.works), dict[str, Work]()
         self.hosts, self.lanes = set[str](), set[tuple[str, int]]()
+        self.down: dict[str, set[str]] = defaultdict(set)
         self._audit, self._gates = audit, gates
         for entry in audit.entries:
             self._replay(entry, plan_digest)
@@ -124,13 +131,17 @@ class Ledger:
             self.busy[work.task] = work
             self.hosts.add(work.host)
             self.lanes.add((work.domain, work.lane))
+            self.down[work.service].add(work.host)
         elif self.busy.pop(work.task, None) is not None:
             self.hosts.discard(work.host)
             self.lanes.discard((work.domain, work.lane))
+            if state != State.GIVEN_UP or why.endswith(UNDONE):
+                self.down[work.service].discard(work.host)
         if state == State.RUNNING:
             record.start_s = at_s
         elif state == State.ROLLING_BACK:
             record.has_failed = why == FAILED
+            record.n_rollbacks += 1
         elif state in FINAL:
             record.end_s = at_s
             # A lost or stuck upgrade is a failure of the release too.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from models.figures import Figure, FlowSummary
 from models.upgrades.config import CostModel
+from models.upgrades.execute.audit import FINISHED
 from models.upgrades.execute.base import State
 from models.upgrades.execute.plan_file import PlanFile
 
@@ -104,10 +105,12 @@ def execution_summary(result: RolloutResult, executor: str, *, is_dry: bool) -> 
     completed, held = result.count(State.COMPLETED), result.count(State.HELD)
     rolled_back, given_up = result.count(State.ROLLED_BACK), result.count(State.GIVEN_UP)
     what = "walked through (dry run)" if is_dry else "carried out"
+    # A rollout that stopped early must not read like one that went through.
+    status = result.status if result.status == FINISHED else f"{result.status} ({result.why})"
     paused = f"; paused: {', '.join(result.paused)}" if result.paused else ""
     return FlowSummary(
         did=(
-            f"{what} a plan of {placed} upgrades with the {executor} executor, {result.status}: "
+            f"{what} a plan of {placed} upgrades with the {executor} executor, {status}: "
             f"{completed} completed, {rolled_back} rolled back, {given_up} given up to a person, "
             f"{held} held{paused}"
         ),

@@ -18,6 +18,8 @@ NEEDED = (
     *("task", "host", "domain", "service", "type", "status"),
     *("lane", "start_s", "reserved_s", "deadline_s"),
 )
+_NUMBERS = ("lane", "start_s", "reserved_s", "deadline_s", "window_open_s", "wave")
+_LAST_S = 2.0**62
 
 
 class PlanFileError(DataError):
@@ -32,13 +34,18 @@ class PlanFile:
         frame: All tasks, placed and refused; columns of `RolloutPlan.frame`.
         works: The placed ones, in order of start.
         first_s: Opening of the first window.
-        digest: SHA-256 of the placed tasks; names the audit log.
+        digest: SHA-256 of all fields of the placed tasks; names the audit log.
     """
 
     frame: pd.DataFrame
     works: tuple[Work, ...]
     first_s: int
     digest: str
+
+    @property
+    def is_of_fleet(self) -> bool:
+        """Whether it was made from a fleet folder: only such plans have releases and waves."""
+        return "release" in self.frame.columns or "wave" in self.frame.columns
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -47,7 +54,8 @@ def read_plan(path: Path) -> PlanFile:
     Raises:
         DatasetMissingError: There is no such file.
         DatasetUnreadableError: It is no Parquet file.
-        PlanFileError: Columns are missing, a task is placed twice, or its times disagree.
+        PlanFileError: Columns are missing, a task has no name or is placed twice, or a time,
+            lane or wave is no number that can be carried out.
     """
     if not path.is_file():
         raise DatasetMissingError(
@@ -70,27 +78,53 @@ def plan_of(frame: pd.DataFrame, source: str = "plan") -> PlanFile:
             f"{source} lacks {', '.join(missing)}; give the plan.parquet of a plan-upgrades run, "
             f"found: {', '.join(map(str, frame.columns))}"
         )
-    placed = frame[frame["status"] == "assigned"]
-    _refuse_bad_rows(placed, source)
+    placed = _with_numbers(frame[frame["status"] == "assigned"])
+    _refuse_bad_rows(placed, frame, source)
     works = tuple(sorted((_work(row) for row in placed.to_dict("records")), key=_by_start))
-    said = repr([(w.task, w.host, w.lane, w.start_s, w.reserved_s, w.deadline_s) for w in works])
     opens = placed["window_open_s"] if "window_open_s" in placed else placed["start_s"]
     return PlanFile(
         frame,
         works,
         first_s=int(opens.min()) if len(placed) else 0,
-        digest=hashlib.sha256(said.encode()).hexdigest(),
+        # Every field: what is installed where decides what a log entry means.
+        digest=hashlib.sha256(repr(works).encode()).hexdigest(),
     )
 
 
-def _refuse_bad_rows(placed: pd.DataFrame, source: str) -> None:
+def _with_numbers(placed: pd.DataFrame) -> pd.DataFrame:
+    """Replace what is no number by NaN in the columns that must hold numbers."""
+    names = [name for name in _NUMBERS if name in placed]
+    # Dates and flags would become numbers that mean something else.
+    kinds = {name: placed[name].dtype.kind for name in names}
+    return placed.assign(
+        **{
+            name: math.nan if kinds[name] in "Mmb" else pd.to_numeric(placed[name], errors="coerce")
+            for name in names
+        }
+    )
+
+
+def _refuse_bad_rows(placed: pd.DataFrame, frame: pd.DataFrame, source: str) -> None:
     times = placed[["start_s", "reserved_s", "deadline_s"]].astype(float)
+    opens = placed["window_open_s"] if "window_open_s" in placed else placed["start_s"]
+    lanes = placed["lane"].astype(float)
     broken = {
-        "is placed twice": placed["task"].duplicated(keep="first"),
-        "has no time": times.isna().any(axis=1),
+        **{f"has no {name}": _is_blank(placed[name]) for name in NEEDED[:5]},
+        "is placed twice": placed["task"].astype(str).duplicated(keep="first"),
+        "has no time in numbers": times.isna().any(axis=1),
+        "has a time beyond all clocks": ~(times.abs() < _LAST_S).all(axis=1),
         "reserves no time": ~(times["reserved_s"] > 0),
         "starts at or after its latest safe instant": ~(times["start_s"] < times["deadline_s"]),
+        "has no opening of its window": ~(opens.astype(float).abs() < _LAST_S),
+        "has a lane that is no whole number from 0": ~((lanes >= 0) & (lanes % 1 == 0)),
     }
+    if "wave" in placed:
+        # Asked of the table as it came: a blank wave is none, text is a fault.
+        is_blank = frame.loc[frame["status"] == "assigned", "wave"].isna()
+        waves = placed["wave"].astype(float)
+        broken["has a wave that is no whole number"] = ~(
+            is_blank | ((waves % 1 == 0) & (waves.abs() < _LAST_S))
+        )
     for what, mask in broken.items():
         if mask.any():
             row = int(mask.to_numpy().argmax())
@@ -98,6 +132,10 @@ def _refuse_bad_rows(placed: pd.DataFrame, source: str) -> None:
                 f"{source}: task {placed['task'].iloc[row]} (row {placed.index[row]}) {what}; "
                 f"{int(mask.sum())} such tasks: plan again and carry out that plan"
             )
+
+
+def _is_blank(names: pd.Series) -> pd.Series:
+    return names.isna() | (names.astype(str).str.strip() == "")
 
 
 def _work(row: dict[Hashable, Any]) -> Work:

@@ -12,12 +12,14 @@ from models.upgrades.execute.base import Executor, Progress, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.gates import Gates
 from models.upgrades.execute.guards import RolloutLock, halt_reason
-from models.upgrades.execute.ledger import FAILED, Ledger
+from models.upgrades.execute.ledger import FAILED, UNDONE, Ledger
 from models.upgrades.execute.outcome import LOCK_LOST, RolloutResult
 from models.upgrades.execute.plan_file import PlanFile
 from models.upgrades.schedule.precedence import precedence_ranks
 
 EVERY_SERVICE = "*"
+MOST_ROLLBACKS = 5
+"""Requests for the rollback of one task before a person takes over."""
 
 
 def _pass(until_s: int) -> None:
@@ -35,6 +37,8 @@ class Controls:
         stateful: Services that keep state.
         after: For each type those that must be completed before it on a host; None: the
             built-in order.
+        caps: Hosts of each service that may be down at a time; None: not known, no start
+            waits for it.
         wait: Called before the plan's clock moves on to an instant; a real rollout sleeps.
     """
 
@@ -43,6 +47,7 @@ class Controls:
     halt_file: Path
     stateful: frozenset[str] = frozenset()
     after: Mapping[str, Sequence[str]] | None = None
+    caps: Mapping[str, int] | None = None
     wait: Callable[[int], None] = field(default=_pass)
 
 
@@ -136,18 +141,29 @@ class _Rollout:
         if progress == Progress.ROLLED_BACK:
             is_lost = record.has_failed
             state = State.GIVEN_UP if is_lost else State.ROLLED_BACK
-            self._close(work, state, f"{record.reason}; rolled back")
+            self._close(work, state, f"{record.reason}{UNDONE}")
         elif progress == Progress.ROLLBACK_FAILED:
             self._close(work, State.GIVEN_UP, f"{record.reason}; the rollback failed")
+        elif progress == Progress.COMPLETED and record.has_failed:
+            self._close(work, State.GIVEN_UP, f"{record.reason}, then it was called completed")
+        elif progress == Progress.COMPLETED:
+            why = f"{record.reason}; it had ended before the rollback began: late"
+            self._close(work, State.COMPLETED, why)
+        elif progress != Progress.ROLLING_BACK and record.n_rollbacks >= MOST_ROLLBACKS:
+            why = f"{record.reason}; {record.n_rollbacks} requests to roll back had no effect"
+            self._close(work, State.GIVEN_UP, why)
         elif progress != Progress.ROLLING_BACK:
-            # The request was lost with the process that made it; executors take it twice.
+            # The request was lost, perhaps with the process that made it.
+            self._ledger.roll_back(work, self._now_s, record.reason)
             self._executor.rollback(work, self._now_s)
 
     def _roll_back(self, work: Work, why: str) -> None:
         self._ledger.roll_back(work, self._now_s, why)
         self._executor.rollback(work, self._now_s)
-        if self._executor.poll(work, self._now_s) != Progress.ROLLING_BACK:
-            self._watch_rollback(work, self._executor.poll(work, self._now_s))
+        progress = self._executor.poll(work, self._now_s)
+        # What still runs gets until the next look before it is asked again.
+        if progress in (Progress.ROLLED_BACK, Progress.ROLLBACK_FAILED, Progress.COMPLETED):
+            self._watch_rollback(work, progress)
 
     def _close(self, work: Work, state: State, why: str) -> None:
         self._ledger.close(work, state, self._now_s, why)
@@ -208,6 +224,9 @@ class _Rollout:
             return f"{work.host} was busy until too late"
         if (work.domain, work.lane) in self._ledger.lanes:
             return f"lane {work.lane} of {work.domain} was busy until too late"
+        caps, n_down = self._controls.caps, len(self._ledger.down.get(work.service, ()))
+        if caps is not None and n_down >= caps.get(work.service, 1):
+            return f"{n_down} hosts of {work.service} were down until too late, its cap"
         ready_s = self._gates.ready_s(work)
         if ready_s is None or ready_s > self._now_s:
             return f"the waves before wave {work.wave} had not ended and soaked in time"

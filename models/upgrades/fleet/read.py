@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.errors import DatasetMissingError, DatasetUnreadableError
+from models.errors import DataError, DatasetMissingError, DatasetUnreadableError
 from models.upgrades.fleet.base import Fleet, FleetTableError, FleetTimeError, Freeze
 from models.upgrades.fleet.check import check_fleet
+from models.upgrades.history.clock import one_clock
 
 _TIMES = ("window_start_s", "window_s", "from_s", "until_s", "arrival_s", "deadline_s")
 _WHOLE = (*_TIMES, "lanes", "rollback_s")
@@ -83,7 +84,7 @@ def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
             f"the schema asks for {', '.join(SCHEMA[name])}"
         )
     if name == "events.parquet":
-        return table.reset_index(drop=True)
+        return _on_one_clock(name, table)
     typed = {}
     for column in SCHEMA[name]:
         values = table[column].reset_index(drop=True)
@@ -96,6 +97,24 @@ def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
         else:
             typed[column] = _text(name, column, values)
     return pd.DataFrame(typed)
+
+
+def _on_one_clock(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Past events with naive times, as the history reader takes them."""
+    try:
+        events = one_clock(table, ("started", "ended"), None, None, name)
+    except DataError as error:
+        raise FleetTimeError(str(error)) from None
+    for column in ("started", "ended"):
+        times = pd.to_datetime(events[column], errors="coerce")
+        is_bad = times.isna() & events[column].notna()
+        if is_bad.any():
+            row = _first(is_bad)
+            raise FleetTimeError(
+                f"{name} row {row}: '{column}' is {events[column][row]!r}, no date; correct it"
+            )
+        events[column] = times
+    return events
 
 
 def _text(name: str, column: str, values: pd.Series) -> pd.Series:

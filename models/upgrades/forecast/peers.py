@@ -29,15 +29,14 @@ SKLEARN_CODES = 255
 
 
 @contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """MAPIE tells the root logger of every crossing pair; rows are sorted afterwards."""
-    target = logging.getLogger(logger)
-    before = target.level
-    target.setLevel(logging.WARNING)
+def _quiet() -> Iterator[None]:
+    """MAPIE tells the root logger of crossing pairs; rows are sorted afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
     try:
         yield
     finally:
-        target.setLevel(before)
+        logging.disable(before)
 
 
 def _one_thread() -> AbstractContextManager[Any]:
@@ -240,14 +239,14 @@ class MapieIntervals(Peer):
                 for level in (low, round(1 - low, 6), 0.5)
             ]
             model = ConformalizedQuantileRegressor(parts, confidence_level=inside, prefit=True)
-            with _quiet("root"):
+            with _quiet():
                 model.conformalize(matrix[cut:], log_s[cut:])
             self._intervals.append((low, model))
 
     def _predict(self, matrix: Floats, X: FeatureTable) -> Floats:
         known: dict[float, Floats] = {}
         for low, model in self._intervals:
-            with _quiet("root"):
+            with _quiet():
                 middle, edges = model.predict_interval(matrix)
             known[low], known[round(1 - low, 6)] = edges[:, 0, 0], edges[:, 1, 0]
             known[0.5] = middle

@@ -48,6 +48,7 @@ class History:
         numbers: Numeric feature columns, known before the start.
         window_s: Length of a maintenance window that suits the source, in seconds; None:
             the source suggests none.
+        has_releases: Whether the schema names the release that an upgrade brings.
     """
 
     events: pd.DataFrame
@@ -57,6 +58,7 @@ class History:
     categories: tuple[str, ...] = ("type", "domain", "service")
     numbers: tuple[str, ...] = ()
     window_s: int | None = None
+    has_releases: bool = False
 
     def __len__(self) -> int:
         return len(self.events)
@@ -82,6 +84,7 @@ def build_history(
     categories: tuple[str, ...],
     numbers: tuple[str, ...],
     window_s: int | None,
+    has_releases: bool = False,
 ) -> History:
     """Order canonical events, number them and digest them.
 
@@ -92,12 +95,14 @@ def build_history(
         categories: Categorical feature columns.
         numbers: Numeric feature columns.
         window_s: Window that suits the source, in seconds.
+        has_releases: Whether the schema names releases.
     """
     events = events.iloc[_order(events)].reset_index(drop=True)
     events.insert(0, "event_id", [f"e{index:07d}" for index in range(len(events))])
-    said = f"{source} {categories} {numbers} {window_s}"
+    said = f"{source} {categories} {numbers} {window_s} {has_releases}"
     return History(
-        events, digest_of(events, said), dict(dropped), source, categories, numbers, window_s
+        *(events, digest_of(events, said), dict(dropped), source),
+        *(categories, numbers, window_s, has_releases),
     )
 
 

@@ -140,7 +140,7 @@ def imported_events(table: pd.DataFrame) -> History:
             "is_censored": censored,
         }
     )
-    return build_history(events, dropped, NAME, CATEGORIES, (), None)
+    return build_history(events, dropped, NAME, CATEGORIES, (), None, has_releases=True)
 
 
 def _filled(table: pd.DataFrame) -> pd.DataFrame:

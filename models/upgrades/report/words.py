@@ -53,8 +53,8 @@ def caveats(history: History) -> tuple[str, ...]:
     if aborted:
         own.append(
             f"{aborted:,} of {len(history):,} events were aborted: their durations are lower "
-            "bounds. They are learnt from as such and are not scored; a replay takes the time "
-            "they ran for their duration, which flatters every policy alike."
+            "bounds. They are learnt from as such; scores and replays leave them out, which "
+            "flatters every policy alike, since the longest tasks are aborted most."
         )
     return (*own, *_OF_ALL)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from models.upgrades.config import UpgradeConfig
 from models.upgrades.rollout.config import RolloutConfig
 
@@ -16,6 +18,9 @@ class FleetPlanConfig(UpgradeConfig):
 
     fleet: Path | None = None
     """Folder of the fleet's tables; None: the bundled example. `data` replaces its events."""
+    plan_s: int | None = Field(None, ge=0)
+    """When the plan is made, whole seconds of the local clock since 1970; None: when the past
+    ends. Nothing starts earlier."""
     rollout: RolloutConfig = RolloutConfig()
     """Waves, pins, excludes and solver; costs, horizon and seed unless set here as above."""
 

@@ -20,6 +20,7 @@ from models.upgrades.fleet.base import (
     UnknownReferenceError,
     WindowError,
 )
+from models.upgrades.rollout.config import RolloutConfig
 from models.upgrades.schedule.base import NONE, Ints, Segment
 
 
@@ -95,14 +96,35 @@ def pinned_windows(file: Path | None, tasks: pd.DataFrame, opens_s: Ints, domain
         if pin[place] != NONE:
             raise DuplicateIdError(f"{where}: task '{name}' is already pinned; keep one row")
         own_s = opens_s[domain[place]]
-        window = np.flatnonzero(own_s.astype(str) == text.strip())
+        window = np.flatnonzero(
+            [text.strip() in (str(open_s), _moment(open_s)) for open_s in own_s.tolist()]
+        )
         if not len(window):
+            opens = ", ".join(f"{open_s} ({_moment(open_s)})" for open_s in own_s[:14].tolist())
             raise WindowError(
                 f"{where}: no window of task '{name}' opens at {text!r}; its windows open at "
-                f"{', '.join(map(str, own_s.tolist()))}: give one of these"
+                f"{opens}: give the number or the time of one of these"
             )
         pin[place] = window[0]
     return pin
+
+
+def check_wishes(fleet: Fleet, config: RolloutConfig, plan_s: int) -> int:
+    """Check pins and excludes without planning; return the number of excluded tasks.
+
+    Raises as `excluded_tasks` and `pinned_windows` do.
+    """
+    start_s = fleet.domains["window_start_s"].to_numpy(np.int64)
+    place = {name: code for code, name in enumerate(fleet.domains["domain"])}
+    domain = fleet.tasks["domain"].map(place).to_numpy(np.int64)
+    pinned_windows(
+        config.pin, fleet.tasks, opening_times(start_s, plan_s, config.horizon_days), domain
+    )
+    return int(excluded_tasks(fleet, config.exclude).sum())
+
+
+def _moment(open_s: int) -> str:
+    return pd.Timestamp(open_s, unit="s").strftime("%Y-%m-%d %H:%M")
 
 
 def _read_pins(file: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -20,9 +21,17 @@ from models.upgrades.rollout.config import RolloutConfig
 from models.upgrades.validate.base import Violation, check_backlog, check_concurrency
 from models.upgrades.validate.releases import check_releases
 
+_TIMES = ("window_open_s", "start_s", "reserved_s", "end_s", "deadline_s")
+
 
 def check_fleet_plan(plan: RolloutPlan, fleet: Fleet, config: RolloutConfig) -> list[Violation]:
-    """Check a plan of `plan_fleet`; an empty list means that it holds."""
+    """Check a plan of `plan_fleet`; an empty list means that it holds.
+
+    A value that is no number is a violation like any other; what else it would have been
+    checked against then passes it over.
+    """
+    strange = list(_check_numbers(plan))
+    plan = _readable(plan)
     backlog = fleet.backlog.merge(
         fleet.hosts[["host_id", "domain", "service"]], on="host_id", validate="many_to_one"
     ).rename(columns={"host_id": "host"})
@@ -32,6 +41,9 @@ def check_fleet_plan(plan: RolloutPlan, fleet: Fleet, config: RolloutConfig) -> 
     about = ["task", "arrival_s", "deadline_s"]
     placed = known.merge(backlog[about], on="task", suffixes=("", "_asked"))
     return [
+        *strange,
+        *_check_shares(plan),
+        *_check_waves(plan),
         *check_backlog(plan, backlog, requested),
         *_check_sentences(plan),
         *_check_windows(placed, fleet, config, plan.plan_s),
@@ -44,6 +56,68 @@ def check_fleet_plan(plan: RolloutPlan, fleet: Fleet, config: RolloutConfig) -> 
         *_check_people(placed, config),
         *check_releases(plan, fleet, config),
     ]
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values, errors="coerce").astype(float)
+
+
+def _is_whole(values: pd.Series) -> pd.Series:
+    numbers = _numbers(values)
+    is_whole: pd.Series = np.isfinite(numbers) & (numbers % 1 == 0)
+    return is_whole
+
+
+def _check_numbers(plan: RolloutPlan) -> Iterator[Violation]:
+    """Lanes and waves must be whole numbers, times must be numbers."""
+    for table, columns in (
+        (plan.assignments, ("lane", "wave", *_TIMES)),
+        (plan.refusals, ("wave",)),
+    ):
+        for column in columns:
+            values = table[column]
+            is_good = _numbers(values).notna() if column in _TIMES else _is_whole(values)
+            if column == "lane":
+                is_good &= _numbers(values) >= 0
+            rule = "window" if column in _TIMES else column
+            for task, value in zip(table["task"][~is_good], values[~is_good], strict=True):
+                yield Violation(rule, (str(task),), f"{column} {value!r} is not a number it can be")
+
+
+def _readable(plan: RolloutPlan) -> RolloutPlan:
+    """Return the plan with numbers only: times that are none as NaN, lanes and waves as -1."""
+
+    def whole(values: pd.Series) -> pd.Series:
+        return _numbers(values).where(_is_whole(values), -1).astype(np.int64)
+
+    placed, refused = plan.assignments, plan.refusals
+    times = {
+        name: _numbers(placed[name])
+        for name in _TIMES
+        if not pd.api.types.is_numeric_dtype(placed[name])
+    }
+    wholes = {name: whole(placed[name]) for name in ("lane", "wave")}
+    return replace(
+        plan,
+        assignments=placed.assign(**times, **wholes),
+        refusals=refused.assign(wave=whole(refused["wave"])),
+    )
+
+
+def _check_shares(plan: RolloutPlan) -> Iterator[Violation]:
+    """A probability lies within [0, 1]."""
+    placed = plan.assignments
+    is_good = _numbers(placed["p_in_time"]).between(0, 1)
+    for task, found in zip(placed["task"][~is_good], placed["p_in_time"][~is_good], strict=True):
+        yield Violation("p_in_time", (str(task),), f"{found!r} is no probability within [0, 1]")
+
+
+def _check_waves(plan: RolloutPlan) -> Iterator[Violation]:
+    """Only what installs a release goes out in waves."""
+    for table in (plan.assignments, plan.refusals):
+        is_free = table["release"].isin(["", "unknown"]) & (table["wave"] >= 0)
+        for task, wave in zip(table["task"][is_free], table["wave"][is_free], strict=True):
+            yield Violation("wave", (str(task),), f"in wave {wave} without a release")
 
 
 def _check_sentences(plan: RolloutPlan) -> Iterator[Violation]:
@@ -98,10 +172,11 @@ def _check_times(placed: pd.DataFrame, plan_s: int) -> Iterator[Violation]:
 
 def _check_lanes(placed: pd.DataFrame, fleet: Fleet) -> Iterator[Violation]:
     lanes = dict(zip(fleet.domains["domain"], fleet.domains["lanes"], strict=True))
-    for keys, group in placed.groupby(["domain", "lane"]):
+    # A lane that is none is told by the check of numbers.
+    for keys, group in placed[placed["lane"] >= 0].groupby(["domain", "lane"]):
         domain, lane = str(keys[0]), int(str(keys[1]))
         n_lanes = lanes.get(domain, 0)
-        if not 0 <= lane < n_lanes:
+        if lane >= n_lanes:
             detail = f"{domain} has {n_lanes} lanes, the plan uses lane {lane}"
             yield Violation("lane", tuple(group["task"]), detail)
         yield from check_concurrency(group, 1, "lane", f"lane {lane} of {domain}")
@@ -130,8 +205,10 @@ def _check_caps(placed: pd.DataFrame, fleet: Fleet) -> Iterator[Violation]:
     absolute = dict(zip(fleet.services["service"], fleet.services["max_down_hosts"], strict=True))
     for key, group in placed.groupby("service"):
         service = str(key)
+        if service not in share:
+            continue  # told by the check against the backlog
         most = absolute[service]
-        by_share = max(1, math.floor(round(share[service] * n_hosts[service], 9)))
+        by_share = max(1, math.floor(round(share[service] * n_hosts.get(service, 0), 9)))
         where = f"{service} over all domains"
         yield from check_concurrency(group, by_share, "service share", where)
         if not np.isnan(most):
@@ -175,7 +252,10 @@ def _check_people(placed: pd.DataFrame, config: RolloutConfig) -> Iterator[Viola
         yield from _report(placed, is_touched, "exclude", f"'{pattern}' leaves this host alone")
     if config.pin is not None:
         pins = pd.read_csv(config.pin, dtype=str)
-        pins["window_open_s"] = pins["window_open_s"].astype("int64")
+        asked = pins["window_open_s"].str.strip()
+        dates = pd.to_datetime(asked.where(~asked.str.isdigit()), errors="coerce")
+        numbers = pd.to_numeric(asked, errors="coerce")
+        pins["window_open_s"] = numbers.fillna((dates - pd.Timestamp(0)).dt.total_seconds())
         both = placed.merge(pins, on="task", suffixes=("", "_pinned"))
         is_moved = (both["window_open_s"] != both["window_open_s_pinned"]).to_numpy(bool)
         yield from _report(both, is_moved, "pin", "it is pinned to another window")

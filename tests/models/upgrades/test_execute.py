@@ -26,10 +26,13 @@ from models.upgrades.execute import (
     LockHeldError,
     NoOpExecutor,
     PlanFileError,
+    Progress,
     RolloutLock,
     RolloutResult,
     SimulatedExecutor,
     State,
+    Work,
+    WorldFileError,
     execution_metrics,
     execution_summary,
     halt_reason,
@@ -39,6 +42,7 @@ from models.upgrades.execute import (
 )
 from models.upgrades.execute.audit import read_entries
 from models.upgrades.execute.plan_file import plan_of
+from models.upgrades.execute.rollout import MOST_ROLLBACKS
 
 CONFIG = ExecuteConfig(poll_s=60)
 
@@ -437,6 +441,17 @@ def test_whatever_happens_no_rule_of_a_rollout_is_broken(data: st.DataObject):
         ({"reserved_s": 0.0}, "reserves no time"),
         ({"reserved_s": np.nan}, "has no time"),
         ({"task": "a"}, "is placed twice"),
+        ({"task": None}, r"\(row 1\) has no task"),
+        ({"host": " "}, "has no host"),
+        ({"start_s": "soon"}, r"task b \(row 1\) has no time in numbers"),
+        ({"start_s": pd.Timestamp(0)}, "has no time in numbers"),
+        ({"deadline_s": np.inf}, "time beyond all clocks"),
+        ({"window_open_s": "x"}, "has no opening of its window"),
+        ({"lane": np.nan}, "lane that is no whole number"),
+        ({"lane": 0.5}, "lane that is no whole number"),
+        ({"lane": -1}, "lane that is no whole number"),
+        ({"wave": "x"}, r"task b \(row 1\) has a wave that is no whole number"),
+        ({"wave": 0.5}, "wave that is no whole number"),
     ],
 )
 def test_a_table_that_cannot_be_carried_out_is_refused(change: dict[str, object], words: str):
@@ -476,3 +491,147 @@ def test_the_share_of_simulated_failures_is_about_what_was_asked():
     assert len(simulated_failures(works, 1.0, 0)) == 2_000
     # Four standard errors around 400.
     assert 330 < len(simulated_failures(works, 0.2, 0)) < 470
+
+
+def test_every_field_of_a_task_is_in_the_digest_of_its_plan():
+    fields = {
+        **dict.fromkeys(("task", "host", "domain", "service", "type", "release"), "other"),
+        "lane": 1,
+        "wave": 2,
+        "start_s": 1,
+        "reserved_s": 60.0,
+        "deadline_s": 14_401,
+    }
+    plans = [plan_of(pd.DataFrame([task("a") | {name: v}])) for name, v in fields.items()]
+    digests = {plan_of(pd.DataFrame([task("a")])).digest, *(plan.digest for plan in plans)}
+    assert len(digests) == len(fields) + 1 == len(Work.__dataclass_fields__) + 1
+
+
+def test_a_start_waits_until_its_service_has_a_host_to_spare(tmp_path: Path):
+    # Reserved one after the other; the first takes longer than was reserved.
+    rows = [task("a"), task("b", 3_600, lane=1), task("c", 3_600, lane=2, service="db")]
+    free = execute(rows, tmp_path / "free", duration_s=6_000.0)
+    assert free.frame.set_index("task").loc["b", "real_start_s"] == 3_600
+    capped = execute(rows, tmp_path / "capped", duration_s=6_000.0, caps={"web": 1, "db": 1})
+    starts_s = capped.frame.set_index("task")["real_start_s"]
+    assert (starts_s["b"], starts_s["c"]) == (6_000, 3_600)
+
+
+def test_a_host_that_nobody_knows_to_serve_counts_as_down(tmp_path: Path):
+    rows = [task("a"), task("b", 3_600, lane=1)]
+    for failing, state in (([], State.COMPLETED), (["a"], State.HELD)):
+        player = SimulatedExecutor({"a": 600, "b": 600}, ["a"], failing_rollbacks=failing)
+        folder = tmp_path / state.name
+        result = execute(rows, folder, player, caps={"web": 1})
+        assert states(result) == {"a": "given up", "b": state.value}
+    assert "1 hosts of web were down" in reason(result, "b")
+
+
+class Stubborn:
+    """Says the same thing of every task once its rollback was asked for."""
+
+    name = "stubborn"
+
+    def __init__(self, before: Progress, after: Progress) -> None:
+        self.before, self.after, self.asked = before, after, 0
+
+    def start(self, work: Work, at_s: int) -> None:
+        pass
+
+    def poll(self, work: Work, at_s: int) -> Progress:
+        return self.after if self.asked else self.before
+
+    def rollback(self, work: Work, at_s: int) -> None:
+        self.asked += 1
+
+
+def test_an_upgrade_that_ended_before_its_rollback_began_is_completed_late(tmp_path: Path):
+    player = Stubborn(Progress.RUNNING, Progress.COMPLETED)
+    result = execute([task("a"), task("b", 3_600, lane=1)], tmp_path, player)
+    assert states(result)["a"] == "completed"
+    assert reason(result, "a").endswith("late")
+    assert player.asked == 1
+
+
+def test_what_failed_and_is_then_called_completed_goes_to_a_person(tmp_path: Path):
+    player = Stubborn(Progress.FAILED, Progress.COMPLETED)
+    assert states(execute([task("a")], tmp_path, player)) == {"a": "given up"}
+
+
+@pytest.mark.parametrize("said", [Progress.RUNNING, Progress.FAILED])
+def test_requests_to_roll_back_are_bounded_across_restarts(tmp_path: Path, said: Progress):
+    player = Stubborn(said, said)
+
+    def dies(until_s: int) -> None:
+        if player.asked == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute([task("a")], tmp_path, player, wait=dies)
+    result = execute([task("a")], tmp_path, player)
+    assert player.asked == MOST_ROLLBACKS
+    assert states(result) == {"a": "given up"}
+    assert f"{MOST_ROLLBACKS} requests to roll back had no effect" in reason(result, "a")
+
+
+def test_a_torn_last_line_of_a_simulated_fleet_never_happened(tmp_path: Path):
+    (work, other) = plan_of(pd.DataFrame([task("a"), task("b", 60)])).works
+    file = tmp_path / "world.jsonl"
+    SimulatedExecutor({"a": 60}, file=file).start(work, 0)
+    with open(file, "a") as opened:
+        opened.write('{"task": "b", "wh')
+    again = SimulatedExecutor({"a": 60, "b": 60}, file=file)
+    assert again.poll(other, 60) == Progress.UNKNOWN
+    again.start(other, 60)
+    assert SimulatedExecutor({"a": 60, "b": 60}, file=file).poll(other, 60) == Progress.RUNNING
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "[1]", "no json", '{"task":"x","what":"rollback","at_s":1}']
+)
+def test_a_simulated_fleet_that_was_changed_is_refused(tmp_path: Path, line: str):
+    file = tmp_path / "world.jsonl"
+    file.write_text(f"{line}\n")
+    with pytest.raises(WorldFileError, match=r"line 1 of .* changed after it was written"):
+        SimulatedExecutor({}, file=file)
+
+
+def test_a_log_that_is_no_text_is_refused(tmp_path: Path):
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(AuditError, match=r"line 1 of .* is no UTF-8 text"):
+        AuditLog(file, "test")
+    file.write_bytes('{"why": "ü'.encode()[:-1])
+    assert AuditLog(file, "test").entries == []
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_log_whose_last_entries_are_gone_is_refused(tmp_path: Path, kept: int):
+    execute([task("a")], tmp_path)
+    file = tmp_path / "audit.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:kept]))
+    with pytest.raises(AuditError, match=f"has {kept} entries, .* says 4: entries were removed"):
+        AuditLog(file, "test")
+    if not kept:
+        file.unlink()
+        with pytest.raises(AuditError, match="has 0 entries"):
+            AuditLog(file, "test")
+
+
+def test_a_last_entry_that_was_changed_or_a_lost_note_of_it_is_found(tmp_path: Path):
+    execute([task("a")], tmp_path)
+    file, note = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.last"
+    text = file.read_text()
+    file.write_text(text.replace("every task", "no task"))
+    with pytest.raises(AuditError, match="changed"):
+        AuditLog(file, "test")
+    file.write_text(text)
+    said = note.read_text()
+    # A death between an entry and its note: the log may lead.
+    note.write_text(f"{3:012d} {json.loads(text.splitlines()[-1])['before']}\n")
+    AuditLog(file, "test").write("open", 0, "again")
+    assert note.read_text() > said
+    note.unlink()
+    with pytest.raises(AuditError, match="says nothing"):
+        AuditLog(file, "test")

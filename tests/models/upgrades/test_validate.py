@@ -343,3 +343,38 @@ def test_a_task_lost_doubled_or_changed_and_a_refusal_without_words_are_found(go
     ):
         broken = replace(plan, assignments=assignments, refusals=refusals)
         assert rule in {v.rule for v in check_fleet_plan(broken, fleet, config)}
+
+
+@pytest.mark.parametrize("found", [-0.1, 1.0001, np.nan, np.inf, "x"])
+def test_a_probability_that_is_none_is_found(good, found):
+    def edit(assignments):
+        return assignments.astype({"p_in_time": object}).pipe(put, "t14", "p_in_time", found)
+
+    assert rules_broken(good, edit) == {"p_in_time"}
+
+
+def put(assignments, task, column, value):
+    assignments.at[task, column] = value
+    return assignments
+
+
+@pytest.mark.parametrize("wave", [0, 3])
+def test_a_wave_without_a_release_is_found(good, wave):
+    assert "wave" in rules_broken(good, lambda a: put(a, "t14", "wave", wave))
+
+
+@pytest.mark.parametrize("column", ["lane", "wave", "start_s", "end_s", "reserved_s", "deadline_s"])
+@pytest.mark.parametrize("value", ["x", None, np.nan, 0.5, [1]])
+def test_what_is_no_number_is_a_violation_and_never_a_crash(good, column, value):
+    def edit(assignments):
+        return put(assignments.astype({column: object}), "t14", column, value)
+
+    rules = rules_broken(good, edit)
+    if column in ("lane", "wave"):
+        assert column in rules
+    elif value != 0.5:
+        assert "window" in rules
+
+
+def test_a_lane_below_all_lanes_is_found(good):
+    assert "lane" in rules_broken(good, at("t14", OPEN_S, lane=-1))
