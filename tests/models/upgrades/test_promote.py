@@ -73,7 +73,7 @@ def test_equal_or_dearer_is_not_cheaper():
         decision = decide(cheaper(by), evidence(), RULES)
         assert not decision.is_promoted
         assert failed(decision) == ["cheaper"]
-        assert "does not replace champion: cheaper" in decision.words
+        assert "does not replace champion; not met: cheaper" in decision.words
 
 
 def test_cheaper_on_average_but_not_for_sure_is_not_enough():
