@@ -20,8 +20,6 @@ class FlowEntry:
     config: str
     takes_data: bool = True
     """Whether `--data PATH` sets the config key `data`."""
-    in_demo: bool = True
-    """Whether `loom demo` runs it; the long ones are started by hand or on schedule."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,6 @@ FLOWS = (
         about="walk forward: fit, select and simulate at several instants of a history",
         flow="flows.backtest_upgrades:backtest_upgrades",
         config="models.upgrades.backtest:BacktestConfig",
-        in_demo=False,
     ),
 )
 

@@ -22,13 +22,9 @@ def run_demo(runner: str | None, dask_address: str | None) -> None:
     choose_runner(runner, dask_address)
     console = Console(soft_wrap=True)
     results: list[tuple[str, FlowSummary | Exception, float]] = []
-    shown = [entry for entry in FLOWS if entry.in_demo]
-    left_out = [entry.name for entry in FLOWS if not entry.in_demo]
-    console.print(f"running {len(shown)} flow(s) on bundled data; the first start takes longest")
-    if left_out:
-        console.print(f"not in the demo, for they take minutes: {', '.join(left_out)}")
+    console.print(f"running {len(FLOWS)} flow(s) on bundled data; the first start takes longest")
     with prefect_session():
-        for entry in shown:
+        for entry in FLOWS:
             console.rule(entry.name)
             started = time.monotonic()
             outcome: FlowSummary | Exception
