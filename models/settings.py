@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     telemetry: bool = False
     """Let the libraries report usage to their makers."""
 
+    llm_live: bool = True
+    """Let clients of language models call hosts beyond this machine; off in tests."""
+
+    llm_key_variables: str = ""
+    """`host=VARIABLE` pairs with commas between: which variable holds the key of a host."""
+
+    llm_local: str = "models.inference.client:engine_model"
+    """Factory that makes the model of a `local:NAME` address, as `module:function`."""
+
     @field_validator("home", "datasets")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

@@ -20,6 +20,8 @@ for name in list(os.environ):
 SESSION_HOME = tempfile.mkdtemp(prefix="loom-tests-")
 atexit.register(shutil.rmtree, SESSION_HOME, ignore_errors=True)
 os.environ["LOOM_HOME"] = SESSION_HOME
+# No test may reach a model that costs money: network clients refuse all but this machine.
+os.environ["LOOM_LLM_LIVE"] = "false"
 
 # Ours first: they set the environment that Prefect reads when it is imported.
 for module in ("flows", "tasks", "prefect.context"):
