@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 from prefect import flow
 
 from models.figures import FlowSummary
-from models.upgrades.execute import ExecuteConfig, execution_summary, halt_reason, read_plan
-from tasks.collect import read_dataset, read_history
-from tasks.execute import (
-    PLAN_ARTIFACT,
-    build_executor,
-    carry_out,
-    find_plan,
-    places_of,
-    refuse_unknown_state,
+from models.upgrades.execute import (
+    ExecuteConfig,
+    execution_summary,
+    halt_reason,
+    rollback_summary,
 )
+from tasks.collect import read_dataset, read_history
+from tasks.execute import build_executor, carry_out, find_plan, places_of, refuse_unknown_state
+from tasks.plan_origin import PLAN_ARTIFACT, PlanOrigin, locate_plan
 from tasks.runner import task_runner
+from tasks.take_back import refuse_nothing_begun, roll_back
 from tasks.track import close_abandoned_run, tracked_run
-from tasks.track.artifacts import has_store
+from tasks.track.artifacts import NoSuchArtifactError, has_store
 
 
 @flow(
@@ -29,24 +31,32 @@ from tasks.track.artifacts import has_store
     on_cancellation=[close_abandoned_run],
 )
 def execute_upgrades(config: ExecuteConfig = ExecuteConfig()) -> FlowSummary:  # noqa: B008
-    """Carry out what is left of a plan; without `dry_run: false` nothing is even simulated.
+    """Carry out what is left of a plan, or take a release of it back.
+
+    Without `dry_run: false` nothing is started, not even in a simulation. No host is ever
+    touched: the executors that are shipped simulate or do nothing.
 
     Args:
-        config: Which plan, what is approved, when a release pauses.
+        config: Which plan, what is approved, when a release pauses; `rollback` takes one back.
 
     Raises:
         RolloutHaltedError: The kill switch stopped it: the run fails, the log is kept.
     """
     with tracked_run("upgrades", config) as run:
-        plan = find_plan(config, run)
+        origin = find_plan(config, run)
+        plan, config = origin.plan, origin.config
         history = None
         if not config.dry_run:
             history = read_history(read_dataset(config.data, config.mapping, run).frame)
         executor = build_executor(plan, history, config, run)
-        result = carry_out(plan, executor, config, run)
+        if config.rollback is None:
+            carried = carry_out(plan, executor, config, run)
+            summary = execution_summary(carried, executor.name, is_dry=config.dry_run)
+        else:
+            undone = roll_back(plan, executor, config, run)
+            summary = rollback_summary(undone, executor.name, is_dry=config.dry_run)
 
         audit = places_of(plan, config, run.run_id).audit
-        summary = execution_summary(result, executor.name, is_dry=config.dry_run)
         return replace(
             summary, mlflow_url=run.url, prefect_url=run.prefect_url, files={"audit log": audit}
         )
@@ -54,22 +64,38 @@ def execute_upgrades(config: ExecuteConfig = ExecuteConfig()) -> FlowSummary:  #
 
 def preview(config: ExecuteConfig) -> list[str]:
     """Say what a run would carry out, without running it (`loom run --dry-run`)."""
-    executor = "no-op: nothing is started" if config.dry_run else "simulated"
+    executor = (
+        "no-op: a dry run, nothing is started; dry_run=false simulates"
+        if config.dry_run
+        else "simulated: no host is touched"
+    )
     lines = [f"executor: {executor}"]
-    if config.plan is not None:
-        plan = read_plan(config.plan)
-        refuse_unknown_state(plan, config)
-        places = places_of(plan, config, "preview")
-        stopped = halt_reason(places.halt)
-        lines += [
-            f"plan: {config.plan}, {len(plan.works)} placed tasks, digest {plan.digest[:16]}",
-            f"halt file: {places.halt} ({stopped or 'not there'})",
-            f"audit log: {places.audit} ({'goes on' if places.audit.exists() else 'new'})",
-        ]
-    elif config.plan_run is not None:
-        lines.append(f"plan: {PLAN_ARTIFACT} of the tracked run {config.plan_run}")
-    elif has_store():
-        lines.append(f"plan: {PLAN_ARTIFACT} of the newest finished run of {config.plan_flow}")
+    if config.plan is None and not has_store():
+        return [*lines, f"plan: none on record; first: loom run {config.plan_flow}"]
+    with tempfile.TemporaryDirectory(prefix="loom-plan-") as folder:
+        try:
+            origin = locate_plan(config, Path(folder))
+        except NoSuchArtifactError as error:
+            return [*lines, f"plan: no {PLAN_ARTIFACT} to carry out: {error}"]
+    return [*lines, *_plan_lines(origin)]
+
+
+def _plan_lines(origin: PlanOrigin) -> list[str]:
+    plan, config = origin.plan, origin.config
+    refuse_unknown_state(plan, config)
+    places = places_of(plan, config, "RUN_ID")
+    if config.rollback is not None:
+        log = refuse_nothing_begun(plan, config).audit
+        kind = "read, not touched" if config.dry_run else "goes on"
+        what = [f"takes back: release {config.rollback}, by {log} ({kind})"]
     else:
-        lines.append(f"plan: none on record; first: loom run {config.plan_flow}")
-    return lines
+        kind = "goes on" if places.audit.exists() else "new"
+        what = [f"audit log: {places.audit} ({kind})"]
+    stopped = halt_reason(places.halt)
+    return [
+        f"plan: {origin.name}",
+        f"tasks: {len(plan.works)} placed tasks of {len(plan.frame)}, digest {plan.digest[:16]}",
+        f"fleet: {config.fleet or 'none'}; history: {config.data or 'the bundled one'}",
+        *what,
+        f"halt file: {places.halt} ({f'STOPS THE RUN: {stopped}' if stopped else 'not there'})",
+    ]

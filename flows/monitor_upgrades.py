@@ -10,11 +10,12 @@ from models.figures import FlowSummary
 from models.settings import get_settings
 from models.upgrades import split_by_time
 from models.upgrades.history import load_table
+from models.upgrades.model_card import registry_name
 from models.upgrades.monitor import Action, MonitorConfig, monitor_summary
 from tasks.collect import read_dataset, read_history, split_history
-from tasks.monitor import record_watch, watch_forecasts
+from tasks.monitor import load_champion, record_watch, watch_forecasts
 from tasks.predict import build_features
-from tasks.register import fall_back, load_champion
+from tasks.register import fall_back
 from tasks.runner import task_runner
 from tasks.track import close_abandoned_run, tracked_run
 
@@ -40,7 +41,7 @@ def monitor_upgrades(config: MonitorConfig = MonitorConfig()) -> FlowSummary:  #
         found = watch_forecasts(judged, history, split, config)
         page = record_watch(found, config, run)
         if config.act and found.verdict.action == Action.FALL_BACK and not judged.is_fallback:
-            fall_back(found.verdict.words, run)
+            fall_back(history, config.plan, found.verdict.words, run)
 
         return replace(
             monitor_summary(found),
@@ -53,10 +54,12 @@ def monitor_upgrades(config: MonitorConfig = MonitorConfig()) -> FlowSummary:  #
 def preview(config: MonitorConfig) -> list[str]:
     """Say what a run would look at, without running it (`loom run --dry-run`)."""
     loaded = load_table(config.data, config.mapping, get_settings().datasets)
-    split = split_by_time(loaded.history(), config.plan)
+    history = loaded.history()
+    split = split_by_time(history, config.plan)
     return [
         f"data: {loaded.path} (schema {loaded.source.name}, sha256 {loaded.checked.digest[:16]})",
         f"watched: {len(split.test):,} events; judged: the last {config.judged_periods} periods of "
         f"{config.period_days} days",
+        f"forecaster: champion of {registry_name(config.data, history.source)}, else the fallback",
         f"a breach would {'move the champion to the fallback' if config.act else 'be reported'}",
     ]

@@ -23,13 +23,12 @@ from models.upgrades.select import choose
 from tasks.collect import read_dataset, read_history, split_history
 from tasks.contracts import check_features, check_rollout
 from tasks.evaluate import score_candidates
+from tasks.plan_origin import EXAMPLE_FLEET
 from tasks.predict import build_features, fit_forecaster
 from tasks.runner import task_runner
-from tasks.schedule import compare_with_last_plan, pack_fleet, write_plan
+from tasks.schedule import compare_with_last_plan, pack_fleet, write_fleet_report, write_plan
 from tasks.track import close_abandoned_run, show_table, tracked_run
 from tasks.verify import validate_fleet_plan
-
-EXAMPLE = "upgrades/example_fleet"
 
 
 @flow(
@@ -41,7 +40,7 @@ EXAMPLE = "upgrades/example_fleet"
 def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # noqa: B008
     """Place the backlog of a fleet in its windows, and say why each other task has no place.
 
-    Nothing is executed: the plan is a table, a JSON document and a calendar.
+    Nothing is executed: the plan is a table, a JSON document, a calendar and a report.
 
     Args:
         config: The fleet, its past, models, waves and solver.
@@ -75,12 +74,14 @@ def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # n
         plan = validate_fleet_plan(plan, fleet, rollout)
         check_rollout(plan, run)
         changes = compare_with_last_plan(plan, run)
+        files = write_plan(plan, run)
+        files["report"] = write_fleet_report(plan, fleet, rollout, changes, run)
 
         run.metrics(rollout_metrics(plan))
         run.tags({"plan.inputs_hash": plan.inputs_hash, "selected.policy": plan.policy})
         show_table("plan-fleet-refusals", refusal_counts(plan), "tasks without a place, by reason")
         return FlowSummary(
-            did=words(plan, rollout, changes),
+            did=words(plan, rollout, changes.words),
             baseline="none",
             figures=(
                 Figure("tasks placed", len(plan.assignments), None, "{:,.0f}"),
@@ -96,7 +97,7 @@ def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # n
             ),
             mlflow_url=run.url,
             prefect_url=run.prefect_url,
-            files=write_plan(plan, run),
+            files=files,
         )
 
 
@@ -108,13 +109,14 @@ def words(plan: RolloutPlan, rollout: RolloutConfig, changes: str) -> str:
     return (
         f"placed {len(plan.assignments):,} of {len(plan.frame):,} upgrades in "
         f"{rollout.horizon_days} days of windows by '{plan.policy}' ({plan.solver}); without a "
-        f"place: {reasons or 'none'}; against the last plan: {changes}"
+        f"place: {reasons or 'none'}; against the last plan: {changes}; this is a proposal, "
+        "nothing was executed"
     )
 
 
 def fleet_folder(config: FleetPlanConfig) -> Path:
     """Return the folder of the fleet that `config` names."""
-    return config.fleet or get_settings().datasets / EXAMPLE
+    return config.fleet or get_settings().datasets / EXAMPLE_FLEET
 
 
 def with_windows_of(fleet: Fleet, config: FleetPlanConfig) -> FleetPlanConfig:

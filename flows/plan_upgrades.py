@@ -130,7 +130,7 @@ def quarantine_words(quarantine: pd.DataFrame) -> str:
     """Say why rows would be quarantined, most frequent reason first."""
     if not len(quarantine) or "reason" not in quarantine:
         return ""
-    counts = quarantine["reason"].value_counts().head(3)
+    counts = quarantine["reason"].value_counts().head(10)
     return ": " + "; ".join(f"{n:,} {reason}" for reason, n in counts.items())
 
 

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.errors import unknown_name
+
+
+class MainFigure(NamedTuple):
+    """What `loom runs` says of a run, from what it recorded."""
+
+    words: str
+    metric: str
+    form: str
+    beside: str = ""
+    """Words for the baseline."""
+    baseline: str = ""
+    """Metric of the baseline; empty: there is none."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,10 @@ class FlowEntry:
     config: str
     takes_data: bool = True
     """Whether `--data PATH` sets the config key `data`."""
+    policy_tag: str = ""
+    """Tag of a run that names the policy that it planned with or judged."""
+    figures: tuple[MainFigure, ...] = ()
+    """What counts about a run, in a line."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,17 @@ FLOWS = (
         about="predict how long upgrades take and fill maintenance windows (Acela)",
         flow="flows.plan_upgrades:plan_upgrades",
         config="models.upgrades.config:UpgradeConfig",
+        policy_tag="selected.policy",
+        figures=(
+            MainFigure(
+                *("cancelled share of starts", "test/cancellation_rate", "{:.1%}"),
+                *("type-P95 calendar", "existing/cancellation_rate"),
+            ),
+            MainFigure(
+                *("test tasks completed", "test/completed", "{:,.0f}"),
+                *("type-P95 calendar", "existing/completed"),
+            ),
+        ),
     ),
     FlowEntry(
         name="plan-fleet",
@@ -48,6 +75,11 @@ FLOWS = (
         about="place the backlog of a fleet in its windows, in waves, and say why not",
         flow="flows.plan_fleet:plan_fleet",
         config="models.upgrades.rollout.flow_config:FleetPlanConfig",
+        policy_tag="selected.policy",
+        figures=(
+            MainFigure("tasks placed", "plan/placed", "{:,.0f}"),
+            MainFigure("without a place", "plan/refused", "{:,.0f}"),
+        ),
     ),
     FlowEntry(
         name="execute-upgrades",
@@ -55,6 +87,12 @@ FLOWS = (
         about="carry out a plan through an executor: windows, waves, gates, rollback, audit log",
         flow="flows.execute_upgrades:execute_upgrades",
         config="models.upgrades.execute.config:ExecuteConfig",
+        figures=(
+            MainFigure(
+                *("upgrades completed", "execute/completed", "{:,.0f}"),
+                *("placed", "execute/placed"),
+            ),
+        ),
     ),
     FlowEntry(
         name="monitor-upgrades",
@@ -62,6 +100,14 @@ FLOWS = (
         about="judge the champion by what happened since: coverage, drift, cost, verdict",
         flow="flows.monitor_upgrades:monitor_upgrades",
         config="models.upgrades.monitor.config:MonitorConfig",
+        policy_tag="monitor.model",
+        figures=(
+            MainFigure("coverage at 0.9, last period", "monitor/last/coverage_0.9", "{:.1%}"),
+            MainFigure(
+                *("cost per upgrade", "monitor/cost_per_task", "{:.2f}"),
+                *("promised", "monitor/promised_cost_per_task"),
+            ),
+        ),
     ),
     FlowEntry(
         name="backtest-upgrades",
@@ -69,6 +115,12 @@ FLOWS = (
         about="walk forward: fit, select and simulate at several instants of a history",
         flow="flows.backtest_upgrades:backtest_upgrades",
         config="models.upgrades.backtest:BacktestConfig",
+        figures=(
+            MainFigure(
+                *("completed", "backtest/selected/completed", "{:,.0f}"),
+                *("strong rule", "backtest/strong_rule/completed"),
+            ),
+        ),
     ),
 )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,7 +32,13 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|hr|d|day)s?\s*$", 
 
 
 def load_config(
-    kind: type[ConfigT], file: Path | None = None, overrides: Sequence[str] = ()
+    kind: type[ConfigT],
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    what: str = "config file",
+    option: str = "--config",
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> ConfigT:
     """Read a YAML file, apply `key=value` overrides, and validate.
 
@@ -39,21 +46,32 @@ def load_config(
         kind: The config class to build.
         file: YAML mapping; None means all defaults.
         overrides: Items like `window_s=14400` or `costs.cancel=3`; later ones win.
+        what: What the file is, for messages.
+        option: What the file was named by, for messages.
+        options: Key -> the option that its override was given by, where that is not `--set`.
 
     Raises:
         ConfigError: The file is missing, unreadable or no mapping; a value has the
             wrong type, range or unit.
         UnknownNameError: A key does not exist; the nearest one is named.
     """
-    values = _read_mapping(file) if file is not None else {}
+    values = _read_mapping(file, what, option) if file is not None else {}
+    given: dict[str, str] = {}
     for item in overrides:
         _apply_override(values, item)
-    source = str(file) if file is not None else "--set"
-    return validate_config(kind, values, source)
+        key = item.partition("=")[0].strip().partition(".")[0]
+        given[key] = options.get(key, "--set")
+    places = ", ".join(dict.fromkeys(given.values())) or "--set"
+    return _validate(kind, values, str(file) if file is not None else places, given)
 
 
-def validate_config(kind: type[ConfigT], values: dict[str, Any], source: str) -> ConfigT:
-    """Validate `values` and turn pydantic's report into one readable error."""
+def _validate(
+    kind: type[ConfigT], values: dict[str, Any], source: str, given: Mapping[str, str]
+) -> ConfigT:
+    """Validate values and turn pydantic's report into one readable error.
+
+    `source` is where they come from, `given` where single keys come from instead.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -61,24 +79,29 @@ def validate_config(kind: type[ConfigT], values: dict[str, Any], source: str) ->
         if unknown:
             path = [str(part) for part in unknown[0]["loc"]]
             known = _fields_at(kind, path[:-1])
-            raise unknown_name("config key", ".".join(path), known, f"(in {source})") from None
-        lines = [_explain(e) for e in error.errors()]
-        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+            place = given.get(path[0], source)
+            raise unknown_name("config key", ".".join(path), known, f"(in {place})") from None
+        lines: dict[str, list[str]] = {}
+        for found in error.errors():
+            # What concerns several keys has no place of its own.
+            place = given.get(str(found["loc"][0]), source) if found["loc"] else source
+            lines.setdefault(place, []).append(_explain(found))
+        said = "; ".join(f"{place}: {'; '.join(texts)}" for place, texts in lines.items())
+        raise ConfigError(said) from None
 
 
-def _read_mapping(file: Path) -> dict[str, Any]:
+def _read_mapping(file: Path, what: str, option: str) -> dict[str, Any]:
     import yaml
 
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"config file {file} does not exist; "
-            "check the path, or leave --config out for the defaults"
+            f"{what} {file} does not exist; check the path given with {option}, or leave it out"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"config file {file} cannot be read ({error}); it must be a UTF-8 YAML file"
+            f"{what} {file} cannot be read ({error}); it must be a UTF-8 YAML file"
         ) from None
     try:
         loaded = yaml.safe_load(text)
@@ -86,16 +109,15 @@ def _read_mapping(file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(
-            f"config file {file} is not valid YAML{place}: {getattr(error, 'problem', error)}"
+            f"{what} {file} is not valid YAML{place}: {getattr(error, 'problem', error)}"
         ) from None
     except RecursionError:
-        raise ConfigError(f"config file {file} is nested too deeply; a config is flat") from None
+        raise ConfigError(f"{what} {file} is nested too deeply; it must be flat") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(
-            f"config file {file} must be a mapping of keys to values, "
-            f"found a {type(loaded).__name__}"
+            f"{what} {file} must be a mapping of keys to values, found a {type(loaded).__name__}"
         )
     return {str(key): value for key, value in loaded.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ class Figure:
     """One number and what the trivial rule reached on the same data."""
 
     name: str
-    value: float
+    value: float | None
+    """None or NaN: not measured, as a share of nothing."""
+
     baseline: float | None = None
     """The same figure of the trivial baseline; None where there is none."""
 
@@ -22,9 +25,21 @@ class Figure:
 
     def text(self) -> str:
         """Return `name value (baseline value)`."""
-        ours = self.form.format(self.value)
-        beside = "" if self.baseline is None else f" (baseline {self.form.format(self.baseline)})"
-        return f"{self.name} {ours}{beside}"
+        beside = f" (baseline {self.baseline_text})" if self.baseline_text else ""
+        return f"{self.name} {self.value_text}{beside}"
+
+    @property
+    def value_text(self) -> str:
+        """The number as printed; `not measured` where there is none."""
+        return self._printed(self.value) or "not measured"
+
+    @property
+    def baseline_text(self) -> str:
+        """The baseline's number as printed; empty where there is none."""
+        return self._printed(self.baseline)
+
+    def _printed(self, value: float | None) -> str:
+        return "" if value is None or not math.isfinite(value) else self.form.format(value)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import hashlib
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,18 +29,17 @@ from models.upgrades.execute import (
     RolloutLock,
     RolloutResult,
     SimulatedExecutor,
+    Standing,
     execution_metrics,
     execution_summary,
-    read_plan,
+    refuse_other_history,
     run_rollout,
     simulated_failures,
     task_durations,
 )
 from models.upgrades.fleet import Fleet, read_fleet
+from tasks.plan_origin import PlanOrigin, locate_plan
 from tasks.track import TrackedRun, show_table
-from tasks.track.artifacts import fetch_artifact
-
-PLAN_ARTIFACT = "plan/plan.parquet"
 
 
 class LockLostError(ServiceError):
@@ -107,33 +108,43 @@ def refuse_unknown_state(plan: PlanFile, config: ExecuteConfig) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def find_plan(config: ExecuteConfig, run: TrackedRun) -> PlanFile:
-    """Read the plan that a file or a tracked run holds.
+def find_plan(config: ExecuteConfig, run: TrackedRun) -> PlanOrigin:
+    """Read the plan that a file or a tracked run holds; see `locate_plan`.
 
     Raises:
         NoSuchArtifactError: No such run, or it has no plan.
         PlanFileError: The table is no plan.
         StateUnknownError: It is the plan of a fleet, and nobody said what keeps state.
     """
-    path, origin = config.plan, str(config.plan)
-    if path is None:
-        into = get_settings().home / "execute" / "plans" / run.run_id
-        found = fetch_artifact(config.plan_flow, PLAN_ARTIFACT, into, config.plan_run)
-        path, origin = found.path, found.run_id
-    plan = read_plan(path)
-    refuse_unknown_state(plan, config)
-    run.tags({"plan.origin": origin, "plan.digest": plan.digest})
-    get_run_logger().info("plan of %s: %d placed tasks", origin, len(plan.works))
-    return plan
+    origin = locate_plan(config, get_settings().home / "execute" / "plans" / run.run_id)
+    refuse_unknown_state(origin.plan, origin.config)
+    taken = {name: str(getattr(origin.config, name)) for name in ("data", "mapping", "fleet")}
+    run.tags(
+        {
+            "plan.origin": origin.key,
+            "plan.digest": origin.plan.digest,
+            **{f"execute.{name}": path for name, path in taken.items()},
+        }
+    )
+    get_run_logger().info("plan of %s: %d placed tasks", origin.name, len(origin.plan.works))
+    return origin
 
 
 @task(cache_policy=NO_CACHE)
 def build_executor(
     plan: PlanFile, history: History | None, config: ExecuteConfig, run: TrackedRun
 ) -> Executor:
-    """Return the executor that a config asks for: no-op for a dry run, else simulated."""
+    """Return the executor that a config asks for: no-op for a dry run, else simulated.
+
+    Raises:
+        HistoryMismatchError: The history says nothing about the tasks of the plan.
+    """
+    fleet = fleet_of(plan, config)
+    types = {} if fleet is None else dict(fleet.types[["type", "rollback_s"]].to_numpy())
+    by_type = {str(name): int(length_s) for name, length_s in types.items()}
     if history is None:
-        return NoOpExecutor()
+        return NoOpExecutor(by_type)
+    refuse_other_history(plan, history, str(config.data or "bundled with the project"))
     durations = task_durations(
         *(plan.works, history, plan.first_s),
         is_true=config.durations == "true",
@@ -141,7 +152,8 @@ def build_executor(
     )
     failing = simulated_failures(plan.works, config.failure_share, config.seed)
     world = places_of(plan, config, run.run_id).world
-    return SimulatedExecutor(durations, failing, config.rollback_s, file=world)
+    rollback_s = by_type if config.rollback_s is None else config.rollback_s
+    return SimulatedExecutor(durations, failing, rollback_s, file=world)
 
 
 @task(cache_policy=NO_CACHE)
@@ -157,53 +169,80 @@ def carry_out(
         PlanFileError: The plan names services that the fleet folder lacks.
     """
     places = places_of(plan, config, run.run_id)
-    fleet: Fleet | None = None if config.fleet is None else read_fleet(config.fleet)
+    with held_controls(plan, places, config, run) as controls:
+        result = run_rollout(plan, executor, config, controls)
+    run.metrics(execution_metrics(result, config.costs))
+    run.tags({"execute.paused": ", ".join(result.paused)})
+    for group in result.paused:
+        get_run_logger().warning("release %s is paused", group)
+    summary = execution_summary(result, executor.name, is_dry=config.dry_run)
+    record_standing(result, summary.did, places, run)
+    return result
+
+
+def fleet_of(plan: PlanFile, config: ExecuteConfig) -> Fleet | None:
+    """Read the fleet folder of a plan, where one is named.
+
+    Raises:
+        PlanFileError: The plan names services that the folder lacks.
+    """
+    if config.fleet is None:
+        return None
+    fleet = read_fleet(config.fleet)
+    strange = sorted({work.service for work in plan.works} - set(fleet.services["service"]))
+    if strange:
+        raise PlanFileError(
+            f"the plan names {len(strange)} services that {config.fleet} lacks "
+            f"({', '.join(strange[:3])}); give the fleet folder that the plan was made from"
+        )
+    return fleet
+
+
+@contextmanager
+def held_controls(
+    plan: PlanFile, places: Places, config: ExecuteConfig, run: TrackedRun
+) -> Iterator[Controls]:
+    """Hold the lock; log, kill switch, approvals and caps as the config says."""
+    fleet = fleet_of(plan, config)
     stateful = set(config.stateful)
     if fleet is not None:
         services = fleet.services
-        strange = sorted({work.service for work in plan.works} - set(services["service"]))
-        if strange:
-            raise PlanFileError(
-                f"the plan names {len(strange)} services that {config.fleet} lacks "
-                f"({', '.join(strange[:3])}); give the fleet folder that the plan was made from"
-            )
         stateful |= set(services.loc[services["is_stateful"], "service"])
     who = f"{getpass.getuser()}@{socket.gethostname()}/{run.run_id}"
     with RolloutLock(places.lock, who) as lock:
-        controls = Controls(
+        yield Controls(
             audit=AuditLog(places.audit, who),
             lock=lock,
             halt_file=places.halt,
             stateful=frozenset(stateful),
             after=None if fleet is None else fleet.after,
             caps=None if fleet is None else fleet.caps,
+            freezes=() if fleet is None else fleet.freezes,
         )
-        result = run_rollout(plan, executor, config, controls)
-    _record(result, places, config, run)
-    log = get_run_logger()
-    for group in result.paused:
-        log.warning("release %s is paused by its gate", group)
-    if result.status == LOCK_LOST:
-        raise LockLostError(
-            f"the rollout stopped: {result.why}; find out who took {places.lock}, then run "
-            "again, it goes on from the audit log"
-        )
-    if result.status == HALTED:
-        did = execution_summary(result, executor.name, is_dry=config.dry_run).did
-        raise RolloutHaltedError(
-            f"{did}; remove {places.halt} once the reason is gone, then run again, it goes on "
-            "from the audit log"
-        )
-    log.info("%s: %s", result.status, result.why)
-    return result
 
 
-def _record(result: RolloutResult, places: Places, config: ExecuteConfig, run: TrackedRun) -> None:
-    run.metrics(execution_metrics(result, config.costs))
-    run.tags({"execute.status": result.status, "execute.paused": ", ".join(result.paused)})
+def record_standing(result: Standing, did: str, places: Places, run: TrackedRun) -> None:
+    """Keep log, outcome and queue with the run; let the flow fail if it stopped early.
+
+    Raises:
+        LockLostError: The lock was taken away; what was done is on record.
+        RolloutHaltedError: The kill switch was pulled; what was done is on record.
+    """
+    run.tags({"execute.status": result.status})
     run.artifact("execute/audit.jsonl", places.audit)
     run.artifact("execute/outcome.csv", result.frame)
     queue = result.human_queue
     run.artifact("execute/human_queue.csv", queue)
     if len(queue):
         show_table("execute-upgrades-human-queue", queue, "given up: a person takes over")
+    if result.status == LOCK_LOST:
+        raise LockLostError(
+            f"the rollout stopped: {result.why}; find out who took {places.lock}, then run "
+            "again, it goes on from the audit log"
+        )
+    if result.status == HALTED:
+        raise RolloutHaltedError(
+            f"{did}; remove {places.halt} once the reason is gone, then run again, it goes on "
+            "from the audit log"
+        )
+    get_run_logger().info("%s: %s", result.status, result.why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -14,9 +15,14 @@ from models.upgrades import (
     Policy,
     Split,
     UpgradeConfig,
-    build_forecaster,
 )
-from models.upgrades.model_card import CardMismatchError, ModelCard, card_of, recoded
+from models.upgrades.model_card import (
+    CardMismatchError,
+    ModelCard,
+    card_of,
+    recoded,
+    registry_name,
+)
 from models.upgrades.operating import STRONG_RULE
 from models.upgrades.promote import (
     Decision,
@@ -26,18 +32,13 @@ from models.upgrades.promote import (
     gather_evidence,
 )
 from tasks.track import TrackedRun
+from tasks.track.model_files import FileDigests, store_model
 from tasks.track.registry import (
     Alias,
     ModelDamagedError,
+    ModelRegistry,
     RegisteredVersion,
     RegistryUnreachableError,
-    add_version,
-    drop_alias,
-    find_version,
-    load_version,
-    set_alias,
-    store_model,
-    tag_version,
 )
 
 FALLBACK = STRONG_RULE
@@ -59,27 +60,6 @@ class Registration:
     version: int | None
     alias: Alias | None
     decision: Decision | None
-    note: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A forecaster to use or to judge, with features in its own codes.
-
-    Attributes:
-        model: The forecaster.
-        policy: How it plans.
-        features: As-of features, recoded for it.
-        known_until_s: What started earlier may have been fitted on.
-        is_fallback: Whether it stands in for a missing champion.
-        note: Where it comes from, in words.
-    """
-
-    model: DurationModel
-    policy: Policy
-    features: FeatureTable
-    known_until_s: int
-    is_fallback: bool
     note: str
 
 
@@ -115,25 +95,21 @@ def register_forecaster(
     """
     log = get_run_logger()
     rules = rules or PromotionRules(seed=config.seed)
-    cards = {
-        "fallback": _card(fallback, FALLBACK, history, features, split, config),
-        "candidate": _card(model, policy, history, features, split, config),
-    }
-    kept = {
-        "fallback": store_model(fallback, cards["fallback"], "model/fallback", run),
-        "candidate": store_model(model, cards["candidate"], "model/candidate", run),
-    }
+    registry = registry_of(history, config)
+    ground = _Ground(registry, fallback, history, features, split, config, rules, run)
+    kept = [
+        ground.keep(fallback, FALLBACK, "model/fallback"),
+        ground.keep(model, policy, "model/candidate"),
+    ]
     if run.is_spooled:
         note = "the tracking server is out of reach: the models wait with the run, unregistered"
         log.warning(note)
         return Registration(None, None, None, note)
-    evidence = gather_evidence(model, policy, history, features, split, config, rules)
+    evidence = ground.evidence(model, policy, features)
+    run.tags({"registry.name": registry.name})
     try:
-        _register_fallback(cards["fallback"], kept["fallback"], run)
-        done = _register(
-            *(evidence, cards["candidate"], fallback, history, features, split, config),
-            *(run, rules, kept["candidate"]),
-        )
+        _register_fallback(ground, kept[0])
+        done = _register(ground, evidence, kept[1])
     except RegistryUnreachableError as error:
         log.warning("not registered: %s", error)
         run.tags({"registry.note": str(error)})
@@ -142,48 +118,26 @@ def register_forecaster(
         run.artifact("model/decision.json", done.decision.to_json())
     run.tags({"registry.version": done.version, "registry.alias": done.alias})
     run.tags({"registry.note": done.note})
-    log.info("version %s is %s: %s", done.version, done.alias, done.note)
+    log.info("version %s of %s is %s: %s", done.version, registry.name, done.alias, done.note)
     return done
 
 
-@task(cache_policy=NO_CACHE)
-def load_champion(
-    history: History, features: FeatureTable, split: Split, config: UpgradeConfig
-) -> Judged:
-    """Load the champion; without a whole one that fits this history, fit the fallback.
-
-    The note says so.
-    The fallback is fitted by the split, so it has seen nothing of the test part.
-    """
-    log = get_run_logger()
-    try:
-        found = find_version("champion")
-        if found is None:
-            why = "no champion is registered"
-        else:
-            model, card = load_version(found)
-            note = f"champion, version {found.version} of the registry"
-            own = recoded(features, card)
-            log.info("%s: %s", note, card.chosen.label)
-            return Judged(model, card.chosen, own, card.known_until_s, False, note)
-    except (RegistryUnreachableError, ModelDamagedError, CardMismatchError) as error:
-        why = str(error)
-    log.warning("the fallback stands in: %s", why)
-    model = build_forecaster(FALLBACK.forecaster, features, history, split, config)
-    note = f"fallback stands in: {why}"
-    return Judged(model, FALLBACK, features, split.test_from_s, True, note)
+def registry_of(history: History, config: UpgradeConfig) -> ModelRegistry:
+    """Return the registered model that belongs to a history."""
+    return ModelRegistry(registry_name(config.data, history.source))
 
 
 @task(cache_policy=NO_CACHE)
-def fall_back(why: str, run: TrackedRun) -> bool:
-    """Let the fallback plan: point the alias `champion` at its version.
+def fall_back(history: History, config: UpgradeConfig, why: str, run: TrackedRun) -> bool:
+    """Let the fallback of a history plan: point the alias `champion` at its version.
 
     Returns whether anything changed; no fallback and a registry out of reach are told, not
     raised: the caller's report matters more.
     """
     log = get_run_logger()
+    registry = registry_of(history, config)
     try:
-        fallback, champion = find_version("fallback"), find_version("champion")
+        fallback, champion = registry.find("fallback"), registry.find("champion")
         if fallback is None or champion is None or fallback.version == champion.version:
             log.warning(
                 "nothing to fall back from or to: champion %s, fallback %s",
@@ -191,8 +145,8 @@ def fall_back(why: str, run: TrackedRun) -> bool:
                 fallback and fallback.version,
             )
             return False
-        set_alias("champion", fallback.version)
-        tag_version(champion.version, {"retired.why": why, "retired.by_run": run.run_id})
+        registry.point("champion", fallback.version)
+        registry.tag(champion.version, {"retired.why": why, "retired.by_run": run.run_id})
     except RegistryUnreachableError as error:
         log.warning("did not fall back: %s", error)
         return False
@@ -203,95 +157,100 @@ def fall_back(why: str, run: TrackedRun) -> bool:
     return True
 
 
-def _card(
-    model: DurationModel,
-    policy: Policy,
-    history: History,
-    features: FeatureTable,
-    split: Split,
-    config: UpgradeConfig,
-) -> ModelCard:
-    return card_of(
-        *(model, policy, history, features, split, config.levels, config.costs, config.window_s)
-    )
+class _Kept(NamedTuple):
+    """A forecaster whose files are with the run."""
+
+    card: ModelCard
+    folder: str
+    sha256: FileDigests
 
 
-def _register_fallback(card: ModelCard, sha256: str, run: TrackedRun) -> None:
-    known = find_version("fallback")
-    if known is None or known.digest != card.digest or not _is_whole(known):
-        set_alias("fallback", add_version(card, "model/fallback", run, sha256))
+@dataclass(frozen=True)
+class _Ground:
+    """Where both sides of a promotion meet."""
+
+    registry: ModelRegistry
+    fallback: DurationModel
+    history: History
+    features: FeatureTable
+    split: Split
+    config: UpgradeConfig
+    rules: PromotionRules
+    run: TrackedRun
+
+    def keep(self, model: DurationModel, policy: Policy, folder: str) -> _Kept:
+        config = self.config
+        card = card_of(
+            *(model, policy, self.history, self.features, self.split),
+            *(config.levels, config.costs, config.window_s),
+        )
+        return _Kept(card, folder, store_model(model, card, folder, self.run))
+
+    def evidence(self, model: DurationModel, policy: Policy, features: FeatureTable) -> Evidence:
+        return gather_evidence(
+            model, policy, self.history, features, self.split, self.config, self.rules
+        )
+
+    def add(self, kept: _Kept) -> int:
+        return self.registry.add(kept.card, kept.folder, self.run, kept.sha256)
+
+    def is_whole(self, version: RegisteredVersion) -> bool:
+        try:
+            self.registry.load(version)
+        except ModelDamagedError:
+            return False
+        return True
+
+    def is_same(self, version: RegisteredVersion, card: ModelCard) -> bool:
+        is_same = (version.digest, version.costs_hash) == (card.digest, card.costs_hash)
+        # A damaged one is replaced by the same forecaster, whole.
+        return bool(card.digest) and is_same and self.is_whole(version)
 
 
-def _register(
-    evidence: Evidence,
-    card: ModelCard,
-    fallback: DurationModel,
-    history: History,
-    features: FeatureTable,
-    split: Split,
-    config: UpgradeConfig,
-    run: TrackedRun,
-    rules: PromotionRules,
-    sha256: str,
-) -> Registration:
-    champion = find_version("champion")
-    if champion is not None and _is_same(champion, card):
+def _register_fallback(ground: _Ground, kept: _Kept) -> None:
+    known = ground.registry.find("fallback")
+    if known is None or known.digest != kept.card.digest or not ground.is_whole(known):
+        ground.registry.point("fallback", ground.add(kept))
+
+
+def _register(ground: _Ground, evidence: Evidence, kept: _Kept) -> Registration:
+    registry = ground.registry
+    champion = registry.find("champion")
+    if champion is not None and ground.is_same(champion, kept.card):
         return Registration(
             champion.version, "champion", None, "the same forecaster is champion already"
         )
-    rival, note = _rival(champion, fallback, history, features, split, config, rules)
-    decision = decide(evidence, rival, rules)
-    challenger = find_version("challenger")
-    if challenger is not None and _is_same(challenger, card):
+    rival, note = _rival(ground, champion)
+    decision = decide(evidence, rival, ground.rules)
+    challenger = registry.find("challenger")
+    if challenger is not None and ground.is_same(challenger, kept.card):
         version = challenger.version
     else:
-        version = add_version(card, "model/candidate", run, sha256)
-    tag_version(version, {"decision": decision.words})
+        version = ground.add(kept)
+    registry.tag(version, {"decision": decision.words})
     words = f"{note}{decision.words}"
     if not decision.is_promoted:
-        set_alias("challenger", version)
+        registry.point("challenger", version)
         return Registration(version, "challenger", decision, words)
-    set_alias("champion", version)
-    drop_alias("challenger")
+    registry.point("champion", version)
+    registry.drop("challenger")
     if champion is not None:
-        tag_version(champion.version, {"retired.why": words, "retired.by_run": run.run_id})
+        retired = {"retired.why": words, "retired.by_run": ground.run.run_id}
+        registry.tag(champion.version, retired)
     return Registration(version, "champion", decision, words)
 
 
-def _is_same(version: RegisteredVersion, card: ModelCard) -> bool:
-    said = (version.digest, version.costs_hash)
-    # A damaged one is replaced by the same forecaster, whole.
-    return bool(card.digest) and said == (card.digest, card.costs_hash) and _is_whole(version)
-
-
-def _is_whole(version: RegisteredVersion) -> bool:
-    try:
-        load_version(version)
-    except ModelDamagedError:
-        return False
-    return True
-
-
-def _rival(
-    champion: RegisteredVersion | None,
-    fallback: DurationModel,
-    history: History,
-    features: FeatureTable,
-    split: Split,
-    config: UpgradeConfig,
-    rules: PromotionRules,
-) -> tuple[Evidence, str]:
+def _rival(ground: _Ground, champion: RegisteredVersion | None) -> tuple[Evidence, str]:
     """Evidence of the champion, or of the fallback where it cannot be compared, and why."""
     why = "no champion yet"
     if champion is not None:
         try:
-            model, card = load_version(champion)
-            if card.known_until_s <= split.test_from_s:
-                own = recoded(features, card)
-                rival = gather_evidence(model, card.chosen, history, own, split, config, rules)
-                return rival, ""
+            model, card = ground.registry.load(champion)
+            if card.known_until_s <= ground.split.test_from_s:
+                own = recoded(ground.features, card)
+                return ground.evidence(model, card.chosen, own), ""
             why = "the champion was fitted on something of this test part"
         except (ModelDamagedError, CardMismatchError) as error:
             why = str(error)
-    rival = gather_evidence(fallback, FALLBACK, history, features, split, config, rules)
+    rival = ground.evidence(ground.fallback, FALLBACK, ground.features)
     return rival, f"{why}, compared with the fallback: "

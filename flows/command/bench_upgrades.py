@@ -20,7 +20,7 @@ from models.upgrades.forecast.peers import PEERS, installed_peers
 from models.upgrades.history import LoadedTable, load_table, task_runs
 from models.upgrades.leave_run_out import GROUPS, leave_run_out_table
 from models.upgrades.report.words import caveats
-from models.upgrades.sweep import CONTESTANTS, sweep_summary, sweep_table
+from models.upgrades.sweep import sweep_digest, sweep_table
 from tasks.track import tracked_run
 
 # In the order in which a narrow terminal keeps them.
@@ -113,6 +113,7 @@ def _measure_history(
         "core_policies": records(core),
         "forecaster_ablation": records(ablation),
         "sweep": records(grid),
+        "sweep_digest": records(sweep_digest(grid)),
         **json.loads(stages.result.to_json()),
     }
     notes = caveats(history)
@@ -172,19 +173,15 @@ def tables(result: BenchmarkResult) -> tuple[BenchTable, ...]:
 
 def more_tables(ablation: pd.DataFrame, grid: pd.DataFrame) -> tuple[BenchTable, ...]:
     """Lay out the ablation of the forecaster and the sweep."""
-    by_cell = grid.pivot_table(
-        index=["window_h", "load", "cancel_cost"], columns="contestant", values="regret"
-    )
-    order = [name for name in CONTESTANTS if name in by_cell.columns]
     return (
         as_table(
             "one change of the forecaster at a time (level .9, online, informed retries)", ablation
         ),
         as_table(
-            "regret to the oracle when windows, load and the cost of a cancellation change",
-            by_cell[order].reset_index(),
+            "our regret / theirs when windows, load and the cost of a cancellation change "
+            "(every cell: --json)",
+            sweep_digest(grid).round(3),
         ),
-        as_table("the same, mean and share of cells won", sweep_summary(grid)),
     )
 
 

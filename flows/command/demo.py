@@ -64,8 +64,7 @@ def result_table(results: list[tuple[str, FlowSummary | Exception, float]]) -> T
             continue
         table.add_row(f"[bold]{name}[/]", result.did, f"in {took_s:.0f} s", result.baseline)
         for figure in result.figures:
-            beside = "" if figure.baseline is None else figure.form.format(figure.baseline)
-            table.add_row("", f"  {figure.name}", figure.form.format(figure.value), beside)
+            table.add_row("", f"  {figure.name}", figure.value_text, figure.baseline_text)
         pages = {"mlflow": result.mlflow_url, "prefect": result.prefect_url}
         pages |= {label: file.as_uri() for label, file in result.files.items()}
         links = [f"[link={page}]{label}[/link]" for label, page in pages.items() if page]

@@ -16,7 +16,8 @@ def run_generator(
     """Generate and write a fleet; options win over the config file."""
     given = {"hosts": hosts, "days": days, "seed": seed}
     overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-    config = load_config(FleetConfig, config_file, overrides)
+    options = {key: f"--{key}" for key in given}
+    config = load_config(FleetConfig, config_file, overrides, options=options)
     console = Console(soft_wrap=True, highlight=False)
     # Found out now, not after minutes of drawing.
     check_folder(out)

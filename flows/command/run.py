@@ -145,7 +145,7 @@ def _tell(line: str) -> None:
 
 def print_summary(console: Console, summary: FlowSummary) -> None:
     """Print what was done, the figures beside their baseline, files and links."""
-    console.print(f"\n[bold]{summary.did}[/]")
+    console.print(f"\n{summary.did}", style="bold", markup=False)
     for figure in summary.figures:
         console.print(f"  {figure.text()}", highlight=False)
     console.print(f"  baseline: {summary.baseline}", highlight=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from flows.registry import BENCHES, FLOWS
+from flows.registry import BENCHES, FLOWS, FlowEntry
 
 STATUS_STYLE = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan"}
 
@@ -37,6 +38,7 @@ def show_runs(limit: int, flow: str | None) -> None:
     from tasks.track import recent_runs, spooled_runs
 
     console = Console(soft_wrap=True)
+    entries = {entry.name: entry for entry in FLOWS}
     found = recent_runs(limit, find_flow(flow).name if flow else None)
     if not found:
         console.print("no runs yet; try: loom demo")
@@ -45,6 +47,10 @@ def show_runs(limit: int, flow: str | None) -> None:
         began = datetime.fromtimestamp(run.start_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
         took = f"{run.duration_s:.0f} s" if run.duration_s is not None else "running"
         console.print(f"[{style}]{run.status:<9}[/] {began}  [bold]{run.name}[/]  {took}")
+        known = entries.get(run.flow)
+        said = said_of(known, run.tags, run.metrics) if known else ""
+        if said:
+            console.print(f"          {said}", markup=False, highlight=False)
         console.print(f"          mlflow   {run.mlflow_url}", highlight=False)
         if run.prefect_url:
             console.print(f"          prefect  {run.prefect_url}", highlight=False)
@@ -53,6 +59,22 @@ def show_runs(limit: int, flow: str | None) -> None:
     waiting = spooled_runs()
     if waiting:
         console.print(f"{len(waiting)} runs wait on disk for the tracking server: loom sync")
+
+
+def said_of(entry: FlowEntry, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """Say policy and main figures of a run in a line; empty where it recorded neither."""
+    said = []
+    policy = tags.get(entry.policy_tag)
+    if policy:
+        said.append(policy)
+    for figure in entry.figures:
+        if figure.metric not in metrics:
+            continue
+        beside = ""
+        if figure.baseline in metrics:
+            beside = f" ({figure.beside} {figure.form.format(metrics[figure.baseline])})"
+        said.append(f"{figure.words} {figure.form.format(metrics[figure.metric])}{beside}")
+    return ", ".join(said)
 
 
 def sync_spool() -> None:

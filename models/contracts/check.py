@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from models.contracts.contract import Column, Contract, Expectation
-from models.contracts.table import file_digest, read_table
+from models.contracts.rules import ROW, describe, failing_rows, require_computed, run_rules
+from models.contracts.table import refuse_nested
 from models.errors import ContractError
 
-ROW = "__row__"
+MOST_REASONS = 8
+_FORMS = {
+    "datetime": "write dates like 2026-05-01 14:30:00",
+    "number": "write plain numbers like 12.5",
+    "integer": "write whole numbers like 12",
+    "boolean": "write true or false",
+    "string": "write text",
+}
 
 
 @dataclass(frozen=True)
@@ -42,36 +46,28 @@ class CheckedTable:
     """Watched rules that failed, in words."""
 
 
-def load_dataset(
-    contract: Contract, path: Path, quarantine_file: Path | None = None
+def check_table(
+    contract: Contract,
+    frame: pd.DataFrame,
+    source: str = "table",
+    remedy: str = "correct them at their source",
 ) -> CheckedTable:
-    """Read a file and check it.
+    """Check a table; good rows go on, bad rows are kept with a reason.
 
     Args:
-        contract: What the file must keep.
-        path: Parquet or CSV.
-        quarantine_file: CSV that bad rows are written to, if there are any.
-
-    Raises:
-        DataError: One of its subclasses: missing, unreadable, empty, or broken as a whole.
-    """
-    checked = check_table(contract, read_table(path), source=str(path))
-    if quarantine_file is not None and len(checked.quarantine):
-        quarantine_file.parent.mkdir(parents=True, exist_ok=True)
-        checked.quarantine.to_csv(quarantine_file, index=False)
-    return CheckedTable(**{**checked.__dict__, "digest": file_digest(path)})
-
-
-def check_table(contract: Contract, frame: pd.DataFrame, source: str = "table") -> CheckedTable:
-    """Check a frame in memory; see `load_dataset`.
+        contract: What the table must keep.
+        frame: The table.
+        source: Name of the file, for messages.
+        remedy: What a person can do about bad rows, for messages.
 
     Raises:
         ContractError: Columns are missing or of another type, a table rule fails, or more
             than `max_quarantined_share` of the rows are bad.
     """
     _require_columns(contract, frame, source)
+    refuse_nested(frame, contract.columns, source)
     typed, bad_cells = _convert(contract, frame, source)
-    result, page = _validate(contract, typed)
+    result, page = run_rules(contract, typed)
 
     summary: list[dict[str, Any]] = []
     reasons: dict[int, list[str]] = {row: [text] for row, text in bad_cells.items()}
@@ -80,21 +76,21 @@ def check_table(contract: Contract, frame: pd.DataFrame, source: str = "table") 
     degrees = [*[("table", e) for e in contract.table], *[("rows", e) for e in contract.rows]]
     degrees += [("watch", e) for e in contract.watch]
     for (degree, rule), outcome in zip(degrees, result, strict=True):
-        _require_computed(rule, outcome, contract.name)
-        rows = _failing_rows(rule, outcome, typed)
+        require_computed(rule, outcome, contract.name)
+        rows = failing_rows(rule, outcome, typed)
         passed = bool(outcome["success"]) or (degree == "rows" and not rows)
         summary.append(
             {
                 "degree": degree,
-                "rule": _describe(rule),
+                "rule": describe(rule),
                 "reason": rule.reason,
                 "rows": len(rows),
                 "passed": passed,
             }
         )
         if degree == "rows":
-            for row in rows:
-                reasons.setdefault(row, []).append(rule.reason)
+            for row, words in zip(rows, _words(rule, rows, typed), strict=True):
+                reasons.setdefault(row, []).append(words)
         elif not passed:
             observed = outcome["result"].get("observed_value")
             found = f"{len(rows)} rows" if rows else f"found {observed}"
@@ -107,12 +103,11 @@ def check_table(contract: Contract, frame: pd.DataFrame, source: str = "table") 
         )
     share = len(reasons) / len(frame)
     if share > contract.max_quarantined_share:
-        common = pd.Series([text for texts in reasons.values() for text in texts]).value_counts()
         raise ContractError(
             f"{source} breaks the contract '{contract.name}': {len(reasons):,} of {len(frame):,} "
-            f"rows are bad ({share:.1%}, at most {contract.max_quarantined_share:.1%} allowed); "
-            f"most often: {common.index[0]} ({common.iloc[0]:,} rows, the first is row "
-            f"{min(reasons)})",
+            f"rows are bad ({share:.1%}, at most {contract.max_quarantined_share:.1%} allowed), "
+            f"the first is row {min(reasons)}; most often: {_most_often(reasons.values())}; "
+            f"{remedy}",
             page,
         )
     bad = sorted(reasons)
@@ -146,7 +141,8 @@ def _convert(
         if lost.all():
             raise ContractError(
                 f"{source}: column '{name}' must hold {column.type} values, "
-                f"found {before.dtype}, for example {before.iloc[0]!r}"
+                f"found {before.dtype}, for example {_plain(before.dropna().iloc[0])!r}; "
+                f"{_FORMS[column.type]}"
             )
         empty = before.isna() & (not column.nullable)
         for row in typed.index[lost]:
@@ -201,97 +197,15 @@ def _as_type(values: pd.Series[Any], column: Column) -> pd.Series[Any]:
     return values.astype("str").where(values.notna())
 
 
-def _validate(contract: Contract, typed: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
-    """Run all rules in one batch; returns the results in order and the HTML page."""
-    rules = [*contract.table, *contract.rows, *contract.watch]
-    if not rules:
-        return [], ""
-    with _quiet():
-        import great_expectations as gx
-
-        # Its loggers have levels of their own once it is imported.
-        logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
-        from great_expectations.render.renderer import ValidationResultsPageRenderer
-        from great_expectations.render.view import DefaultJinjaPageView
-
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
-        # Not by suite.add_...: that replaces an earlier rule of the same kind and column.
-        suite = gx.ExpectationSuite(
-            contract.name,
-            expectations=[_built(rule, place, contract.name) for place, rule in enumerate(rules)],
-        )
-        batch = (
-            context.data_sources.add_pandas("memory")
-            .add_dataframe_asset(contract.name)
-            .add_batch_definition_whole_dataframe("whole")
-            .get_batch({"dataframe": typed})
-        )
-        result = batch.validate(
-            suite,
-            result_format={
-                "result_format": "COMPLETE",
-                "unexpected_index_column_names": [ROW],
-            },
-        )
-        # The page lists every bad row otherwise: megabytes for a bad file.
-        shown = batch.validate(suite, result_format="SUMMARY")
-        page = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(shown))
-    outcomes = [outcome.to_json_dict() for outcome in result.results]
-    outcomes.sort(key=lambda outcome: outcome["expectation_config"]["meta"]["position"])
-    return outcomes, str(page)
+def _words(rule: Expectation, rows: list[int], typed: pd.DataFrame) -> list[str]:
+    """The reason of each failing row; a value that is none of a set is named."""
+    if rule.expect != "expect_column_values_to_be_in_set":
+        return [rule.reason] * len(rows)
+    return [f"{rule.reason}: {_plain(value)!r}" for value in typed[rule.args["column"]].loc[rows]]
 
 
-def _built(rule: Expectation, position: int, name: str) -> Any:
-    """Build a rule; one that does not exist or lacks arguments is the contract's mistake."""
-    from great_expectations.exceptions import GreatExpectationsError
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-
-    try:
-        return ExpectationConfiguration(
-            type=rule.expect, kwargs=rule.args, meta={"position": position}
-        ).to_domain_obj()
-    except (GreatExpectationsError, ValueError, TypeError) as error:
-        raise ContractError(
-            f"contract '{name}': rule {_describe(rule)} cannot be built: {error}; "
-            "see the expectation's documentation for its arguments"
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Great Expectations' start-up and progress lines."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    logger = logging.getLogger("great_expectations")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _require_computed(rule: Expectation, outcome: dict[str, Any], name: str) -> None:
-    info = outcome.get("exception_info") or {}
-    details = [info] if "raised_exception" in info else list(info.values())
-    raised = [d for d in details if isinstance(d, dict) and d.get("raised_exception")]
-    if raised:
-        raise ContractError(
-            f"contract '{name}': rule {_describe(rule)} could not be computed: "
-            f"{raised[0].get('exception_message')}"
-        )
-
-
-def _failing_rows(rule: Expectation, outcome: dict[str, Any], typed: pd.DataFrame) -> list[int]:
-    listed: Iterable[dict[str, Any]] = outcome["result"].get("unexpected_index_list") or []
-    rows = sorted({int(entry[ROW]) for entry in listed})
-    if rule.keep_first and rows:
-        columns = rule.args.get("column_list") or [rule.args["column"]]
-        repeated = typed.loc[rows].duplicated(subset=columns, keep="first")
-        rows = [row for row, again in zip(rows, repeated, strict=True) if again]
-    return rows
-
-
-def _describe(rule: Expectation) -> str:
-    arguments = ", ".join(f"{key}={value}" for key, value in rule.args.items())
-    return f"{rule.expect}({arguments})"
+def _most_often(reasons: Iterable[list[str]]) -> str:
+    counts = pd.Series([text for texts in reasons for text in texts]).value_counts()
+    shown = [f"{text} ({n:,} rows)" for text, n in counts.head(MOST_REASONS).items()]
+    left_out = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {left_out} other reasons" if left_out else "")

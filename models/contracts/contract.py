@@ -84,4 +84,4 @@ def read_contract(folder: Path) -> Contract:
             f"dataset folder {folder} has no contract.yaml; "
             "a dataset is a folder with data, card (README.md) and contract"
         )
-    return load_config(Contract, path)
+    return load_config(Contract, path, what="contract", option=f"dataset folder {folder}")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from models.errors import DatasetMissingError, DatasetUnreadableError, NotEnoughDataError
+from models.errors import (
+    ContractError,
+    DatasetMissingError,
+    DatasetUnreadableError,
+    NotEnoughDataError,
+)
 
 READERS = {".parquet": "Parquet", ".csv": "CSV"}
+_NESTED = (list, tuple, dict, set, np.ndarray)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -28,7 +36,9 @@ def read_table(path: Path) -> pd.DataFrame:
         )
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
-        raise DatasetMissingError(f"dataset file {path} {found}; check the path given with --data")
+        raise DatasetMissingError(
+            f"dataset file {path} {found}; check the path (--data FILE, or the config key `data`)"
+        )
     try:
         frame = pd.read_parquet(path) if kind == "Parquet" else pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
@@ -41,6 +51,36 @@ def read_table(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise NotEnoughDataError(f"{path} has no rows; at least one is needed")
     return frame
+
+
+def refuse_nested(frame: pd.DataFrame, columns: Iterable[str], source: str) -> None:
+    """Refuse a table with lists or mappings where one plain value per cell is meant.
+
+    Args:
+        frame: Table as it was read.
+        columns: Columns that are looked at, those that the table lacks left out.
+        source: Name of the file, for messages.
+
+    Raises:
+        ContractError: A cell holds several values; names column, row and value.
+    """
+    for name in columns:
+        if name not in frame.columns or frame[name].dtype != object:
+            continue
+        # A look at the kind of all values costs nothing beside one at each.
+        if not pd.api.types.infer_dtype(frame[name], skipna=True).startswith("mixed"):
+            continue
+        is_nested = frame[name].map(lambda value: isinstance(value, _NESTED)).to_numpy(bool)
+        if is_nested.any():
+            row = int(is_nested.argmax())
+            value = frame[name].iloc[row]
+            kind = "a mapping" if isinstance(value, dict) else "a list"
+            shown = str(value.tolist() if isinstance(value, np.ndarray) else value)
+            raise ContractError(
+                f"{source}: row {row}: column '{name}' holds {kind}, {shown[:60]}, where one plain "
+                f"value is meant ({int(is_nested.sum()):,} such rows); write one value per row "
+                "and column"
+            )
 
 
 def file_digest(path: Path) -> str:

@@ -41,8 +41,8 @@ from models.upgrades.operating import (
     STRONG_RULE_INFORMED,
     equal_completions_table,
 )
-from models.upgrades.policy import DISPATCHES, Policy
-from models.upgrades.select import Selection, candidate_scores, choose
+from models.upgrades.policy import DISPATCHES, SHORTEST, Policy
+from models.upgrades.select import Selection, select_policy
 from models.upgrades.splits import Split, split_by_time
 
 __all__ = [
@@ -83,6 +83,10 @@ ABLATION: Mapping[str, tuple[Policy, Policy]] = {
     "informed instead of blind retries (quantile trees at 0.9, online)": (
         Policy("xgb-quantile", "online", GRID_LEVEL, is_informed=True),
         Policy("xgb-quantile", "online", GRID_LEVEL),
+    ),
+    "shortest expected first instead of first come (quantile trees at 0.9, informed)": (
+        Policy("xgb-quantile", SHORTEST, GRID_LEVEL, is_informed=True),
+        Policy("xgb-quantile", "online", GRID_LEVEL, is_informed=True),
     ),
 }
 
@@ -173,8 +177,7 @@ def run_stages(
         tell(f"fitting {name}")
         models[name] = build_forecaster(name, features, history, split, config)
     tell("simulating candidates on the select part")
-    scores = candidate_scores(history, features, split, models, config)
-    selection = choose(scores, config)
+    selection = select_policy(history, features, split, models, config)
     policies = benchmark_policies(selection.policy, config, names)
     tell(f"simulating {len(policies)} policies on the test part")
     cells = score_cells(policies, history, features, split, models, config)

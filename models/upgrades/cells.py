@@ -16,8 +16,8 @@ from models.upgrades.forecast.build import CANDIDATES, FORECASTERS
 from models.upgrades.history import History
 from models.upgrades.metrics import PolicyMetrics, regret
 from models.upgrades.operating import EXISTING, STRONG_RULE, STRONG_RULE_INFORMED
-from models.upgrades.policy import DISPATCHES, LANE_PRICES_PER_H, ORACLE, Policy
-from models.upgrades.simulate import simulate_policy
+from models.upgrades.policy import ALL_DISPATCHES, LANE_PRICES_PER_H, ORACLE, SHORTEST, Policy
+from models.upgrades.simulate import Period, period_of, run_policy
 from models.upgrades.splits import Split
 
 CLAIRVOYANT = Policy(ORACLE, "online")
@@ -49,8 +49,8 @@ def benchmark_policies(
     grid = [
         Policy(name, dispatch, grid_level(name), None, is_informed)
         for name in names
-        for dispatch in DISPATCHES
-        for is_informed in ((False, True) if dispatch == "online" else (False,))
+        for dispatch in ALL_DISPATCHES
+        for is_informed in ((False, True) if dispatch in ("online", SHORTEST) else (False,))
     ]
     swept = [name for name in names if name in FORECASTERS and FORECASTERS[name].level is None]
     frontier = [
@@ -93,7 +93,8 @@ def score_cell(
     forecast = None
     if model is not None:
         forecast = in_time(model, features.take(split.test), config.window_s)
-    return _cell(policy, forecast, history, split, config)
+    lanes = lanes_by_domain(history, split.select_from_s, config)
+    return _cell(policy, forecast, period_of(history, split.test, config), lanes, config)
 
 
 def policy_table(
@@ -118,9 +119,9 @@ def assemble_policy_table(
 
     Returns:
         One row per policy, cheapest first: policy, forecaster, dispatch, is_informed, level,
-        lane_price_per_h, the fields of `PolicyMetrics`, x_utilisation, x_scheduled, x_completed and
-        x_cancellation (each divided by type-p95 calendar; None if it is not among the
-        cells), regret, is_selected.
+        lane_price_per_h, the fields of `PolicyMetrics`, x_utilisation, x_scheduled,
+        x_completed and x_cancellation (each divided by type-p95 calendar; None if it is not
+        among the cells), regret, is_selected.
     """
     by_policy = {cell.policy: cell.metrics for cell in cells}
     existing, oracle = by_policy.get(EXISTING), by_policy.get(CLAIRVOYANT)
@@ -191,8 +192,10 @@ def score_cells(
     names = {policy.forecaster for policy in policies} - {ORACLE}
     X = features.take(split.test)
     forecasts = {name: in_time(models[name], X, config.window_s) for name in sorted(names)}
+    lanes = lanes_by_domain(history, split.select_from_s, config)
+    period = period_of(history, split.test, config)
     return [
-        _cell(policy, forecasts.get(policy.forecaster), history, split, config)
+        _cell(policy, forecasts.get(policy.forecaster), period, lanes, config)
         for policy in policies
     ]
 
@@ -200,12 +203,11 @@ def score_cells(
 def _cell(
     policy: Policy,
     forecast: InTime | None,
-    history: History,
-    split: Split,
+    period: Period,
+    lanes: Mapping[str, int],
     config: UpgradeConfig,
 ) -> Cell:
-    lanes = lanes_by_domain(history, split.select_from_s, config)
-    result = simulate_policy(policy, forecast, history, split.test, lanes, config)
+    result = run_policy(policy, forecast, period, lanes, config)
     return Cell(policy, result.metrics, result.attempts)
 
 

@@ -30,7 +30,7 @@ ForecasterName = Literal[
     "xgb-hurdle",
 ]
 MarginName = Literal["none", "split", "rolling", "by-type", "adaptive"]
-DispatchName = Literal["auto", "calendar", "backfill", "online"]
+DispatchName = Literal["auto", "calendar", "backfill", "online", "shortest"]
 
 
 class CostModel(Config):
@@ -100,7 +100,7 @@ class UpgradeConfig(Config):
     """The forecaster to plan with, or auto: the cheapest in simulation on the select part."""
     dispatch: DispatchName = "auto"
     """Keep planned starts (calendar), fill the holes between them too (backfill), start what
-    fits when a lane frees (online), or auto."""
+    fits when a lane frees, first come (online) or shortest expected (shortest), or auto."""
     policy_levels: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975)
     """Admission levels that compete for the calibrated forecaster, rising, each in (0, 1)."""
     tie_errors: float = Field(1.0, ge=0, le=10)

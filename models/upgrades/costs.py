@@ -1,4 +1,4 @@
-"""Which number should the scheduler reserve? Newsvendor level and start rules.
+"""Which number should the scheduler reserve? Start rules, and what a start is expected to take.
 
 Costs are asymmetric (Acela v1): a task that overruns its window is rolled back, a window
 kept too free merely idles. With linear costs the answer is a quantile; a rollback is a
@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.errors import ConfigError
 from models.upgrades.config import CostModel
 from models.upgrades.features import FeatureTable
 from models.upgrades.forecast.base import DurationModel, Floats
@@ -20,24 +19,6 @@ from models.upgrades.forecast.base import DurationModel, Floats
 SLOT_S = 300
 # cdf(quantile(tau)) may fall short of tau by rounding.
 ROUNDING = 1e-9
-
-
-def newsvendor_level(under_cost: float, over_cost: float) -> float:
-    """Return the quantile level that minimises expected linear cost.
-
-    Args:
-        under_cost: Cost per second that the task runs beyond its reservation.
-        over_cost: Cost per second of the reservation left unused.
-
-    Raises:
-        ConfigError: A cost is not a positive finite number.
-
-    Source: Arrow, Harris & Marschak (1951); tau* = c_u / (c_u + c_o).
-    """
-    for name, cost in (("under_cost", under_cost), ("over_cost", over_cost)):
-        if not (np.isfinite(cost) and cost > 0):
-            raise ConfigError(f"{name} must be a positive finite number, got {cost}")
-    return under_cost / (under_cost + over_cost)
 
 
 def break_even_probability(costs: CostModel) -> float:
@@ -72,6 +53,11 @@ class InTime:
         is_past = self.left_s[None, :] <= np.asarray(elapsed_s)[:, None]
         return replace(self, probability=np.where(is_past, 0.0, later))
 
+    def within(self, window_s: int) -> InTime:
+        """Return the forecast for a shorter window, whose close must be one of the slots."""
+        slots = int(np.searchsorted(self.left_s, window_s, "right"))
+        return InTime(self.left_s[:slots], self.probability[:, :slots])
+
     def take(self, rows: slice) -> InTime:
         """Return the tasks of a slice."""
         return replace(self, probability=self.probability[rows])
@@ -105,16 +91,24 @@ def least_time_that_pays(forecast: InTime, costs: CostModel, lane_price_per_h: f
     being the expected time on the lane: stragglers pay for the lane they hold. Infinite
     for tasks that never pay.
     """
-    late = 1 - forecast.probability
-    survival = np.column_stack([np.ones(len(late)), late])
-    slots_h = np.diff(forecast.left_s, prepend=0.0) / 3_600
-    busy_h = np.cumsum((survival[:, 1:] + survival[:, :-1]) / 2 * slots_h, axis=1)
     gain = (
         costs.completed_value * forecast.probability
-        - costs.cancel_cost * late
-        - lane_price_per_h * busy_h
+        - costs.cancel_cost * (1 - forecast.probability)
+        - lane_price_per_h * np.cumsum(_busy_s(forecast), axis=1) / 3_600
     )
     return _first_slot(forecast.left_s, gain >= -ROUNDING)
+
+
+def expected_lane_s(forecast: InTime) -> Floats:
+    """Expected time on the lane when a whole window is left, seconds, shape (n_tasks,)."""
+    return np.asarray(_busy_s(forecast).sum(axis=1))
+
+
+def _busy_s(forecast: InTime) -> Floats:
+    """Expected time on the lane in each slot, seconds, shape (n_tasks, n_slots)."""
+    lasts = np.column_stack([np.ones(len(forecast.probability)), 1 - forecast.probability])
+    slots_s = np.diff(forecast.left_s, prepend=0.0)
+    return np.asarray((lasts[:, 1:] + lasts[:, :-1]) / 2 * slots_s)
 
 
 def _first_slot(

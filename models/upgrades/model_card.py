@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,13 @@ from models.upgrades.policy import Dispatch, Policy
 from models.upgrades.splits import Split
 
 DECISION = "decision_s"
+# A date that an export carries in its name says when it was made, not what it tells of.
+_DATE = re.compile(
+    r"(?<!\d)(?:19|20)\d\d(?:[-_.]?(?:0[1-9]|1[0-2])(?:[-_.]?(?:0[1-9]|[12]\d|3[01]))?)"
+    r"(?:[T_-]?\d{4}(?:\d\d)?Z?)?(?!\d)"
+)
+# The file of a fleet's past: there the folder names the fleet.
+_PAST_OF_A_FLEET = "events"
 
 
 class CardMismatchError(DataError):
@@ -72,6 +81,28 @@ class ModelCard(Config):
     def chosen(self) -> Policy:
         """The policy."""
         return Policy(**self.policy.model_dump())
+
+
+def registry_name(data: Path | None, source: str) -> str:
+    """Return the name under which the forecasters of a history are registered.
+
+    It is that of the file, so that rows appended to it, or a later export whose name differs
+    by its date only, meet the forecaster of before, and other histories do not.
+
+    Args:
+        data: File of the history; None: the bundled one.
+        source: Schema of the history, which names the bundled one.
+
+    Returns:
+        `upgrades-duration-<stem of the file>`, in lower case with dashes and without dates;
+        of `events` the folder's name, which is the fleet's.
+    """
+    own = ""
+    if data is not None:
+        own = _plain(_DATE.sub("", data.stem))
+        if own in ("", _PAST_OF_A_FLEET):
+            own = _plain(data.absolute().parent.name) or own
+    return f"upgrades-duration-{own or _plain(source)}"
 
 
 def card_of(
@@ -162,3 +193,7 @@ def calibration_table(model: DurationModel) -> pd.DataFrame:
     if isinstance(model, CalibratedModel):
         return model.margins
     return pd.DataFrame(columns=["as_of_s", "type", "n_tasks"])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "-", name.lower()).strip("-")

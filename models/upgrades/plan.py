@@ -28,6 +28,7 @@ REFUSAL_COLUMNS = (*TASK_COLUMNS, "reason", "detail")
 FLEET_ASSIGNMENT_COLUMNS = (
     *(*ASSIGNMENT_COLUMNS, "release", "wave", "value", "p_in_time", "gain"),
 )
+CAP_RISK_COLUMNS = ("service", "window_open_s", "cap", "hosts", "p_breach", "is_above_limit")
 FLEET_REFUSAL_COLUMNS = (*TASK_COLUMNS, "release", "wave", "value", "reason", "detail")
 
 
@@ -38,6 +39,7 @@ class RefusalReason(StrEnum):
     PRECEDENCE = "precedence"
     HOST_BUSY = "host busy"
     SERVICE_CAP = "service cap"
+    DOMAIN_LIMIT = "domain limit"
     NO_CAPACITY = "no capacity"
     EXCLUDED = "excluded"
     FREEZE = "freeze"
@@ -78,10 +80,12 @@ class RolloutPlan:
         plan_s: When the plan was made; nothing later was known.
         inputs_hash: SHA-256 of history (or fleet and forecast), config, policy and backlog.
         solver: Who placed the tasks.
-        solver_status: "heuristic", "improved", "optimal" or "timed out": the last three say
-            what an exact solver reached; after a time-out the plan is the greedy one.
+        solver_status: "heuristic"; "improved" where a better plan than the heuristic's was found;
+            "timed out" or "failed" where the plan is the heuristic's for lack of that.
         objective: Expected value of the plan in completed upgrades, where it was priced.
         bound: No plan under these rules and forecasts is worth more; None: not measured.
+        cap_risk: Per service and window how likely more hosts than its cap are down at once:
+            `CAP_RISK_COLUMNS`; None: not measured.
     """
 
     assignments: pd.DataFrame
@@ -93,6 +97,7 @@ class RolloutPlan:
     solver_status: str = "heuristic"
     objective: float | None = None
     bound: float | None = None
+    cap_risk: pd.DataFrame | None = None
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -115,6 +120,9 @@ class RolloutPlan:
             "solver_status": self.solver_status,
             "objective": self.objective,
             "bound": self.bound,
+            "cap_risk": None
+            if self.cap_risk is None
+            else json.loads(self.cap_risk.to_json(orient="records")),
             "assignments": json.loads(self.assignments.to_json(orient="records")),
             "refusals": json.loads(self.refusals.to_json(orient="records")),
         }

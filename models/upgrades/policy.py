@@ -14,8 +14,13 @@ from models.upgrades.forecast.base import Floats
 from models.upgrades.forecast.build import CANDIDATES, FORECASTERS
 
 ORACLE = "oracle"
-Dispatch = Literal["calendar", "online", "backfill"]
+Dispatch = Literal["calendar", "online", "backfill", "shortest"]
+# Those that take the line in order of arrival.
 DISPATCHES: tuple[Dispatch, ...] = ("calendar", "online", "backfill")
+# Online, the line in order of the expected lane time: SEPT, Rothkopf (1966), "Scheduling
+# with Random Service Times".
+SHORTEST: Dispatch = "shortest"
+ALL_DISPATCHES: tuple[Dispatch, ...] = (*DISPATCHES, SHORTEST)
 
 # Prices of a lane hour that compete; 0 is the plain break-even probability. A completed
 # upgrade is worth 1 and holds its lane for 1.5 hours on average.
@@ -28,7 +33,8 @@ class Policy:
 
     Attributes:
         forecaster: A name of `FORECASTERS`, or the clairvoyant `oracle`.
-        dispatch: Calendar keeps planned starts; online starts what fits as lanes free.
+        dispatch: Calendar keeps planned starts, backfill fills its holes; online starts the
+            first in line that fits as lanes free, shortest that of the least expected time.
         level: Start a task if it ends in the time left with this probability.
         lane_price_per_h: Instead of a level: start if the expected value pays for the
             lane at this price, in completed upgrades per hour.
@@ -49,6 +55,11 @@ class Policy:
         return " ".join([*parts, "informed"] if self.is_informed else parts)
 
     @property
+    def engine(self) -> Dispatch:
+        """The compiled dispatcher that runs it: shortest is online, its line in another order."""
+        return "online" if self.dispatch == SHORTEST else self.dispatch
+
+    @property
     def _rule(self) -> str:
         if self.lane_price_per_h is not None:
             return f" value@{self.lane_price_per_h:g}/h"
@@ -64,7 +75,7 @@ class Policy:
         return (
             spec.simplicity if spec else len(FORECASTERS),
             int(self.lane_price_per_h is not None),
-            DISPATCHES.index(self.dispatch),
+            ALL_DISPATCHES.index(self.dispatch),
             int(self.is_informed),
         )
 
@@ -93,10 +104,10 @@ class Policy:
 def policies_of(forecaster: str, config: UpgradeConfig) -> list[Policy]:
     """Every policy of one forecaster that competes, for the dispatchers `config` allows.
 
-    The value rule needs a dispatcher that looks at the time left, so it is online only.
+    The value rule needs a dispatcher that looks at the time left: online or shortest.
     """
     spec = FORECASTERS[forecaster]
-    dispatches = [d for d in DISPATCHES if config.dispatch in ("auto", d)]
+    dispatches = [d for d in ALL_DISPATCHES if config.dispatch in ("auto", d)]
     levels = config.policy_levels if spec.level is None else (spec.level,)
     retries = (False, True)
     policies = [
@@ -105,9 +116,11 @@ def policies_of(forecaster: str, config: UpgradeConfig) -> list[Policy]:
         for level in levels
         for retry in retries
     ]
-    if spec.level is None and "online" in dispatches:
+    if spec.level is None:
         policies += [
-            Policy(forecaster, "online", None, price, retry)
+            Policy(forecaster, dispatch, None, price, retry)
+            for dispatch in dispatches
+            if dispatch in ("online", SHORTEST)
             for price in LANE_PRICES_PER_H
             for retry in retries
         ]

@@ -22,7 +22,7 @@ from models.upgrades.forecast.base import DurationModel, Floats
 from models.upgrades.history import History
 from models.upgrades.metrics import PolicyMetrics
 from models.upgrades.policy import Policy, forecasters_of, policies_of
-from models.upgrades.simulate import simulate_policy
+from models.upgrades.simulate import period_of, run_policy
 from models.upgrades.splits import Rows, Split
 
 
@@ -75,9 +75,10 @@ def score_forecaster(
     forecast = in_time(model, features.take(rows), config.window_s)
     from_s = split.select_from_s
     n_weeks = (split.test_from_s - from_s) // WEEK_S + 1
+    period = period_of(history, rows, config)
     scores = []
     for policy in policies:
-        result = simulate_policy(policy, forecast, history, rows, lanes, config)
+        result = run_policy(policy, forecast, period, lanes, config)
         weekly = weekly_cost(result.attempts, from_s, int(n_weeks), config)
         scores.append(PolicyScore(policy, result.metrics, weekly))
     return scores

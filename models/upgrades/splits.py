@@ -66,11 +66,12 @@ def split_by_time(history: History, config: UpgradeConfig) -> Split:
         select_from_s=second,
         test_from_s=third,
     )
-    _check_sizes(split, len(history))
+    _check_sizes(split, history)
     return split
 
 
-def _check_sizes(split: Split, n_events: int) -> None:
+def _check_sizes(split: Split, history: History) -> None:
+    n_events, start_s = len(history), history.seconds("start_s")
     sizes = {
         "fit": (len(split.fit), MIN_FIT),
         "calibrate": (len(split.calibrate), MIN_CALIBRATE),
@@ -79,8 +80,10 @@ def _check_sizes(split: Split, n_events: int) -> None:
     }
     short = [f"{part} has {n} of {least}" for part, (n, least) in sizes.items() if n < least]
     if short:
+        days = (int(start_s.max()) - int(start_s.min())) / 86_400 if n_events else 0.0
         raise NotEnoughDataError(
-            f"{n_events} events are too few to split: {', '.join(short)} events needed; "
-            f"collect a longer history ({ENOUGH:,} events are enough) or change fit_share, "
-            "calibrate_share, select_share"
+            f"{n_events} events over {days:,.0f} days, {int(history.is_censored.sum())} of them "
+            f"aborted, are too few to split: {', '.join(short)} events needed, each ended before "
+            f"the next part begins; collect a longer history ({ENOUGH:,} events that end within "
+            "days are enough) or change fit_share, calibrate_share, select_share"
         )

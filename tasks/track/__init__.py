@@ -5,7 +5,9 @@ mlflow_store.py  the MLflow server or database
 spool.py     the same calls kept on disk while the server is unreachable; replay
 links.py     addresses and tags that join an MLflow run and a Prefect run
 history.py   recent runs, for `loom runs`
-artifacts.py files of earlier runs     registry.py, pyfunc.py  the model registry
+artifacts.py files of earlier runs
+registry.py  versions of forecasters and their aliases
+model_files.py, pyfunc.py  what a version holds, and how MLflow serves it
 """
 
 from tasks.track.history import RecentRun, recent_runs

@@ -1,7 +1,8 @@
-"""Recent runs with both links."""
+"""Recent runs with their figures and both links."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.errors import ServiceError
@@ -15,6 +16,7 @@ class RecentRun(NamedTuple):
     """One tracked flow run."""
 
     experiment: str
+    flow: str
     name: str
     status: str
     start_ms: int
@@ -22,6 +24,8 @@ class RecentRun(NamedTuple):
     mlflow_url: str
     prefect_url: str | None
     error: str | None
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 def recent_runs(
@@ -68,6 +72,7 @@ def _recent_runs(limit: int, flow: str | None, settings: Settings) -> list[Recen
         runs.append(
             RecentRun(
                 experiments[info.experiment_id],
+                tags["prefect.flow_name"],
                 info.run_name or info.run_id,
                 info.status,
                 info.start_time,
@@ -75,6 +80,8 @@ def _recent_runs(limit: int, flow: str | None, settings: Settings) -> list[Recen
                 mlflow_run_url(info.experiment_id, info.run_id, settings),
                 prefect_run_url(flow_run, settings) if flow_run else None,
                 tags.get("error.message"),
+                tags,
+                run.data.metrics,
             )
         )
     return runs

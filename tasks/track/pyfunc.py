@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
-from models.upgrades import DurationModel
 from models.upgrades.model_card import ModelCard, features_from
+from tasks.track.model_files import CARD, FORECASTER, read_card, read_forecaster
 from tasks.track.registry import ModelDamagedError
-
-FORECASTER, CARD = "forecaster.pkl", "card.json"
 
 
 class DurationPyfunc(PythonModel):
@@ -45,15 +42,3 @@ class DurationPyfunc(PythonModel):
 def quantile_columns(card: ModelCard) -> list[str]:
     """Names of the output columns."""
     return [f"q{level:g}" for level in card.levels]
-
-
-def read_card(file: Path) -> ModelCard:
-    """Read the card of a registered forecaster."""
-    return ModelCard.model_validate_json(file.read_text(encoding="utf-8"))
-
-
-def read_forecaster(file: Path) -> DurationModel:
-    """Read a registered forecaster; a pickle, so compare its digest before."""
-    with open(file, "rb") as opened:
-        forecaster: DurationModel = pickle.load(opened)
-    return forecaster

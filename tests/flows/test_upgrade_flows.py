@@ -153,12 +153,12 @@ def champion(parts: Any) -> None:
             *(config, run, PromotionRules()),
         )
     client = MlflowClient(get_settings().tracking_uri)
-    client.set_registered_model_alias("upgrades-duration", "champion", str(done.version))
+    client.set_registered_model_alias("upgrades-duration-small", "champion", str(done.version))
 
 
 def champion_version() -> int:
     client = MlflowClient(get_settings().tracking_uri)
-    return int(client.get_model_version_by_alias("upgrades-duration", "champion").version)
+    return int(client.get_model_version_by_alias("upgrades-duration-small", "champion").version)
 
 
 def test_monitor_judges_the_fallback_where_no_champion_is(small_history: Path):
@@ -188,19 +188,21 @@ def test_monitor_moves_the_champion_on_a_breach_only_if_it_may(
     late = frame["started"] > frame["started"].quantile(0.9)
     frame.loc[late, "down_minutes"] *= 20
     frame["fixed"] = frame["started"] + pd.to_timedelta(frame["down_minutes"], "m")
-    slow = tmp_path / "slow.csv"
+    # Of the same name: later days of one history belong to one registered model.
+    slow = tmp_path / "later" / "small.csv"
+    slow.parent.mkdir()
     frame.to_csv(slow, index=False)
     config = MonitorConfig(data=slow, upgrades=SMALL, judged_periods=2)
     summary = monitor_upgrades(config)
     assert "fall back: coverage breach at 0.9" in summary.did
     _, run = tracked("monitor-upgrades")
-    assert run.data.tags["monitor.note"] == f"champion, version {before} of the registry"
+    assert run.data.tags["monitor.note"] == f"champion, version {before} of upgrades-duration-small"
     assert champion_version() == before
 
     monitor_upgrades(config.model_copy(update={"act": True}))
     assert champion_version() != before
     client = MlflowClient(get_settings().tracking_uri)
-    fallback = client.get_model_version_by_alias("upgrades-duration", "fallback")
+    fallback = client.get_model_version_by_alias("upgrades-duration-small", "fallback")
     assert champion_version() == int(fallback.version)
 
 

@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 from prefect.logging import disable_run_logger
 
-from models.upgrades.execute import ExecuteConfig, NoOpExecutor, PlanFile
+from models.errors import ConfigError
+from models.settings import get_settings
+from models.upgrades import canonical_events
+from models.upgrades.execute import (
+    ExecuteConfig,
+    HistoryMismatchError,
+    NoOpExecutor,
+    PlanFile,
+    refuse_other_history,
+)
 from models.upgrades.execute.plan_file import plan_of
 from tasks.execute import (
     RolloutHaltedError,
@@ -17,6 +26,8 @@ from tasks.execute import (
     places_of,
     refuse_unknown_state,
 )
+from tasks.plan_origin import EXAMPLE_FLEET, locate_plan
+from tasks.take_back import NothingBegunError, roll_back
 from tasks.track import tracked_run
 
 ROW = {
@@ -77,3 +88,69 @@ def test_a_halted_rollout_fails_with_one_clear_message(tmp_path: Path):
     assert "halted (fire in the hall): 0 completed" in said
     assert f"remove {halt} once the reason is gone, then run again" in said
     assert "halted" in places.audit.read_text()
+
+
+PLANNED = {"data": "past.csv", "mapping": "map.yaml", "fleet": "None", "seed": "0"}
+
+
+def planned_by(flow: str, params: dict[str, str], folder: Path, **more: object) -> str:
+    """Leave a plan on record as a run of `flow` would; its run id."""
+    file = folder / "plan.parquet"
+    plan(**more).frame.to_parquet(file)
+    with tracked_run("upgrades", params, tags={"prefect.flow_name": flow}) as run:
+        run.artifact("plan/plan.parquet", file)
+    return run.run_id
+
+
+def test_settings_come_from_the_run_of_the_plan_and_explicit_ones_win(tmp_path: Path):
+    run_id = planned_by("plan-upgrades", PLANNED, tmp_path)
+    found = locate_plan(ExecuteConfig(), tmp_path / "a")
+    assert (found.config.data, found.config.mapping) == (Path("past.csv"), Path("map.yaml"))
+    assert (found.config.fleet, found.key) == (None, run_id)
+    assert found.name.startswith("newest finished run of plan-upgrades: ")
+    assert run_id in found.name
+    named = ExecuteConfig(plan_run=run_id, data=Path("other.csv"))
+    found = locate_plan(named, tmp_path / "b")
+    # A mapping belongs to its own file.
+    assert (found.config.data, found.config.mapping) == (Path("other.csv"), None)
+
+
+def test_a_fleet_and_its_past_come_from_the_run_of_its_plan(tmp_path: Path):
+    example = get_settings().datasets / EXAMPLE_FLEET
+    config = ExecuteConfig(plan_flow="plan-fleet")
+    planned_by("plan-fleet", {"fleet": "None", "data": "None"}, tmp_path, release="r1")
+    found = locate_plan(config, tmp_path / "a").config
+    assert (found.fleet, found.data) == (example, example / "events.parquet")
+    planned_by("plan-fleet", {"fleet": str(tmp_path / "gone")}, tmp_path, release="r1")
+    assert locate_plan(config, tmp_path / "b").config.fleet is None
+    real = config.model_copy(update={"dry_run": False})
+    assert locate_plan(real, tmp_path / "c").config.fleet == tmp_path / "gone"
+    file = ExecuteConfig(plan=tmp_path / "plan.parquet", fleet=example)
+    assert locate_plan(file, tmp_path / "d").config.data == example / "events.parquet"
+
+
+def test_a_history_that_says_nothing_about_the_plan_is_refused():
+    table = pd.read_parquet(get_settings().datasets / "upgrades/lanl_outages/lanl_outages.parquet")
+    history = canonical_events(table.head(400))
+    event = history.events.iloc[300]
+    own = plan(task=str(event["event_id"]), host=event["host_id"], type=event["type"])
+    refuse_other_history(own, history, "lanl")
+    with pytest.raises(
+        HistoryMismatchError, match=r"history lanl, but it holds 0 of its 1 tasks.*`data`"
+    ):
+        refuse_other_history(plan(), history, "lanl")
+    refuse_other_history(plan(release="r1", type=event["type"]), history, "lanl")
+    with pytest.raises(HistoryMismatchError, match=r"none of its 1 types \(os\) occurs in it"):
+        refuse_other_history(plan(release="r1"), history, "lanl")
+
+
+def test_a_rollback_needs_the_fleet_and_a_log(tmp_path: Path):
+    services = ["svc-00"]
+    back = ExecuteConfig(rollback="r1", stateful=("svc-00",))
+    of_fleet = plan(release="r1", service=services[0])
+    with disable_run_logger(), tracked_run("upgrades", back) as run:
+        with pytest.raises(ConfigError, match="give the fleet folder of the plan"):
+            roll_back.fn(of_fleet, NoOpExecutor(), back, run)
+        named = back.model_copy(update={"fleet": get_settings().datasets / EXAMPLE_FLEET})
+        with pytest.raises(NothingBegunError, match="does not exist, so nothing of the plan"):
+            roll_back.fn(of_fleet, NoOpExecutor(), named, run)

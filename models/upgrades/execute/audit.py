@@ -15,6 +15,7 @@ OPEN = "open"
 START = "start"
 PAUSED, UNPAUSED = "paused", "unpaused"
 HALTED, FINISHED = "halted", "finished"
+LEFT = "left as it is"
 
 
 _KEYS = {"n", "at", "clock_s", "who", "what", "task", "why", "before"}

@@ -23,6 +23,8 @@ class State(StrEnum):
 
 
 NO_WAVE = -1
+EVERY = "*"
+"""All of them, where services or releases are named."""
 FINAL = frozenset({State.COMPLETED, State.ROLLED_BACK, State.GIVEN_UP, State.HELD})
 
 
@@ -98,7 +100,13 @@ class Executor(Protocol):
             and nothing was or will be undone: it then counts as completed, late. RUNNING or
             FAILED after a request say that it was lost; it is made again, a bounded number
             of times. What has ended stays as it is.
+
+            A release that is taken back asks for upgrades that completed long ago: COMPLETED
+            then says that the request was lost, and it is made again.
         """
 
     def rollback(self, work: Work, at_s: int) -> None:
-        """Begin to undo it; returns at once, `poll` tells the end. May be asked again."""
+        """Begin to undo it; returns at once, `poll` tells the end.
+
+        May be asked again, and of an upgrade that has completed: its release is taken back.
+        """

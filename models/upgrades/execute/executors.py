@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from models.errors import DataError, NotEnoughDataError, ProjectError
+from models.errors import DataError, ProjectError
 from models.upgrades.execute.base import Progress, Work
-from models.upgrades.history import History
 
 
 class AlreadyStartedError(ProjectError):
@@ -39,7 +35,7 @@ class SimulatedExecutor:
     Args:
         duration_s: How long each task takes, in seconds, by name.
         failing: Tasks that fail at their end.
-        rollback_s: How long a rollback takes, in seconds.
+        rollback_s: How long a rollback takes, in seconds; or by type, 0 where absent.
         failing_rollbacks: Tasks whose rollback fails too.
         file: JSON lines of what was started and rolled back, each synced to disk. A torn last
             line, left by a process that died while it wrote, never happened.
@@ -54,7 +50,7 @@ class SimulatedExecutor:
         self,
         duration_s: Mapping[str, float],
         failing: Iterable[str] = (),
-        rollback_s: int = 0,
+        rollback_s: int | Mapping[str, int] = 0,
         failing_rollbacks: Iterable[str] = (),
         file: Path | None = None,
     ) -> None:
@@ -85,7 +81,9 @@ class SimulatedExecutor:
         if run is None:
             return Progress.UNKNOWN
         if run.rollback_s is not None:
-            if at_s < run.rollback_s + self._rollback_s:
+            given = self._rollback_s
+            last_s = given if isinstance(given, int) else given.get(work.type, 0)
+            if at_s < run.rollback_s + last_s:
                 return Progress.ROLLING_BACK
             failed = work.task in self._failing_rollbacks
             return Progress.ROLLBACK_FAILED if failed else Progress.ROLLED_BACK
@@ -130,12 +128,18 @@ class SimulatedExecutor:
 
 
 class NoOpExecutor:
-    """Does nothing; lets every task take exactly the time that was reserved for it."""
+    """Does nothing; lets every task take exactly the time that was reserved for it.
+
+    Args:
+        rollback_s: How long a rollback is said to take, in seconds, by type; 0 where absent.
+    """
 
     name = "no-op"
 
-    def __init__(self) -> None:
+    def __init__(self, rollback_s: Mapping[str, int] | None = None) -> None:
         self._start_s: dict[str, int] = {}
+        self._rollback_s = rollback_s or {}
+        self._asked_s: dict[str, int] = {}
 
     def start(self, work: Work, at_s: int) -> None:
         """Remember the start, touch nothing."""
@@ -143,60 +147,14 @@ class NoOpExecutor:
 
     def poll(self, work: Work, at_s: int) -> Progress:
         """Say that the task runs until its reservation ends, and then is done."""
+        if work.task in self._asked_s:
+            ends_s = self._asked_s[work.task] + self._rollback_s.get(work.type, 0)
+            return Progress.ROLLED_BACK if at_s >= ends_s else Progress.ROLLING_BACK
         if work.task not in self._start_s:
             return Progress.UNKNOWN
         is_done = at_s >= self._start_s[work.task] + work.reserved_s
         return Progress.COMPLETED if is_done else Progress.RUNNING
 
     def rollback(self, work: Work, at_s: int) -> None:
-        """Do nothing: nothing was changed."""
-
-
-def task_durations(
-    works: Iterable[Work], history: History, plan_s: int, *, is_true: bool, seed: int
-) -> Mapping[str, float]:
-    """Durations for a simulation, in seconds, by task.
-
-    Args:
-        works: Placed tasks.
-        history: Events; a task of the history is found by its event id, host and type.
-        plan_s: When the plan was made: only what had ended by then is drawn from.
-        is_true: Take the recorded duration where the history has one.
-        seed: Seed of the draws; a task's draw does not depend on the other tasks.
-
-    Raises:
-        NotEnoughDataError: A duration must be drawn and nothing had ended.
-    """
-    events = history.events
-    recorded: dict[tuple[str, str, str], float] = {}
-    if is_true:
-        # Host and type too: every history numbers its events from 0.
-        keys = zip(events["event_id"], events["host_id"], events["type"], strict=True)
-        recorded = dict(zip(keys, events["duration_s"].astype(float), strict=True))
-    past = events[(events["end_s"] <= plan_s) & ~events["is_censored"]]
-    all_s = past["duration_s"].to_numpy(float)
-    by_type = {str(type_): part.to_numpy(float) for type_, part in past.groupby("type").duration_s}
-    durations: dict[str, float] = {}
-    for work in works:
-        key = (work.task, work.host, work.type)
-        if key in recorded:
-            durations[work.task] = recorded[key]
-            continue
-        known_s = by_type.get(work.type, all_s)
-        if not len(known_s):
-            raise NotEnoughDataError(
-                f"nothing had ended by {plan_s}, so no duration of {work.task} can be drawn; "
-                "give a history that is older than the plan (config key `data`)"
-            )
-        durations[work.task] = float(np.quantile(known_s, _uniform(seed, "duration", work.task)))
-    return durations
-
-
-def simulated_failures(works: Iterable[Work], share: float, seed: int) -> frozenset[str]:
-    """Tasks that fail: about `share` of them, each decided by seed and name alone."""
-    return frozenset(w.task for w in works if _uniform(seed, "failure", w.task) < share)
-
-
-def _uniform(seed: int, what: str, task: str) -> float:
-    digest = hashlib.sha256(f"{seed}/{what}/{task}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+        """Remember the request, touch nothing."""
+        self._asked_s.setdefault(work.task, at_s)

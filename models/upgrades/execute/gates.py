@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from models.upgrades.execute.base import FINAL, State, Work
 from models.upgrades.execute.config import ExecuteConfig
+
+WAVES_BEFORE = "waves before its own: "
+"""How the reason of a task begins whose release did not get as far as its wave."""
 
 
 class Gates:
@@ -24,16 +27,16 @@ class Gates:
         self._end_s: dict[tuple[str, int], int] = {}
         self._completed: dict[str, int] = defaultdict(int)
         self._failed: dict[str, int] = defaultdict(int)
-        self._paused: set[str] = set()
+        self._paused: dict[str, str] = {}
         for work in works:
             if work.wave >= 0:
                 self._open[work.group, work.wave].add(work.task)
                 self._size[work.group, work.wave] += 1
 
     @property
-    def paused(self) -> frozenset[str]:
-        """Groups that are paused."""
-        return frozenset(self._paused)
+    def paused(self) -> Mapping[str, str]:
+        """Groups that are paused, with the reason."""
+        return dict(self._paused)
 
     def record(self, work: Work, state: State, at_s: int, *, is_failure: bool) -> None:
         """Take note of a final state."""
@@ -57,13 +60,19 @@ class Gates:
             return None
         return f"{failed} of {ended} ended upgrades of {group} failed, at most {limit:.0%} may"
 
-    def pause(self, group: str) -> None:
+    def reopen(self, work: Work) -> None:
+        """Take back that a task was held: it may start after all."""
+        if work.wave >= 0:
+            self._held[work.group, work.wave] -= 1
+            self._open[work.group, work.wave].add(work.task)
+
+    def pause(self, group: str, why: str) -> None:
         """Let nothing more of a group start."""
-        self._paused.add(group)
+        self._paused[group] = why
 
     def unpause(self, group: str) -> None:
         """Let a group go on; its gate counts from zero."""
-        self._paused.discard(group)
+        self._paused.pop(group, None)
         self._completed[group] = self._failed[group] = 0
 
     def obstacle(self, work: Work) -> str | None:
@@ -72,7 +81,8 @@ class Gates:
             key = (work.group, wave)
             tried, size = self._size[key] - self._held[key], self._size[key]
             if size and not self._open[key] and tried < self._config.wave_quorum * size:
-                return f"only {tried} of {size} upgrades of wave {wave} were tried"
+                said = f"only {tried} of {size} upgrades of wave {wave} were tried"
+                return f"{WAVES_BEFORE}{said}"
         return None
 
     def ready_s(self, work: Work) -> int | None:

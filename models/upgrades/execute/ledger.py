@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from models.upgrades.execute.audit import OPEN, PAUSED, START, UNPAUSED, AuditError, AuditLog
+from models.upgrades.config import DAY_S
+from models.upgrades.execute.audit import (
+    LEFT,
+    OPEN,
+    PAUSED,
+    START,
+    UNPAUSED,
+    AuditError,
+    AuditLog,
+)
 from models.upgrades.execute.base import FINAL, State, Work
 from models.upgrades.execute.gates import Gates
+from models.upgrades.execute.plan_file import by_start
 
 FAILED = "upgrade failed"
 UNDONE = "; rolled back"
 """How the reason of a task ends whose rollback has ended well."""
+TAKEN_BACK = "taken back: release "
+"""How the reason of a task begins that is undone because its release is taken back."""
+_MOVED = re.compile(r"moved by (\d+) days: ")
 _STATES = {
     START: State.RUNNING,
+    State.PLANNED.value: State.PLANNED,
     "rollback": State.ROLLING_BACK,
     **{state.value: state for state in FINAL},
 }
@@ -31,7 +46,8 @@ class Record:
         end_s: When it reached a final state.
         reason: Why it is where it is.
         has_failed: Whether the executor called the upgrade failed.
-        n_rollbacks: How often its rollback was asked for.
+        rollback_from_s: When its rollback was first asked for; None: never.
+        n_rollbacks: How often it was asked for.
     """
 
     state: State = State.PLANNED
@@ -39,6 +55,7 @@ class Record:
     end_s: int | None = None
     reason: str = ""
     has_failed: bool = False
+    rollback_from_s: int | None = None
     n_rollbacks: int = 0
 
 
@@ -52,7 +69,9 @@ class Ledger:
         plan_digest: Names the plan.
 
     Attributes:
-        planned: Tasks that were not started, in the order of the plan, by name.
+        works: All tasks by name; those that were moved at their new times.
+        planned: Tasks that were not started, in order of start, by name.
+        paused_s: When each paused release was paused.
         busy: Tasks that run or roll back, by name.
         hosts: Their hosts.
         lanes: Their lanes, as (domain, lane).
@@ -66,16 +85,18 @@ class Ledger:
     def __init__(
         self, works: Iterable[Work], audit: AuditLog, gates: Gates, plan_digest: str
     ) -> None:
-        self.works: Mapping[str, Work] = {work.task: work for work in works}
+        self.works = {work.task: work for work in works}
         self.records = {task: Record() for task in self.works}
         # Kept apart, since a plan of 100,000 tasks is looked at every few minutes; linked, since
         # a plain dict whose first items are gone is walked from its very beginning.
         self.planned, self.busy = OrderedDict(self.works), dict[str, Work]()
         self.hosts, self.lanes = set[str](), set[tuple[str, int]]()
         self.down: dict[str, set[str]] = defaultdict(set)
+        self.paused_s: dict[str, int] = {}
         self._audit, self._gates = audit, gates
         for entry in audit.entries:
             self._replay(entry, plan_digest)
+        self.sort()
 
     def write(self, what: str, at_s: int, why: str) -> None:
         """Write something that is about no task."""
@@ -96,11 +117,30 @@ class Ledger:
         self._audit.write(state.value, at_s, why, work.task)
         self._take(work, state, at_s, why)
 
+    def reopen(self, work: Work, days: int, at_s: int, why: str) -> None:
+        """Write that a task which was not started may start, whole days later than before.
+
+        `sort` after the last one.
+        """
+        said = f"moved by {days} days: {why}"
+        self._audit.write(State.PLANNED.value, at_s, said, work.task)
+        self._take(work, State.PLANNED, at_s, said)
+
+    def leave(self, work: Work, at_s: int, why: str) -> None:
+        """Write that a task stays as it is although something else was asked for."""
+        self._audit.write(LEFT, at_s, why, work.task)
+
+    def sort(self) -> None:
+        """Bring what is planned into order of start."""
+        self.planned = OrderedDict(
+            (work.task, work) for work in sorted(self.planned.values(), key=by_start)
+        )
+
     def pause(self, group: str, at_s: int, why: str) -> None:
         """Write that a release is paused, once."""
         if group not in self._gates.paused:
             self._audit.write(PAUSED, at_s, f"{group}: {why}")
-            self._gates.pause(group)
+            self._pause(group, at_s, why)
 
     def unpause(self, group: str, at_s: int, why: str) -> None:
         """Write that a person lets a release go on."""
@@ -115,7 +155,8 @@ class Ledger:
                 "log of its own"
             )
         if what == PAUSED:
-            self._gates.pause(why.partition(": ")[0])
+            group, _, reason = why.partition(": ")
+            self._pause(group, int(entry["clock_s"]), reason)
         elif what == UNPAUSED:
             self._gates.unpause(why.partition(": ")[0])
         elif task is not None and what in _STATES:
@@ -123,11 +164,22 @@ class Ledger:
                 raise AuditError(f"{self._audit.file} names task {task}, which the plan lacks")
             self._take(self.works[task], _STATES[what], int(entry["clock_s"]), why)
 
+    def _pause(self, group: str, at_s: int, why: str) -> None:
+        self.paused_s[group] = at_s
+        self._gates.pause(group, why)
+
     def _take(self, work: Work, state: State, at_s: int, why: str) -> None:
         record = self.records[work.task]
-        record.state, record.reason = state, why
+        before, record.state, record.reason = record.state, state, why
+        if state == State.PLANNED:
+            self._move(work, why)
+            if before == State.HELD:
+                record.end_s = None
+                self._gates.reopen(work)
+            return
         self.planned.pop(work.task, None)
         if state not in FINAL:
+            record.end_s = None
             self.busy[work.task] = work
             self.hosts.add(work.host)
             self.lanes.add((work.domain, work.lane))
@@ -141,9 +193,17 @@ class Ledger:
             record.start_s = at_s
         elif state == State.ROLLING_BACK:
             record.has_failed = why == FAILED
+            if before != State.ROLLING_BACK:
+                record.rollback_from_s, record.n_rollbacks = at_s, 0
             record.n_rollbacks += 1
         elif state in FINAL:
             record.end_s = at_s
             # A lost or stuck upgrade is a failure of the release too.
             is_failure = record.has_failed or state == State.GIVEN_UP
             self._gates.record(work, state, at_s, is_failure=is_failure)
+
+    def _move(self, work: Work, why: str) -> None:
+        moved = _MOVED.match(why)
+        later_s = int(moved[1]) * DAY_S if moved else 0
+        place = replace(work, start_s=work.start_s + later_s, deadline_s=work.deadline_s + later_s)
+        self.works[work.task] = self.planned[work.task] = place

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,12 +13,25 @@ from models.figures import Figure, FlowSummary
 from models.upgrades.config import CostModel
 from models.upgrades.execute.audit import FINISHED
 from models.upgrades.execute.base import State
+from models.upgrades.execute.gates import WAVES_BEFORE
+from models.upgrades.execute.ledger import TAKEN_BACK, Record
 from models.upgrades.execute.plan_file import PlanFile
-
-if TYPE_CHECKING:
-    from models.upgrades.execute.ledger import Record
+from models.upgrades.execute.reopen import NOT_APPROVED
 
 LOCK_LOST = "lock lost"
+DRY = "dry run, nothing was started"
+MOST_NAMES = 8
+_APPROVAL = "for approval"
+# What stands in the reason of a held task, by the words of the summary.
+_HELD = (
+    (_APPROVAL, NOT_APPROVED),
+    ("of a paused release", " is paused: "),
+    ("behind earlier waves", WAVES_BEFORE),
+    ("without the time reserved for them", "are reserved"),
+    ("on hosts in the queue of a person", "in the queue of a person"),
+    ("behind other work of their host", "must come first"),
+    ("busy until too late", "until too late"),
+)
 COLUMNS = (
     *("task", "host", "domain", "service", "type", "release", "wave", "lane", "start_s"),
     *("reserved_s", "deadline_s", "state", "reason", "real_start_s", "real_end_s"),
@@ -25,22 +39,20 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class RolloutResult:
-    """Where a rollout stands after a run.
+class Standing:
+    """Where the tasks of a plan stand after a run.
 
     Attributes:
         status: finished, halted or lock lost.
         why: Reason of the status.
         plan: What was carried out.
         records: Where each placed task stands.
-        paused: Releases that a gate paused.
     """
 
     status: str
     why: str
     plan: PlanFile
     records: Mapping[str, Record]
-    paused: list[str]
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -69,6 +81,47 @@ class RolloutResult:
     def count(self, state: State) -> int:
         """Number of tasks in a state."""
         return sum(record.state == state for record in self.records.values())
+
+    @property
+    def status_words(self) -> str:
+        """The status; with its reason where the run stopped early, to be told apart."""
+        return self.status if self.status == FINISHED else f"{self.status} ({self.why})"
+
+
+@dataclass(frozen=True)
+class RolloutResult(Standing):
+    """Where a rollout stands after a run.
+
+    Attributes:
+        paused: Releases that are paused.
+        log: The audit log.
+        had_work: Whether anything was left to do when the run began.
+    """
+
+    paused: list[str]
+    log: Path
+    had_work: bool = True
+
+
+@dataclass(frozen=True)
+class RollbackResult(Standing):
+    """Where the rollback of a release stands after a run.
+
+    Attributes:
+        release: What is taken back.
+        left: Tasks that were to be undone and are left as they are, with the reason.
+    """
+
+    release: str
+    left: Mapping[str, str]
+
+    @property
+    def touched(self) -> Mapping[str, Record]:
+        """Tasks whose rollback was asked for because of the release, in this run or before."""
+        begin = f"{TAKEN_BACK}{self.release};"
+        return {
+            task: record for task, record in self.records.items() if record.reason.startswith(begin)
+        }
 
 
 def execution_metrics(result: RolloutResult, costs: CostModel) -> dict[str, float | None]:
@@ -102,23 +155,103 @@ def execution_metrics(result: RolloutResult, costs: CostModel) -> dict[str, floa
 def execution_summary(result: RolloutResult, executor: str, *, is_dry: bool) -> FlowSummary:
     """Say what a run did; beside the figures stands the plan as it was made."""
     placed = len(result.plan.works)
-    completed, held = result.count(State.COMPLETED), result.count(State.HELD)
-    rolled_back, given_up = result.count(State.ROLLED_BACK), result.count(State.GIVEN_UP)
-    what = "walked through (dry run)" if is_dry else "carried out"
-    # A rollout that stopped early must not read like one that went through.
-    status = result.status if result.status == FINISHED else f"{result.status} ({result.why})"
-    paused = f"; paused: {', '.join(result.paused)}" if result.paused else ""
+    counts = {state: result.count(state) for state in State}
     return FlowSummary(
-        did=(
-            f"{what} a plan of {placed} upgrades with the {executor} executor, {status}: "
-            f"{completed} completed, {rolled_back} rolled back, {given_up} given up to a person, "
-            f"{held} held{paused}"
-        ),
+        did=_did(result, executor, counts, is_dry=is_dry),
         baseline="the plan, all of it completed",
         figures=(
-            Figure("upgrades completed", completed, placed, "{:,.0f}"),
-            Figure("rolled back", rolled_back, 0, "{:,.0f}"),
-            Figure("in the queue of a person", given_up, 0, "{:,.0f}"),
-            Figure("held", held, 0, "{:,.0f}"),
+            Figure("upgrades completed", counts[State.COMPLETED], placed, "{:,.0f}"),
+            Figure("rolled back", counts[State.ROLLED_BACK], 0, "{:,.0f}"),
+            Figure("in the queue of a person", counts[State.GIVEN_UP], 0, "{:,.0f}"),
+            Figure("held", counts[State.HELD], 0, "{:,.0f}"),
+        ),
+    )
+
+
+def _did(result: RolloutResult, executor: str, counts: Mapping[State, int], *, is_dry: bool) -> str:
+    placed = len(result.plan.works)
+    became = (
+        f"{counts[State.COMPLETED]} completed, {counts[State.ROLLED_BACK]} rolled back, "
+        f"{counts[State.GIVEN_UP]} given up to a person, {counts[State.HELD]} held"
+    )
+    held = held_words(result)
+    became += f" ({held})" if held else ""
+    if result.paused:
+        names = ", ".join(result.paused)
+        became += f"; paused: {names} (once a person has looked, name it in resume)"
+    if not result.had_work and result.status == FINISHED:
+        return (
+            f"nothing left to do: {result.log} says that all {placed} tasks have ended: {became}. "
+            "Use another seed to simulate anew, or move the log and its neighbours away"
+        )
+    what = f"{DRY}: walked through" if is_dry else "carried out"
+    return (
+        f"{what} a plan of {placed} upgrades with the {executor} executor, "
+        f"{result.status_words}: {became}"
+    )
+
+
+def held_words(result: RolloutResult) -> str:
+    """Say why tasks were held, most frequent reason first; what to set where that helps."""
+    kinds: Counter[str] = Counter()
+    services: set[str] = set()
+    for work in result.plan.works:
+        record = result.records[work.task]
+        if record.state != State.HELD:
+            continue
+        kind = next((name for name, said in _HELD if said in record.reason), "another reason")
+        kinds[kind] += 1
+        if kind == _APPROVAL:
+            services.add(work.service)
+    words = [f"{n} {kind}" for kind, n in kinds.most_common()]
+    if services:
+        shown = sorted(services)[:MOST_NAMES]
+        more = f" and {len(services) - len(shown)} more" if len(services) > len(shown) else ""
+        said = f"{kinds[_APPROVAL]} {_APPROVAL}"
+        place = words.index(said)
+        words[place] = (
+            f"{said} of {', '.join(shown)}{more}: to start them, name these in approved and run "
+            "again"
+        )
+    return ", ".join(words)
+
+
+def rollback_metrics(result: RollbackResult) -> dict[str, float | None]:
+    """Figures of a release that is taken back, under `rollback/`."""
+    counts = Counter(record.state for record in result.touched.values())
+    return {
+        "rollback/undone": float(counts[State.ROLLED_BACK]),
+        "rollback/rolling_back": float(counts[State.ROLLING_BACK]),
+        "rollback/given_up": float(counts[State.GIVEN_UP]),
+        "rollback/left": float(len(result.left)),
+    }
+
+
+def rollback_summary(result: RollbackResult, executor: str, *, is_dry: bool) -> FlowSummary:
+    """Say what came back."""
+    counts = Counter(record.state for record in result.touched.values())
+    asked = len(result.touched) + len(result.left)
+    own = {work.task for work in result.plan.works if work.release == result.release}
+    undone = [t for t, record in result.touched.items() if record.state == State.ROLLED_BACK]
+    n_own = sum(task in own for task in undone)
+    left = "; ".join(f"{n} left: {why}" for why, n in Counter(result.left.values()).most_common(3))
+    services = sorted(
+        {w.service for w in result.plan.works if NOT_APPROVED in result.left.get(w.task, "")}
+    )
+    if services:
+        left += f"; to undo them, name {', '.join(services)} in approved and run again"
+    what = f"{DRY}: walked through the rollback of" if is_dry else "took back"
+    return FlowSummary(
+        did=(
+            f"{what} release {result.release} with the {executor} executor, "
+            f"{result.status_words}: {len(undone)} of {asked} upgrades came back "
+            f"({n_own} of it, {len(undone) - n_own} built on it), {counts[State.GIVEN_UP]} given "
+            "up to a person" + (f"; {left}" if left else "")
+        ),
+        baseline="everything of the release that had begun",
+        figures=(
+            Figure("upgrades undone", len(undone), asked, "{:,.0f}"),
+            Figure("in the queue of a person", counts[State.GIVEN_UP], 0, "{:,.0f}"),
+            Figure("left as they are", len(result.left), 0, "{:,.0f}"),
         ),
     )

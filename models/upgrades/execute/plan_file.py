@@ -80,7 +80,7 @@ def plan_of(frame: pd.DataFrame, source: str = "plan") -> PlanFile:
         )
     placed = _with_numbers(frame[frame["status"] == "assigned"])
     _refuse_bad_rows(placed, frame, source)
-    works = tuple(sorted((_work(row) for row in placed.to_dict("records")), key=_by_start))
+    works = tuple(sorted((_work(row) for row in placed.to_dict("records")), key=by_start))
     opens = placed["window_open_s"] if "window_open_s" in placed else placed["start_s"]
     return PlanFile(
         frame,
@@ -157,5 +157,6 @@ def _work(row: dict[Hashable, Any]) -> Work:
     )
 
 
-def _by_start(work: Work) -> tuple[int, str, int, str]:
+def by_start(work: Work) -> tuple[int, str, int, str]:
+    """Order in which work is started."""
     return (work.start_s, work.domain, work.lane, work.task)

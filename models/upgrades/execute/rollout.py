@@ -8,18 +8,17 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 from models.upgrades.execute.audit import FINISHED, HALTED, OPEN, AuditLog
-from models.upgrades.execute.base import Executor, Progress, State, Work
+from models.upgrades.execute.base import Executor, State, Work
 from models.upgrades.execute.config import ExecuteConfig
-from models.upgrades.execute.gates import Gates
+from models.upgrades.execute.gates import WAVES_BEFORE, Gates
 from models.upgrades.execute.guards import RolloutLock, halt_reason
-from models.upgrades.execute.ledger import FAILED, UNDONE, Ledger
+from models.upgrades.execute.ledger import Ledger
 from models.upgrades.execute.outcome import LOCK_LOST, RolloutResult
 from models.upgrades.execute.plan_file import PlanFile
+from models.upgrades.execute.reopen import NOT_APPROVED, is_approved, reopen_held
+from models.upgrades.execute.watch import Watcher
+from models.upgrades.fleet.base import Freeze
 from models.upgrades.schedule.precedence import precedence_ranks
-
-EVERY_SERVICE = "*"
-MOST_ROLLBACKS = 5
-"""Requests for the rollback of one task before a person takes over."""
 
 
 def _pass(until_s: int) -> None:
@@ -39,6 +38,7 @@ class Controls:
             built-in order.
         caps: Hosts of each service that may be down at a time; None: not known, no start
             waits for it.
+        freezes: Times in which nothing that is moved may run.
         wait: Called before the plan's clock moves on to an instant; a real rollout sleeps.
     """
 
@@ -48,6 +48,7 @@ class Controls:
     stateful: frozenset[str] = frozenset()
     after: Mapping[str, Sequence[str]] | None = None
     caps: Mapping[str, int] | None = None
+    freezes: Sequence[Freeze] = ()
     wait: Callable[[int], None] = field(default=_pass)
 
 
@@ -68,6 +69,7 @@ def run_rollout(
 
     Raises:
         AuditError: The log is that of another plan.
+        UnknownNameError: A release to resume is not in the plan.
     """
     return _Rollout(plan, executor, config, controls).run()
 
@@ -81,6 +83,7 @@ class _Rollout:
         self._gates = Gates(plan.works, config)
         audit = controls.audit
         self._ledger = Ledger(plan.works, audit, self._gates, plan.digest)
+        self._watcher = Watcher(self._ledger, self._gates, executor, config)
         self._ranks = (
             precedence_ranks() if controls.after is None else precedence_ranks(controls.after)
         )
@@ -92,9 +95,8 @@ class _Rollout:
         self._look_s = self._now_s
         said = f"plan {plan.digest} through executor {executor.name}"
         self._ledger.write(OPEN, self._now_s, said)
-        if config.resume_paused:
-            for group in sorted(self._gates.paused):
-                self._ledger.unpause(group, self._now_s, "resume_paused was given")
+        reopen_held(self._ledger, self._gates, config, controls.freezes, self._now_s)
+        self._had_work = bool(self._ledger.planned or self._ledger.busy)
 
     def run(self) -> RolloutResult:
         ledger = self._ledger
@@ -103,7 +105,7 @@ class _Rollout:
                 # Somebody else may act on these hosts now: not another word or step.
                 return self._result(LOCK_LOST, "the lock is no longer ours; nothing was touched")
             if self._now_s >= self._look_s:
-                self._watch()
+                self._look_s = self._watcher.look(self._now_s)
             why = halt_reason(self._controls.halt_file)
             if why is not None:
                 if not ledger.busy:
@@ -114,62 +116,6 @@ class _Rollout:
             self._move_on(is_halted=why is not None)
         ledger.write(FINISHED, self._now_s, "every task is in a final state")
         return self._result(FINISHED, "every task is in a final state")
-
-    def _watch(self) -> None:
-        """See how far the running tasks are; roll back what is out of time.
-
-        Once per `poll_s` and at each latest safe instant, not at every start.
-        """
-        for work in list(self._ledger.busy.values()):
-            progress = self._executor.poll(work, self._now_s)
-            if progress == Progress.UNKNOWN:
-                why = "its start is on record but the executor does not know it"
-                self._close(work, State.GIVEN_UP, why)
-            elif self._ledger.records[work.task].state == State.ROLLING_BACK:
-                self._watch_rollback(work, progress)
-            elif progress == Progress.COMPLETED:
-                self._close(work, State.COMPLETED, "the executor says so")
-            elif progress == Progress.FAILED:
-                self._roll_back(work, FAILED)
-            elif self._now_s >= work.deadline_s:
-                self._roll_back(work, f"not done at the latest safe instant {work.deadline_s}")
-        deadlines = [w.deadline_s for w in self._ledger.busy.values() if w.deadline_s > self._now_s]
-        self._look_s = min([self._now_s + self._config.poll_s, *deadlines])
-
-    def _watch_rollback(self, work: Work, progress: Progress) -> None:
-        record = self._ledger.records[work.task]
-        if progress == Progress.ROLLED_BACK:
-            is_lost = record.has_failed
-            state = State.GIVEN_UP if is_lost else State.ROLLED_BACK
-            self._close(work, state, f"{record.reason}{UNDONE}")
-        elif progress == Progress.ROLLBACK_FAILED:
-            self._close(work, State.GIVEN_UP, f"{record.reason}; the rollback failed")
-        elif progress == Progress.COMPLETED and record.has_failed:
-            self._close(work, State.GIVEN_UP, f"{record.reason}, then it was called completed")
-        elif progress == Progress.COMPLETED:
-            why = f"{record.reason}; it had ended before the rollback began: late"
-            self._close(work, State.COMPLETED, why)
-        elif progress != Progress.ROLLING_BACK and record.n_rollbacks >= MOST_ROLLBACKS:
-            why = f"{record.reason}; {record.n_rollbacks} requests to roll back had no effect"
-            self._close(work, State.GIVEN_UP, why)
-        elif progress != Progress.ROLLING_BACK:
-            # The request was lost, perhaps with the process that made it.
-            self._ledger.roll_back(work, self._now_s, record.reason)
-            self._executor.rollback(work, self._now_s)
-
-    def _roll_back(self, work: Work, why: str) -> None:
-        self._ledger.roll_back(work, self._now_s, why)
-        self._executor.rollback(work, self._now_s)
-        progress = self._executor.poll(work, self._now_s)
-        # What still runs gets until the next look before it is asked again.
-        if progress in (Progress.ROLLED_BACK, Progress.ROLLBACK_FAILED, Progress.COMPLETED):
-            self._watch_rollback(work, progress)
-
-    def _close(self, work: Work, state: State, why: str) -> None:
-        self._ledger.close(work, state, self._now_s, why)
-        verdict = self._gates.verdict(work.group)
-        if verdict is not None:
-            self._ledger.pause(work.group, self._now_s, verdict)
 
     def _start_what_is_due(self) -> None:
         due = takewhile(lambda work: work.start_s <= self._now_s, self._ledger.planned.values())
@@ -183,7 +129,7 @@ class _Rollout:
                 if self._has_time(work, self._now_s + self._config.poll_s):
                     continue
                 obstacle = waits_for
-            self._close(work, State.HELD, obstacle)
+            self._watcher.close(work, State.HELD, self._now_s, obstacle)
 
     def _start(self, work: Work) -> None:
         late_s = self._now_s - work.start_s
@@ -193,16 +139,13 @@ class _Rollout:
 
     def _obstacle(self, work: Work) -> str | None:
         """Say why a task may not start at all; None if it may."""
-        config = self._config
         if not self._has_time(work, self._now_s):
             left_s = work.deadline_s - self._now_s
             return f"{left_s} s are left, {work.reserved_s} s are reserved"
-        if work.service in self._controls.stateful and not (
-            {work.service, EVERY_SERVICE} & set(config.approved)
-        ):
-            return f"service {work.service} keeps state and is not approved"
+        if work.service in self._controls.stateful and not is_approved(work, self._config):
+            return f"service {work.service} {NOT_APPROVED}"
         if work.group in self._gates.paused:
-            return f"release {work.group} is paused by its gate"
+            return f"release {work.group} is paused: {self._gates.paused[work.group]}"
         return self._gates.obstacle(work) or self._host_obstacle(work)
 
     def _host_obstacle(self, work: Work) -> str | None:
@@ -229,7 +172,7 @@ class _Rollout:
             return f"{n_down} hosts of {work.service} were down until too late, its cap"
         ready_s = self._gates.ready_s(work)
         if ready_s is None or ready_s > self._now_s:
-            return f"the waves before wave {work.wave} had not ended and soaked in time"
+            return f"{WAVES_BEFORE}they had not ended and soaked in time for wave {work.wave}"
         rank = self._ranks.get(work.type)
         for other in self._on_host[work.host]:
             before = self._ranks.get(other.type)
@@ -257,5 +200,11 @@ class _Rollout:
 
     def _result(self, status: str, why: str) -> RolloutResult:
         return RolloutResult(
-            status, why, self._plan, dict(self._ledger.records), sorted(self._gates.paused)
+            status,
+            why,
+            self._plan,
+            dict(self._ledger.records),
+            sorted(self._gates.paused),
+            self._controls.audit.file,
+            had_work=self._had_work,
         )

@@ -76,7 +76,8 @@ class Fleet:
 
     Attributes:
         hosts: host_id, domain, rack, service, hardware, firmware.
-        services: service, max_down_share, max_down_hosts (NaN: none), is_stateful.
+        services: service, max_down_share, max_down_hosts (NaN: none), is_stateful,
+            max_domains_per_window (NaN: no limit), one_domain_at_a_time.
         domains: domain, lanes, window_start_s (after midnight), window_s.
         freezes: Times in which nothing may run.
         types: type, after (types joined by ";"), needs_reboot, rollback_s.

@@ -80,6 +80,12 @@ def _check_services(services: pd.DataFrame) -> None:
         *(CapError, "services.csv", (most < 1) | (most % 1 > 0), most),
         "max_down_hosts must be a whole number of at least 1, or blank for none, got {}",
     )
+    domains = services["max_domains_per_window"]
+    _refuse(
+        *(CapError, "services.csv", (domains < 1) | (domains % 1 > 0), domains),
+        "max_domains_per_window must be a whole number of at least 1, or blank for no limit, "
+        "got {}",
+    )
 
 
 def _check_types(fleet: Fleet) -> None:

@@ -27,9 +27,16 @@ SCHEMA: Mapping[str, tuple[str, ...]] = {
     "events.parquet": ("host_id", "type", "release", "started", "ended", "outcome"),
 }
 
+# Columns that may be absent, with what stands for them then.
+OPTIONAL: Mapping[str, Mapping[str, str]] = {
+    "services.csv": {"max_domains_per_window": "", "one_domain_at_a_time": "false"},
+}
+_BLANK_OK = ("max_down_hosts", "max_domains_per_window")
+_NUMBERS = ("value", "max_down_share", *_BLANK_OK)
+
 
 def read_fleet(folder: Path) -> Fleet:
-    """Read and check a fleet folder; `SCHEMA` lists its files and columns.
+    """Read and check a fleet folder; `SCHEMA` and `OPTIONAL` list its files and columns.
 
     Raises:
         DatasetMissingError: A file is not there.
@@ -86,13 +93,19 @@ def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
     if name == "events.parquet":
         return _on_one_clock(name, table)
     typed = {}
-    for column in SCHEMA[name]:
+    absent = {
+        column: value
+        for column, value in OPTIONAL.get(name, {}).items()
+        if column not in table.columns
+    }
+    table = table.assign(**absent)
+    for column in (*SCHEMA[name], *OPTIONAL.get(name, ())):
         values = table[column].reset_index(drop=True)
         if column in _WHOLE:
             typed[column] = _whole(name, column, values)
-        elif column in ("value", "max_down_share", "max_down_hosts"):
-            typed[column] = _number(name, column, values, is_blank_ok=column == "max_down_hosts")
-        elif column in ("is_stateful", "needs_reboot"):
+        elif column in _NUMBERS:
+            typed[column] = _number(name, column, values, is_blank_ok=column in _BLANK_OK)
+        elif column in ("is_stateful", "needs_reboot", "one_domain_at_a_time"):
             typed[column] = _flag(name, column, values)
         else:
             typed[column] = _text(name, column, values)
@@ -161,6 +174,11 @@ def _whole(name: str, column: str, values: pd.Series) -> pd.Series:
 
 
 def _flag(name: str, column: str, values: pd.Series) -> pd.Series:
+    # A blank in a column that may be absent is what its absence is.
+    default = OPTIONAL.get(name, {}).get(column)
+    if default is not None:
+        is_blank = values.isna() | (values.astype(str).str.strip() == "")
+        values = values.where(~is_blank, default)
     flags = values.astype(str).str.strip().str.lower().map(_FLAGS)
     if flags.isna().any():
         row = _first(flags.isna())

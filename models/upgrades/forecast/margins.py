@@ -21,6 +21,8 @@ from models.upgrades.forecast.heuristics import POOLING_TASKS
 from models.upgrades.splits import Rows
 
 POOLED = -1  # stands for "all types" where a type code is expected
+# Tasks that start within one hour are one event: clusters go down as a whole.
+BURST_S = 3_600
 
 
 def conformal_margins(scores: Floats, levels: Floats, is_known: Mask | None = None) -> Floats:
@@ -178,7 +180,12 @@ def _rolling(
     With a `step` the levels adapt: they rise by it for each task that outran its margin and
     fall for each that did not, so that a lasting drift cannot hide behind a long window.
 
-    Source: Gibbs & Candès (2021), "Adaptive Conformal Inference Under Distribution Shift".
+    The finite-sample correction counts hours with starts instead of tasks: a thousand tasks
+    that went down in thirty bursts tell no more of the next burst than thirty do.
+
+    Source: Gibbs & Candès (2021), "Adaptive Conformal Inference Under Distribution Shift";
+    Dunn, Wasserman & Ramdas (2023), "Distribution-Free Prediction Sets for Two-Layer
+    Hierarchical Models", for groups of alike tasks as the sample.
     """
     fewest = tasks_needed(float(levels[-1]))
     table = np.full((len(as_of_s), len(levels)), np.nan)
@@ -187,6 +194,7 @@ def _rolling(
     by_end = np.argsort(started.end_s, kind="stable")
     over = np.searchsorted(started.end_s[by_end], as_of_s, "right")
     margins, asked, before = table[0].copy(), levels, (-1, -1, False)
+    hour = started.start_s // BURST_S
     feedback = _Feedback(started)
     for day, (until, ended) in enumerate(zip(begun.tolist(), over.tolist(), strict=True)):
         runs = until > ended
@@ -202,8 +210,10 @@ def _rolling(
                     misses, hits = feedback.of(running, new, int(as_of_s[day]), margins)
                     asked = asked + step * (misses * levels - hits * (1 - levels))
                     asked = np.clip(asked, levels / 2, (1 + levels) / 2)
+                n_bursts = len(np.unique(hour[max(0, until - window) : until]))
+                lifted = np.minimum(asked * (1 + 1 / n_bursts), (1 + levels) / 2)
                 # A level between the observed ranks has the greatest of them.
-                reachable = np.minimum(asked, counts[day] / (counts[day] + 1))
+                reachable = np.minimum(lifted, counts[day] / (counts[day] + 1))
                 margins = conformal_margins(scores, reachable, is_known)
         else:
             counts[day] = counts[day - 1]

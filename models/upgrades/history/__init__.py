@@ -6,7 +6,7 @@ wfinstances.py  workflow tasks without start times  imported.py an operator's ow
 mapping.py      its columns and values              clock.py    its times
 """
 
-from models.upgrades.history.base import FIXED, UNKNOWN, EventTimeError, History
+from models.upgrades.history.base import UNKNOWN, EventTimeError, History
 from models.upgrades.history.grid5000 import grid5000_events
 from models.upgrades.history.imported import import_table, imported_events
 from models.upgrades.history.lanl import HARDWARE, REQUIRED, canonical_events
@@ -18,13 +18,11 @@ from models.upgrades.history.sources import (
     detect_source,
     load_history,
     load_table,
-    load_task_runs,
     read_events,
 )
 from models.upgrades.history.wfinstances import TaskRuns, task_runs
 
 __all__ = [
-    "FIXED",
     "HARDWARE",
     "REQUIRED",
     "SOURCES",
@@ -42,7 +40,6 @@ __all__ = [
     "imported_events",
     "load_history",
     "load_table",
-    "load_task_runs",
     "read_events",
     "read_mapping",
     "task_runs",

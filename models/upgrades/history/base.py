@@ -14,11 +14,6 @@ from models.errors import ContractError, DataError, NotEnoughDataError
 
 UNKNOWN = "unknown"
 COMPLETED, ABORTED, RUNNING = "completed", "aborted", "running"
-# Columns that every history has; categories and numbers that are not among them come on top.
-FIXED = (
-    *("event_id", "host_id", "domain", "service", "type", "is_planned", "batch_id", "release"),
-    *("start_s", "end_s", "duration_s", "outcome", "is_censored"),
-)
 # The first keys that order events; every other column breaks the ties that are left.
 _ORDER = (
     *("start_s", "domain", "host_id", "type", "end_s", "duration_s", "service", "is_planned"),

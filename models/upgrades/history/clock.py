@@ -48,10 +48,14 @@ def one_clock(
     zoned = pd.concat([_is_zoned(table[name], parsed[name]) for name in columns])
     known = zoned.dropna()
     if known.any() and not known.all():
-        place = int((~known.astype(bool)).to_numpy().argmax())
+        zoned_share = float(known.astype(bool).mean())
+        # The rarer kind is the one to look for.
+        is_rare = known.astype(bool).to_numpy() == (zoned_share < 0.5)
+        kind, others = ("with", "have none") if zoned_share < 0.5 else ("without", "have one")
         raise EventTimeError(
-            f"{source}: row {known.index[place]} has a time without zone while others have one; "
-            "write all times with zone, or all without (and name it as time_zone in a mapping)"
+            f"{source}: row {known.index[int(is_rare.argmax())]} has a time {kind} zone while "
+            f"others {others} ({int(is_rare.sum()):,} such times); write all times with zone, or "
+            "all without (and name it as time_zone in a mapping)"
         )
     if known.any() and zone is not None:
         raise ConfigError(

@@ -21,7 +21,12 @@ from models.upgrades.history.base import (
     require_columns,
 )
 from models.upgrades.history.clock import one_clock
-from models.upgrades.history.mapping import Columns, HistoryMapping, apply_mapping
+from models.upgrades.history.mapping import (
+    Columns,
+    HistoryMapping,
+    apply_mapping,
+    value_counts_words,
+)
 
 NAME = "upgrade_events"
 REQUIRED = ("host_id", "type", "started", "ended", "outcome")
@@ -192,7 +197,7 @@ def _ends(table: pd.DataFrame, unit_s: int, source: str) -> pd.Series:
     if unusable.any():
         row = int(unusable.to_numpy().argmax())
         raise EventTimeError(
-            f"{source}: row {row}: the duration {given[row]!r} is no usable number "
+            f"{source}: row {row}: the duration {str(given[row])!r} is no usable number "
             f"({int(unusable.sum())} such rows); correct them, or leave them empty where the "
             "upgrade still runs"
         )
@@ -220,8 +225,8 @@ def _require_outcomes(outcome: pd.Series, source: str) -> None:
     """A column that speaks another language is not one bad row after the other."""
     if outcome.isin([COMPLETED, ABORTED, RUNNING]).any():
         return
-    found = ", ".join(f"'{value}'" for value in outcome.astype("str").unique()[:5])
     raise ContractError(
-        f"{source}: no row has the outcome completed, aborted or running; found {found} "
-        "(row 0 on); say what they mean under `outcomes` in a mapping file"
+        f"{source}: no row has the outcome completed, aborted or running; found "
+        f"{value_counts_words(outcome)} (row 0 on); say what they mean under `outcomes` in a "
+        "mapping file (config key `mapping`)"
     )

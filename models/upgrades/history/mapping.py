@@ -23,8 +23,10 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from models.config import Config, load_config
+from models.contracts import refuse_nested
 from models.errors import ConfigError, ContractError, unknown_name
 
+MOST_VALUES = 12
 Outcome = Literal["completed", "aborted", "running"]
 
 
@@ -132,7 +134,7 @@ def read_mapping(file: Path) -> HistoryMapping:
         ConfigError: The file is missing or no mapping, or a value is wrong.
         UnknownNameError: A key does not exist; the nearest one is named.
     """
-    return load_config(HistoryMapping, file)
+    return load_config(HistoryMapping, file, what="mapping file", option="the config key `mapping`")
 
 
 def apply_mapping(frame: pd.DataFrame, mapping: HistoryMapping, source: str) -> pd.DataFrame:
@@ -166,6 +168,7 @@ def apply_mapping(frame: pd.DataFrame, mapping: HistoryMapping, source: str) -> 
     if mapping.columns.duration is not None:
         table.pop("ended", None)
     mapped = pd.DataFrame(table, index=frame.index)
+    refuse_nested(mapped, mapped.columns, source)
     for ours, value in mapping.constants.model_dump(exclude_none=True).items():
         if ours in mapped.columns:
             raise ConfigError(
@@ -184,11 +187,18 @@ def _translate(values: pd.Series, words: dict[str, str], name: str, source: str)
     translated = text.map(words)
     if translated.notna().any() or text.isna().all():
         return translated.where(translated.notna(), text)
-    found = ", ".join(f"'{value}'" for value in text.dropna().unique()[:5])
     raise ContractError(
         f"{source}: none of the mapping's {name} values ({', '.join(words)}) is in the column, "
-        f"which holds {found}; spell the keys of '{name}s' as the file does"
+        f"which holds {value_counts_words(text)}; spell the keys of '{name}s' as the file does"
     )
+
+
+def value_counts_words(values: pd.Series) -> str:
+    """Say which values a column holds and how often, most frequent first."""
+    counts = values.astype(object).map(str).value_counts()
+    shown = ", ".join(f"'{value}' ({n:,})" for value, n in counts.head(MOST_VALUES).items())
+    left_out = len(counts) - MOST_VALUES
+    return shown + (f" and {left_out} other values" if left_out > 0 else "")
 
 
 def _plain_text(value: Any) -> str | None:

@@ -20,7 +20,6 @@ from models.errors import ConfigError, ContractError
 from models.upgrades.history import grid5000, imported, lanl, wfinstances
 from models.upgrades.history.base import History
 from models.upgrades.history.mapping import read_mapping
-from models.upgrades.history.wfinstances import TaskRuns
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,12 @@ IMPORTED = Source(
     imported.NAME, "your own upgrade history", imported.REQUIRED, imported.imported_events
 )
 SOURCES = (LANL, GRID5000, WFINSTANCES, IMPORTED)
+REMEDIES = {
+    IMPORTED.name: (
+        "correct them, or say what they mean in a mapping file (`outcomes`, `types`, `overlaps`; "
+        "config key `mapping`)"
+    )
+}
 # Below this share of its columns a schema is not what the file was meant to be.
 _NEAR = 0.7
 
@@ -139,7 +144,8 @@ def load_table(
         rules = read_mapping(mapping) if mapping is not None else None
         frame = imported.import_table(frame, rules, str(path))
     contract = read_contract(datasets / source.dataset)
-    checked = check_table(contract, frame, source=str(path))
+    remedy = REMEDIES.get(source.name, "correct them at their source")
+    checked = check_table(contract, frame, str(path), remedy)
     if quarantine_file is not None and len(checked.quarantine):
         quarantine_file.parent.mkdir(parents=True, exist_ok=True)
         checked.quarantine.to_csv(quarantine_file, index=False)
@@ -172,19 +178,3 @@ def read_events(frame: pd.DataFrame) -> History:
             "prediction of durations only, and no plan; give a history with start times"
         )
     return source.read(frame)
-
-
-def load_task_runs(data: Path, datasets: Path) -> TaskRuns:
-    """Read workflow tasks for duration prediction; see `task_runs`.
-
-    Raises:
-        ContractError: The file has another schema, or breaks its contract.
-        DataError: See `load_table`.
-    """
-    loaded = load_table(data, None, datasets)
-    if loaded.source is not WFINSTANCES:
-        raise ContractError(
-            f"{data} has the schema '{loaded.source.name}'; leaving one run out needs "
-            f"'{WFINSTANCES.name}' with the columns {', '.join(WFINSTANCES.columns)}"
-        )
-    return wfinstances.task_runs(loaded.checked.frame)

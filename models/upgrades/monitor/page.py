@@ -11,6 +11,14 @@ import pandas as pd
 
 from models.upgrades.monitor.config import MonitorConfig
 from models.upgrades.monitor.watch import Watch
+from models.upgrades.monitor.words import (
+    DETECTORS,
+    column_words,
+    days,
+    feature_words,
+    rules_for_people,
+    table_for_people,
+)
 from models.upgrades.report.chart_style import (
     BLUE,
     GREEN,
@@ -60,12 +68,27 @@ def render_page(found: Watch, config: MonitorConfig) -> str:
         plotly=get_plotlyjs(),
         verdict=escape(found.verdict.words),
         kind=found.verdict.action.value.replace(" ", "-"),
-        about=escape(f"{found.policy}. {found.note}".strip()),
+        about=escape(_about(found)),
+        stands_in=_stands_in(found),
         spend=escape(_spend_words(found)),
-        rules=_table(found.verdict.table),
-        types=_table(found.types),
-        periods=_table(found.periods.assign(**_days(found.periods))),
+        rules=_table(rules_for_people(found.verdict.table)),
+        types=_table(table_for_people(found.types)),
+        periods=_table(table_for_people(found.periods)),
         **{name: as_html(chart) for name, chart in charts.items()},
+    )
+
+
+def _about(found: Watch) -> str:
+    origin = f", {found.note}" if found.note and not found.is_fallback else ""
+    return f"Judged: {found.policy}{origin}."
+
+
+def _stands_in(found: Watch) -> str:
+    if not found.is_fallback:
+        return ""
+    return (
+        f"<p class='flag'><b>{escape(found.note[:1].upper() + found.note[1:])}.</b> What is said "
+        "below is said of the fallback.</p>"
     )
 
 
@@ -103,10 +126,13 @@ def _lines_chart(periods: pd.DataFrame, names: list[str], title: str) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    days = _days(periods)["from_day"]
     for colour, name in zip(COLOURS, names, strict=False):
         figure.add_scatter(
-            x=days, y=periods[name], name=name, mode="lines+markers", line={"color": colour}
+            x=days(periods["from_s"]),
+            y=periods[name],
+            name=column_words(name),
+            mode="lines+markers",
+            line={"color": colour},
         )
     style(figure, 360)
     figure.update_yaxes(title=title)
@@ -129,13 +155,13 @@ def _errors_chart(errors: pd.DataFrame) -> Any:
     )
     mean = shown["error"].rolling(200, min_periods=20).mean()
     figure.add_scatter(x=when, y=mean, name="mean of the last 200", line={"color": INK})
-    for colour, detector in zip(COLOURS, ("page_hinkley", "adaptive_window"), strict=False):
+    for colour, (detector, words) in zip(COLOURS, DETECTORS.items(), strict=False):
         alarms = shown[shown[detector] != ""]
         figure.add_scatter(
             x=pd.to_datetime(alarms["end_s"], unit="s"),
             y=[3.2] * len(alarms),
             mode="markers",
-            name=f"alarm of {detector}",
+            name=f"alarm of {words}",
             text=alarms[detector],
             marker={"color": colour, "size": 10, "symbol": "triangle-down"},
         )
@@ -152,7 +178,7 @@ def _drift_chart(drift: pd.DataFrame, config: MonitorConfig) -> Any:
     is_moved = shown["psi"] > config.psi_limit
     figure.add_bar(
         x=shown["psi"],
-        y=shown["feature"],
+        y=[feature_words(name) for name in shown["feature"]],
         orientation="h",
         marker={"color": [RED if moved else BLUE for moved in is_moved]},
         text=[f"{value:.2f}" for value in shown["psi"]],
@@ -161,15 +187,6 @@ def _drift_chart(drift: pd.DataFrame, config: MonitorConfig) -> Any:
     style(figure, 90 + 24 * len(shown))
     figure.update_xaxes(title="population stability index")
     return figure
-
-
-def _days(periods: pd.DataFrame) -> dict[str, list[str]]:
-    return {
-        f"{name}_day": pd.to_datetime(periods[f"{name}_s"], unit="s")
-        .dt.strftime("%Y-%m-%d")
-        .tolist()
-        for name in ("from", "until")
-    }
 
 
 def _table(table: pd.DataFrame) -> str:
@@ -189,20 +206,26 @@ h1{font-size:23px;line-height:1.3;margin:0 0 12px;padding-left:14px;border-left:
 h1.recalibrate{border-color:#e69f00} h1.retrain{border-color:#cc79a7}
 h1.fall-back{border-color:#d55e00} h2{font-size:18px;margin:0 0 6px} p{max-width:52em}
 section{background:#fff;border:1px solid #e4e7eb;border-radius:10px;padding:22px;margin:18px 0}
+.flag{background:#fdf0e3;border-left:6px solid #d55e00;padding:10px 14px}
 .muted{color:#616e7c} .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:12.5px;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:4px 7px;text-align:left;border-bottom:1px solid #edf0f3;white-space:nowrap}
+.rules td:last-child{white-space:normal;min-width:24em}
 </style><script>$plotly</script></head><body><main>
 <p class="muted">Upgrade forecasts · Loomworks</p><h1 class="$kind">$verdict</h1>
-<p class="muted">$about</p>
+$stands_in<p class="muted">$about</p>
 <section><h2>Rules</h2><p>The gravest broken rule decides. Coverage is judged beyond chance, as if
-upgrades were independent; they come in batches, so read a narrow breach twice.</p>$rules</section>
-<section><h2>Coverage per period</h2>$coverage</section>
+upgrades were independent; they come in batches, so read a narrow breach twice.</p>
+<div class="rules">$rules</div></section>
+<section><h2>Coverage per period</h2><p>Share of upgrades that took no longer than their forecast
+quantile (P90: of 90 %); dotted is what was promised. A period is named by its first
+day.</p>$coverage</section>
 <section><h2>Pinball loss per period (log minutes)</h2>$loss</section>
 <section><h2>Per type, judged periods</h2>$types</section>
 <section><h2>Aborted, straggling and unseen</h2>$tails</section>
 <section><h2>Errors of the median, and when they changed</h2>$errors</section>
-<section><h2>What moved</h2>$drift</section>
+<section><h2>What moved</h2><p>How much the judged periods differ from the past: 0 is alike, right
+of the dotted line counts as moved.</p>$drift</section>
 <section><h2>Cost against the promise</h2><p>$spend</p></section>
 <section><h2>Every period</h2>$periods</section>
 </main></body></html>

@@ -31,8 +31,10 @@ def monitor_summary(found: Watch) -> FlowSummary:
     level = 0.9
     last = found.periods.iloc[-1]
     promised, spent = found.promised.metrics, found.spent.metrics
+    # Said first: a verdict about the fallback says nothing about the forecaster that was chosen.
+    stands_in = f"{found.note.upper()[:1]}{found.note[1:]}. " if found.is_fallback else ""
     return FlowSummary(
-        did=f"judged {found.policy}: {found.verdict.words}",
+        did=f"{stands_in}Judged {found.policy}: {found.verdict.words}",
         baseline="the promise of the select part; nominal coverage",
         figures=(
             Figure("coverage at 0.9, last period", last["coverage@0.9"], level, "{:.1%}"),

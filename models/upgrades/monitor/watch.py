@@ -27,6 +27,7 @@ from models.upgrades.monitor.verdict import (
     judge,
     limit_rule,
 )
+from models.upgrades.monitor.words import DETECTORS, feature_words
 from models.upgrades.policy import Policy
 from models.upgrades.splits import Rows, Split
 
@@ -50,6 +51,7 @@ class Watch:
         promised: Cost on the select part.
         spent: Cost of the judged periods.
         verdict: What to do.
+        is_fallback: Whether the fallback was judged, since there is no champion.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Watch:
     promised: Spend
     spent: Spend
     verdict: Verdict
+    is_fallback: bool = False
 
 
 def watch(
@@ -73,6 +76,7 @@ def watch(
     config: MonitorConfig,
     note: str = "",
     since_s: int | None = None,
+    is_fallback: bool = False,
 ) -> Watch:
     """Look at what came after the parts that the forecaster was made and chosen on.
 
@@ -90,6 +94,7 @@ def watch(
         note: How the forecaster came to be judged, for people.
         since_s: Nothing that started earlier is watched: the forecaster was fitted on it.
             None: the begin of the test part.
+        is_fallback: Whether the forecaster stands in for a missing champion.
 
     Raises:
         NotEnoughDataError: Nothing was completed in the judged periods.
@@ -131,6 +136,7 @@ def watch(
     return Watch(
         *(model.name, policy.label, note, periods, types, drift, errors, spends[0], spends[1]),
         judge(rules),
+        is_fallback,
     )
 
 
@@ -226,16 +232,17 @@ def _retrain_rules(
     loss_words = "not measured" if ratio is None else f"{ratio:.2f} x the reference"
     recent = errors[errors["end_s"] >= judged_s]
     rules = []
-    for detector in ("page_hinkley", "adaptive_window"):
+    for detector, name in DETECTORS.items():
         n_alarms = int((recent[detector] != "").sum())
-        words = f"{n_alarms} alarms of {detector}, pinball loss {loss_words}"
+        words = f"{n_alarms} alarms of {name}, pinball loss {loss_words}"
         # A shift that costs nothing is no reason to fit again.
         is_broken = n_alarms > 0 and is_worse
         rules.append(
-            Rule(f"errors drift ({detector})", Action.RETRAIN, 0, n_alarms, is_broken, words)
+            Rule(f"errors drift, by {name}", Action.RETRAIN, 0, n_alarms, is_broken, words)
         )
     moved = drift[drift["psi"] > config.psi_limit]
-    words = f"{', '.join(moved['feature']) or 'nothing'} moved, pinball loss {loss_words}"
+    features = ", ".join(feature_words(name) for name in moved["feature"]) or "nothing"
+    words = f"{features} moved, pinball loss {loss_words}"
     worst = float(drift["psi"].max())
     rules.append(
         Rule(

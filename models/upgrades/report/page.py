@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from models.upgrades.benchmark import BenchmarkResult
-from models.upgrades.bootstrap import Interval
+from models.upgrades.plan import RolloutPlan
 from models.upgrades.report import forecast_charts, plan_charts, policy_charts, tables, words
 from models.upgrades.report.chart_style import ROLE_COLOURS, as_html
 from models.upgrades.report.inputs import ReportInputs
@@ -33,7 +33,7 @@ def render_report(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
         "inputs": f"inputs {plan.inputs_hash[:16]} · seed {config.seed}",
     }
     shows = {
-        "refused": tables.html_table(plan.refusals.drop(columns=["row", "service"]), {}),
+        "no_place": _no_place(plan, numbers),
         "headroom_table": tables.headroom_table(numbers["headroom"]),
         "forecasts": tables.html_table(result.forecasts, {}),
         "policies": tables.policy_table(result.policies),
@@ -61,7 +61,6 @@ def _charts(inputs: ReportInputs, numbers: Mapping[str, Any]) -> dict[str, Any]:
     forecaster = inputs.result.selection.policy.forecaster
     return {
         "windows": plan_charts.windows_chart(numbers["windows"], inputs.config.window_s / 3_600),
-        "refusals": plan_charts.refusals_chart(numbers["refusals"]),
         "headroom": plan_charts.headroom_chart(numbers["headroom"]),
         "frontier": policy_charts.frontier_chart(numbers["frontier"], roles),
         "level_costs": policy_charts.level_costs_chart(costs),
@@ -83,28 +82,33 @@ def _shap(shap: Mapping[str, Any] | None) -> str:
     )
 
 
+def _no_place(plan: RolloutPlan, numbers: Mapping[str, Any]) -> str:
+    if not len(plan.refusals):
+        return "<p>None: every task of the plan has a place.</p>"
+    chart = as_html(plan_charts.refusals_chart(numbers["refusals"]))
+    refused = tables.html_table(plan.refusals.drop(columns=["row", "service"]), {})
+    return (
+        "<p>How to read it: tasks of the plan that were refused, by reason.</p>"
+        f"{chart}<details><summary>Every refused task</summary>{refused}</details>"
+    )
+
+
 def _tiles(result: BenchmarkResult) -> str:
+    mine = words.policy_line(result.policies, result.selection.policy.label)
     tiles = []
     for reference, ratios in result.headline.items():
+        other = words.policy_line(result.policies, reference)
         for measure, interval in ratios._asdict().items():
             if interval.value is None or measure == "scheduled":
                 continue
-            verdict = _verdict(measure, interval)
+            said = words.verdict(measure, interval, mine, other)
             tiles.append(
-                f"<div class='tile {verdict.split()[0]}'><b>x{interval.value:.2f}</b>"
-                f"<span>{measure.replace('_', ' ')}: {verdict}</span>"
+                f"<div class='tile {said.split()[0]}'><b>x{interval.value:.2f}</b>"
+                f"<span>{measure.replace('_', ' ')}: {escape(said)}</span>"
                 f"<small>against {escape(reference)}<br>95 % interval "
                 f"{interval.low:.2f} to {interval.high:.2f}</small></div>"
             )
     return "".join(tiles)
-
-
-def _verdict(measure: str, interval: Interval) -> str:
-    """Say what a ratio means; an interval that holds 1 decides nothing."""
-    if interval.low is None or interval.high is None or interval.low <= 1 <= interval.high:
-        return "no clear difference"
-    more_is_better = measure == "completed"
-    return "better" if (interval.low > 1) == more_is_better else "worse"
 
 
 _PAGE = Template("""<!doctype html>
@@ -130,12 +134,23 @@ tr.selected td{background:#e3f4ee;font-weight:600} tr.clear td{background:#e3f4e
 tr.reference td{background:#fdf0e3}
 summary{cursor:pointer;font-weight:600;margin:8px 0}
 </style><script>$plotly</script></head><body><main>
-<p class="muted">Upgrade plan · Loomworks</p><h1>$headline</h1>
-<div class="tiles">$tiles</div>
+<p class="muted">Upgrade plan · Loomworks</p><h1>$plan_words</h1>
+<section><h2>What is planned, and why</h2><p>$selection</p>
+<p>How to read it: one row per task, by window, domain and lane. Pale: reserved. Solid: how long
+it really took. Line: forecast end from P50 to P90. Dotted: the window closes.</p>$windows
+<details><summary>The policies that competed</summary><p>How to read it: the cheapest candidates of
+the select part; one whose "more than cheapest" is below its standard error cannot be told from the
+cheapest.</p>$candidates</details></section>
+<section><h2>Tasks without a place</h2>$no_place</section>
+<section><h2>What to expect</h2><p>On the test part, which neither fitted nor chose the policy:
+$headline</p><div class="tiles">$tiles</div>
+<h3>Planned tasks alone</h3><p>Their type is the work order, known beforehand. The numbers are small
+and the tasks come in batches.</p>$planned</section>
 <section><h2>Completed against cancelled</h2>
 <p>How to read it: up and left is better. A line is one forecaster at rising levels, online
 (solid: retries that learn from the abort; dotted: blind). Squares keep a calendar, diamonds
-fill its holes, circles start work as lanes free; filled markers learn from aborts. Point at a
+fill its holes, circles start work as lanes free, triangles the shortest of it first; filled markers
+learn from aborts. Point at a
 marker for its policy, click in the legend to hide a family.</p>$frontier
 <details><summary>All policies on the test part</summary><p class="muted">Green line: selected.
 Orange lines: the references. "x" columns divide by type-p95 calendar; regret is the share of the
@@ -145,30 +160,6 @@ clairvoyant oracle's net value that is missed.</p>$policies</details></section>
 (times the share held); the ratio of cancellation rates is what is left to compare. Below 1 is
 better; green lines are clearly so (the 95 % interval lies below 1). "Reached: no" means that the
 forecaster cannot complete that much and stands at its most.</p>$equal_completions</section>
-<section><h2>What other levels and prices would cost</h2>
-<p>How to read it: the lowest point of a curve is the level that would have been cheapest at that
-price of a cancellation; the star marks it. Read in hindsight on the test part: nothing was
-chosen by it.</p>$level_costs$cheapest
-<h3>Over the price of a cancellation</h3><p>How to read it: the lowest line wins at that price.
-Solid and dotted lines are each forecaster at its best level for the price; dashed lines keep
-one policy at all prices.</p>$ratio_costs</section>
-<section><h2>How the policy was chosen</h2><p>$selection</p>
-<p>How to read it: the cheapest candidates of the select part; one whose "more than cheapest" is
-below its standard error cannot be told from the cheapest.</p>$candidates</section>
-<section><h2>Work left, day by day</h2>
-<p>How to read it: tasks of the test part that are not done at the end of each day; nobody can be
-below the grey area, which is work not requested yet. What stays at the end was refused, given up
-or never fitted.</p>$burn_down</section>
-<section><h2>The plan, and what really happened</h2><p>$plan_words</p>
-<p>How to read it: one row per task, by window, domain and lane. Pale: reserved. Solid: how long
-it really took. Line: forecast end from P50 to P90. Dotted: the window closes.</p>$windows</section>
-<section><h2>Tasks without a place</h2>
-<p>How to read it: tasks of the plan that were refused, by reason.</p>$refusals
-<details><summary>Every refused task</summary>$refused</details></section>
-<section><h2>Headroom of the services</h2><p>$headroom_words</p>
-<p>How to read it: blue are hosts of the service down at one time when the plan met the real
-durations; where it passes the dashed cap, the service level is broken.</p>$headroom
-<details><summary>Every service</summary>$headroom_table</details></section>
 <section><h2>Does the forecast keep its word?</h2>
 <p>How to read it: of the tasks promised to end in time with 90 %, 90 % should; a line below the
 diagonal promises too much. Dotted lines: before conformal margins. More forecasters appear on a
@@ -178,15 +169,28 @@ click in the legend.</p>$calibration
 95 % intervals as if tasks were independent; they come in batches, so the truth is
 wider.</p>$reliability
 <details><summary>Pinball loss (log minutes) and coverage</summary>$forecasts</details></section>
+<section><h2>What other levels and prices would cost</h2>
+<p>How to read it: the lowest point of a curve is the level that would have been cheapest at that
+price of a cancellation; the star marks it. Read in hindsight on the test part: nothing was
+chosen by it.</p>$level_costs$cheapest
+<h3>Over the price of a cancellation</h3><p>How to read it: the lowest line wins at that price.
+Solid and dotted lines are each forecaster at its best level for the price; dashed lines keep
+one policy at all prices.</p>$ratio_costs</section>
 <section><h2>Stragglers</h2>
 <p>How to read it: the share of tasks that last longer than a time, both axes logarithmic; a
 straight line is a heavy tail. Where the dashed forecast lies below the line, stragglers are
 underestimated; what lies right of the dotted window can never end in one.</p>$tail</section>
 <section><h2>What the forecast looks at</h2><p>$shap_words</p>$shap</section>
+<section><h2>Work left, day by day</h2>
+<p>How to read it: tasks of the test part that are not done at the end of each day; nobody can be
+below the grey area, which is work not requested yet. What stays at the end was refused, given up
+or never fitted.</p>$burn_down</section>
+<section><h2>Headroom of the services</h2><p>$headroom_words</p>
+<p>How to read it: blue are hosts of the service down at one time when the plan met the real
+durations; where it passes the dashed cap, the service level is broken.</p>$headroom
+<details><summary>Every service</summary>$headroom_table</details></section>
 <section><h2>What each part brings</h2><p>How to read it: one thing changed, the rest equal; 95 %
 intervals in brackets. Below 1 is better for the cancellation rate.</p>$ablation</section>
-<section><h2>Planned tasks alone</h2><p>Their type is the work order, known beforehand. The
-numbers are small and the tasks come in batches.</p>$planned</section>
 <section><h2>What to keep in mind</h2><ul>$caveats</ul><p class="muted">$inputs</p></section>
 </main></body></html>
 """)

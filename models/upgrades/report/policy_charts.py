@@ -15,7 +15,12 @@ from models.upgrades.report.chart_style import (
     style,
 )
 
-_SYMBOLS = {"calendar": "square", "backfill": "diamond", "online": "circle"}
+_SYMBOLS = {
+    "calendar": "square",
+    "backfill": "diamond",
+    "online": "circle",
+    "shortest": "triangle-up",
+}
 
 
 def frontier_chart(frontier: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Any:

@@ -117,7 +117,8 @@ def planned_table(result: BenchmarkResult) -> str:
     references = (EXISTING, STRONG_RULE, STRONG_RULE_INFORMED, CLAIRVOYANT)
     wanted = [result.selection.policy.label, *(policy.label for policy in references)]
     lines = result.planned[result.planned["policy"].isin(wanted)]
-    return html_table(lines.assign(cancellation_rate=lines["cancelled"] / lines["scheduled"]), {})
+    rated = lines.assign(cancellation_rate=lines["cancelled"] / lines["scheduled"])
+    return html_table(rated, {}, {"n_tasks": "tasks", "n_batches": "batches", **POLICY_COLUMNS})
 
 
 def html_table(

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from models.upgrades.benchmark import BenchmarkResult
+from models.upgrades.bootstrap import Interval
 from models.upgrades.config import UpgradeConfig
 from models.upgrades.history import History
 from models.upgrades.operating import EXISTING, STRONG_RULE
@@ -16,6 +17,9 @@ from models.upgrades.replay import PlanOutcome
 from models.upgrades.report.plan_charts import MOST_SERVICES, MOST_TASKS
 from models.upgrades.report.tables import percent
 
+# Fewest cancellations (or completions) of both sides together that a verdict rests on: with
+# fewer than ten, even all on one side are no more than a batch or two.
+MIN_COUNTED = 10
 _OF_SOURCE = {
     "lanl_outages": (
         "LANL node outages (1995-2004) stand in for software upgrades; no open data set of "
@@ -70,19 +74,42 @@ _RESTS_ON = {
 
 def headline(result: BenchmarkResult) -> str:
     """Say in one sentence what the selected policy did, good or bad."""
-    selected = _row(result.policies, result.selection.policy.label)
+    selected = policy_line(result.policies, result.selection.policy.label)
     text = (
         f"{selected['policy']} completed {selected['completed']:,} of {selected['tasks']:,} tasks "
         f"and cancelled {percent(selected['cancellation_rate'])} of its starts"
     )
     for policy, what in ((EXISTING, "the type-P95 calendar"), (STRONG_RULE, "body-P95 online")):
-        other = _row(result.policies, policy.label)
+        other = policy_line(result.policies, policy.label)
         if other is not None and policy != result.selection.policy:
             text += (
                 f"; {what} completed {other['completed']:,} "
                 f"and cancelled {percent(other['cancellation_rate'])}"
             )
     return text + "."
+
+
+def verdict(
+    measure: str, interval: Interval, mine: Mapping[str, Any], other: Mapping[str, Any]
+) -> str:
+    """Say whether a ratio is better, worse, or no difference beyond chance.
+
+    Args:
+        measure: `completed` or `cancellation_rate`.
+        interval: Selected policy divided by the reference, 95 % block bootstrap by week.
+        mine: Line of the selected policy in the table of policies.
+        other: Line of the reference.
+    """
+    counted = "completed" if measure == "completed" else "cancelled"
+    n = (int(mine[counted]), int(other[counted]))
+    unclear = f"no difference beyond chance ({n[0]:,} against {n[1]:,} {counted})"
+    if interval.low is None or interval.high is None or interval.low <= 1 <= interval.high:
+        return unclear
+    # Of a handful every draw looks alike: none against three gives the interval 0 to 0.
+    if sum(n) < MIN_COUNTED:
+        return unclear
+    is_more = interval.low > 1
+    return "better" if is_more == (measure == "completed") else "worse"
 
 
 def plan_words(plan: RolloutPlan, outcome: PlanOutcome, config: UpgradeConfig) -> str:
@@ -177,6 +204,7 @@ def example_words(example: Mapping[str, Any]) -> str:
     )
 
 
-def _row(table: pd.DataFrame, label: str) -> Any:
+def policy_line(table: pd.DataFrame, label: str) -> Any:
+    """Return the line of a policy in a table of policies; None where it is not in it."""
     rows = table[table["policy"] == label].to_dict("records")
     return rows[0] if rows else None

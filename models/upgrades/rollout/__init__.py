@@ -3,12 +3,13 @@
 config.py   what defines a plan     problem.py  fleet to arrays    fleet_plan.py  plan_fleet
 windows.py  freezes, pins, excludes waves.py    canaries, gates    forecast.py    P(D <= t)
 reasons.py  why not scheduled       rollback.py the way back       ical.py, diff.py  outputs
+scenarios.py  are caps kept when tasks overrun?
 """
 
 from models.upgrades.rollout.config import RolloutConfig
 from models.upgrades.rollout.diff import PlanDiff, plan_diff
 from models.upgrades.rollout.fleet_plan import plan_fleet
-from models.upgrades.rollout.forecast import TaskForecast, forecast_from
+from models.upgrades.rollout.forecast import TaskForecast
 from models.upgrades.rollout.ical import to_ical
 from models.upgrades.rollout.rollback import rollback_plan
 
@@ -16,7 +17,6 @@ __all__ = [
     "PlanDiff",
     "RolloutConfig",
     "TaskForecast",
-    "forecast_from",
     "plan_diff",
     "plan_fleet",
     "rollback_plan",

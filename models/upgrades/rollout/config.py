@@ -35,9 +35,20 @@ class RolloutConfig(Config):
     """Ended upgrades of a release before its gate judges."""
     costs: CostModel = CostModel()
     """What outcomes are worth; the value of a task multiplies `completed_value`."""
-    solver: Literal["auto", "greedy", "classes"] = "auto"
+    solver: Literal["auto", "greedy", "classes", "repair"] = "auto"
     """Who places the tasks: greedy; classes, which also counts like tasks per window and keeps
-    the better plan; auto: classes where deadlines crowd the horizon."""
+    the better plan; repair, which improves that of classes; auto: classes where deadlines crowd
+    the horizon, repaired unless the fleet is large."""
+    solver_budget_s: float = Field(5.0, gt=0, le=10_000)
+    """Deterministic time that repair may spend; one is about 3 s of processor time."""
+    scenarios: int = Field(200, ge=0, le=10_000)
+    """Joint draws of all durations that measure how likely caps are breached; 0: not measured."""
+    shared_variance: tuple[float, float, float] = (0.1, 0.1, 0.1)
+    """Share of the variance that all tasks, those of a release and those of a domain and night
+    have in common in a scenario; the rest is each task's own."""
+    cap_breach_eps: float | None = Field(None, gt=0, lt=1)
+    """Most likely breach of a service's cap in one window that a plan may have: it is made again
+    under lower caps where it has more, and what stays above is marked; None: only measured."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the choice of canaries."""
 
@@ -48,4 +59,9 @@ class RolloutConfig(Config):
             raise ValueError(f"wave_shares must rise strictly to 1, got {shares}; append 1.0")
         if shares[0] <= 0:
             raise ValueError(f"wave_shares must be above 0, got {shares}")
+        common = self.shared_variance
+        if min(common) < 0 or sum(common) > 1:
+            raise ValueError(f"shared_variance must be shares of 1 in sum at most, got {common}")
+        if self.cap_breach_eps is not None and not self.scenarios:
+            raise ValueError("cap_breach_eps needs scenarios; set scenarios above 0")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,19 @@ from models.upgrades.rollout.config import RolloutConfig
 from models.upgrades.rollout.forecast import TaskForecast
 from models.upgrades.rollout.problem import FleetProblem, build_problem
 from models.upgrades.rollout.reasons import Explainer
+from models.upgrades.rollout.scenarios import CapRisk, cap_risk
 from models.upgrades.schedule.base import NONE, Problem, Solution, Solver
-from models.upgrades.schedule.board import Board, Slot
 from models.upgrades.schedule.classes import ClassSolver
 from models.upgrades.schedule.greedy import GreedySolver
+from models.upgrades.schedule.repair import RepairSolver, board_of
 
 SOLVERS: Mapping[str, Solver] = {"greedy": GreedySolver(), "classes": ClassSolver()}
 
+# Each round of repair puts the tasks of a domain back: in a larger fleet the budget is spent
+# before it has been everywhere.
+MAX_REPAIRED = 20_000
+# Rounds under lower caps; where the third is not enough, the cap is 1 or overruns are rare.
+MAX_ROUNDS = 4
 # With fewer deadlines than this inside the horizon, or only on tasks in waves, counting
 # classes gained nothing (docs/decisions/upgrades-solvers.md).
 CROWDED_SHARE = 0.05
@@ -55,7 +62,9 @@ def plan_fleet(
     """
     built = build_problem(fleet, forecast, config, plan_s)
     chosen = solver or _solver_for(built.problem, config)
-    solution = chosen.solve(built.problem)
+    problem, solution, risk = _solve(built.problem, chosen, config)
+    caps, services = built.problem.services.caps, fleet.services["service"].to_numpy(object)
+    built = replace(built, problem=problem)
     return RolloutPlan(
         assignments=_assignments(built, forecast, solution),
         refusals=_refusals(fleet, built, solution, config),
@@ -66,16 +75,43 @@ def plan_fleet(
         solver_status=solution.status,
         objective=solution.objective,
         bound=solution.bound,
+        cap_risk=None if risk is None else risk.frame(caps, services, config.cap_breach_eps),
     )
 
 
+def _solve(
+    problem: Problem, solver: Solver, config: RolloutConfig
+) -> tuple[Problem, Solution, CapRisk | None]:
+    """Solve; where scenarios breach caps too often, again with caps lower by the excess.
+
+    Returns the problem as it was solved last, its solution, and what scenarios say of it
+    under the caps that were asked for.
+    """
+    solution, eps, asked = solver.solve(problem), config.cap_breach_eps, problem.services
+    if not config.scenarios:
+        return problem, solution, None
+    risk = cap_risk(problem, solution, config)
+    for _ in range(MAX_ROUNDS - 1 if eps is not None else 0):
+        over = risk.excess(asked.caps, eps or 0.0)
+        caps = np.maximum(1, problem.services.caps - np.maximum(over, 0))
+        if (caps == problem.services.caps).all():
+            break
+        problem = replace(problem, services=replace(asked, caps=caps))
+        solution = solver.solve(problem)
+        risk = cap_risk(problem, solution, config)
+    return problem, solution, risk
+
+
 def _solver_for(problem: Problem, config: RolloutConfig) -> Solver:
+    repair = RepairSolver(SOLVERS["classes"], config.solver_budget_s, config.seed)
     if config.solver != "auto":
-        return SOLVERS[config.solver]
+        return repair if config.solver == "repair" else SOLVERS[config.solver]
     tasks = problem.tasks
     last_s = (problem.opens_s[:, -1] + problem.window_s)[tasks.domain]
     is_dated = tasks.is_open & (tasks.group == NONE) & (tasks.deadline_s < last_s)
-    return SOLVERS["classes" if is_dated.sum() > CROWDED_SHARE * len(tasks) else "greedy"]
+    if is_dated.sum() <= CROWDED_SHARE * len(tasks):
+        return SOLVERS["greedy"]
+    return repair if len(tasks) <= MAX_REPAIRED else SOLVERS["classes"]
 
 
 def _assignments(built: FleetProblem, forecast: TaskForecast, solution: Solution) -> pd.DataFrame:
@@ -103,17 +139,7 @@ def _assignments(built: FleetProblem, forecast: TaskForecast, solution: Solution
 def _refusals(
     fleet: Fleet, built: FleetProblem, solution: Solution, config: RolloutConfig
 ) -> pd.DataFrame:
-    board = Board(built.problem)
-    for task in np.flatnonzero(solution.is_placed).tolist():
-        board.put(
-            task,
-            Slot(
-                int(solution.window[task]),
-                int(solution.lane[task]),
-                int(solution.start_s[task]),
-                int(solution.latest_s[task]),
-            ),
-        )
+    board = board_of(built.problem, solution)
     explainer = Explainer(fleet, built, board, config)
     refused = np.flatnonzero(~solution.is_placed)
     found = [explainer.explain(task) for task in refused.tolist()]

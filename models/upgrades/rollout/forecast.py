@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +10,6 @@ from models.errors import ConfigError
 from models.upgrades.costs import InTime
 from models.upgrades.schedule.base import NEVER_S, Floats, Ints
 from models.upgrades.schedule.gains import Gains
-
-InTimeOf = Callable[[Floats], Floats]
-"""P(D <= t) of every task at times t in seconds: shape (n_times,) to (n_tasks, n_times)."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +28,6 @@ class TaskForecast:
     reserved_s: Floats
     p50_s: Floats
     p90_s: Floats
-
-
-def forecast_from(p_in_time: InTimeOf, reserved_s: Floats, left_s: Floats) -> TaskForecast:
-    """Build a forecast from any function P(D <= t); quantiles are read from the same grid.
-
-    Args:
-        p_in_time: The function, see `InTimeOf`.
-        reserved_s: Lane time to reserve per task, seconds, shape (n_tasks,).
-        left_s: Grid of times to read it on, rising, seconds, shape (n_times,).
-    """
-    probability = np.asarray(p_in_time(left_s), dtype=np.float64)
-    quantiles = []
-    for level in (0.5, 0.9):
-        is_reached = probability >= level
-        reached_s = left_s[is_reached.argmax(axis=1)]
-        quantiles.append(np.where(is_reached.any(axis=1), reached_s, np.inf))
-    reserved = np.asarray(reserved_s, dtype=np.float64)
-    return TaskForecast(InTime(left_s, probability), reserved, quantiles[0], quantiles[1])
 
 
 def check_forecast(forecast: TaskForecast, n_tasks: int) -> None:

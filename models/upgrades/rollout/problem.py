@@ -17,11 +17,20 @@ from models.upgrades.rollout.forecast import TaskForecast, check_forecast, reser
 from models.upgrades.rollout.waves import WaveTable, assign_waves, no_waves, spread_of, wave_table
 from models.upgrades.rollout.windows import (
     excluded_tasks,
+    nights_of,
     open_segments,
     opening_times,
     pinned_windows,
 )
-from models.upgrades.schedule.base import NEVER_S, NONE, Ints, Problem, Segment, TaskArrays
+from models.upgrades.schedule.base import (
+    NEVER_S,
+    NONE,
+    Ints,
+    Problem,
+    Segment,
+    Services,
+    TaskArrays,
+)
 from models.upgrades.schedule.floors import too_late_for_waves
 from models.upgrades.schedule.gains import gains_of
 from models.upgrades.schedule.precedence import precedence_ranks, predecessors
@@ -92,7 +101,8 @@ def build_problem(
         window_s=window_s,
         lanes=lanes,
         segments=segments,
-        caps=np.array([fleet.caps[name] for name in fleet.services["service"]], dtype=np.int64),
+        services=_services(fleet),
+        nights=nights_of(opens_s),
         ancestors=[frozenset(types.index(first) for first in before[name]) for name in types],
         rank=np.array([ranks[name] for name in types], dtype=np.int64),
         waves=no_waves(config),
@@ -131,6 +141,15 @@ def _with_waves(
         # What is still late stays in its wave and is refused when the tasks are placed.
         refused[is_late] = None
     return problem
+
+
+def _services(fleet: Fleet) -> Services:
+    most = fleet.services["max_domains_per_window"]
+    return Services(
+        caps=np.array([fleet.caps[name] for name in fleet.services["service"]], dtype=np.int64),
+        max_domains=most.fillna(float(NEVER_S)).to_numpy(float).astype(np.int64),
+        is_alone=fleet.services["one_domain_at_a_time"].to_numpy(bool),
+    )
 
 
 def _arrays(
@@ -196,22 +215,24 @@ def _without_a_place(
     for window in range(n_windows):
         may = (arrays.pin == NONE) | (arrays.pin == window)
         open_s = opens_s[arrays.domain, window]
-        end_s = np.maximum(open_s, arrays.ready_s) + length_s + rollback_s
-        is_unfrozen |= may & (end_s <= open_s + window_s[arrays.domain])
+        end_s = np.maximum(open_s, arrays.ready_s) + length_s
+        fits = may & (end_s + rollback_s <= open_s + window_s[arrays.domain])
+        is_undated |= fits
+        is_unfrozen |= fits & (end_s <= arrays.deadline_s)
         by_pair = [part[window] for part in segments]
         for place in range(max(map(len, by_pair))):
             pieces = [part[place] if place < len(part) else (0, 0) for part in by_pair]
             a, b = np.array(pieces, dtype=np.int64)[arrays.pair].T
             end_s = np.maximum(a, arrays.ready_s) + length_s
-            fits = may & (end_s + rollback_s <= b)
-            is_undated |= fits
-            fits &= end_s <= arrays.deadline_s
+            fits = may & (end_s + rollback_s <= b) & (end_s <= arrays.deadline_s)
             first = np.where(fits, np.minimum(first, window), first)
             last = np.where(fits, window, last)
     refused = np.full(n_tasks, None, dtype=object)
-    refused[first == n_windows] = RefusalReason.NO_CAPACITY
-    refused[is_unfrozen & ~is_undated] = RefusalReason.FREEZE
-    refused[is_undated & (first == n_windows)] = RefusalReason.DEADLINE
+    has_none = first == n_windows
+    refused[has_none] = RefusalReason.NO_CAPACITY
+    refused[has_none & is_undated] = RefusalReason.DEADLINE
+    # Without freezes it would end in time, so these and not its deadline are in the way.
+    refused[has_none & is_unfrozen] = RefusalReason.FREEZE
     is_long = length_s + rollback_s > window_s[arrays.domain]
     refused[is_long] = RefusalReason.NEEDS_LONGER_WINDOW
     return first, last, refused

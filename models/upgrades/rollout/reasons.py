@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.upgrades.fleet.base import Fleet, Freeze
+from models.upgrades.fleet.base import Fleet
 from models.upgrades.plan import RefusalReason
 from models.upgrades.rollout.config import RolloutConfig
 from models.upgrades.rollout.problem import FleetProblem
@@ -40,6 +40,8 @@ class Explainer:
         self._deadline_s: list[int] = self._problem.tasks.deadline_s.tolist()
         self._pin: list[int] = self._problem.tasks.pin.tolist()
         self._pair: list[int] = self._problem.tasks.pair.tolist()
+        codes, names = self._problem.tasks.domain.tolist(), self._names["domain"]
+        self._domains = dict(zip(codes, names, strict=True))
         self._known: dict[tuple[int, ...], Refusal] = {}
 
     def explain(self, task: int) -> Refusal:
@@ -95,7 +97,7 @@ class Explainer:
         if reason is RefusalReason.FREEZE:
             return (
                 f"it needs {needs} and none of {n_windows} windows of {domain} leaves it that: "
-                f"{self._freezes(task)}"
+                f"{self._freezes(task, self._board.ready_s[task], self._deadline_s[task])}"
             )
         return (
             f"no window of {domain} leaves it {minutes(self._board.reserved_s[task])} after its "
@@ -114,11 +116,17 @@ class Explainer:
             )
         group, wave = self._board.group[task], self._board.wave[task]
         if group != NONE:
-            wave_from_s, wave_until_s = self._board.wave_limits(group, wave)
-            if not self._windows(task, wave_from_s, wave_until_s):
-                return Refusal(RefusalReason.WAVE_GATE, self._gate(task, wave_from_s, needs))
+            span = self._board.wave_limits(group, wave)
+            if not self._windows(task, *span):
+                if self._frozen(task, *span):
+                    words = self._after_freeze(task, *span)
+                    return Refusal(RefusalReason.FREEZE, words)
+                return Refusal(RefusalReason.WAVE_GATE, self._gate(task, span[0], needs))
         windows = self._windows(task, from_s, until_s)
         if not windows:
+            if self._frozen(task, from_s, until_s):
+                words = self._after_freeze(task, from_s, until_s)
+                return Refusal(RefusalReason.FREEZE, words)
             kind = RefusalReason.DEADLINE
             words = f"its deadline {moment(self._deadline_s[task])}"
             if self._windows(task, 0, self._deadline_s[task]):
@@ -133,8 +141,9 @@ class Explainer:
             f"it needs {self._needs(task)} and {rollback} for a rollback; {len(windows)} of "
             f"{self._board.n_windows} windows of {names['domain'][task]} are open to it"
         )
-        if self._frozen(task):
-            words += f" ({self._freezes(task)})"
+        words += self._before_wave(task)
+        if self._frozen(task, from_s, until_s):
+            words += f" ({self._freezes(task, from_s, until_s)})"
         free_s = max(self._free_s(task, window, from_s, until_s) for window in windows)
         if free_s < self._board.reserved_s[task]:
             return Refusal(
@@ -142,17 +151,61 @@ class Explainer:
                 f"{words}, and the longest free time that a lane leaves it is "
                 f"{minutes(max(free_s, 0))}: add lanes or days",
             )
-        if self._board.find_without_caps(task) is None:
+        if self._board.find_unruled(task) is None:
             host = names["host"][task]
             return Refusal(
                 RefusalReason.HOST_BUSY,
                 f"{words}, but other tasks hold host {host} whenever a lane is free",
             )
-        cap = self._board.caps[self._board.service[task]]
+        if self._board.find_in_any_domain(task) is not None:
+            return Refusal(
+                RefusalReason.DOMAIN_LIMIT, f"{words}, but {self._spread(task, windows)}"
+            )
+        service = self._board.service[task]
+        cap, asked = self._board.down.caps[service], self._fleet.caps[names["service"][task]]
+        kept = f" less {asked - cap} kept free for overruns" if cap < asked else ""
         return Refusal(
             RefusalReason.SERVICE_CAP,
             f"{words}, but whenever a lane is free {cap} hosts of service "
-            f"{names['service'][task]} are down already, as many as its cap allows",
+            f"{names['service'][task]} are down already, as many as its cap allows{kept}",
+        )
+
+    def _spread(self, task: int, windows: Sequence[int]) -> str:
+        """Which rule about the domains of its service is in the way."""
+        down, service = self._board.down, self._board.service[task]
+        domain, name = self._board.domain[task], self._names["service"][task]
+        shut = [window for window in windows if not down.allows(service, domain, window)]
+        if not shut:
+            return (
+                f"whenever a lane is free another domain of service {name} is touched, and "
+                "one_domain_at_a_time is set"
+            )
+        touched = [self._domains[code] for code in down.touched(service, domain, shut[0])]
+        return (
+            f"in {len(shut)} of these service {name} is touched in as many other domains as "
+            f"max_domains_per_window allows, {down.max_domains(service)}: first in "
+            f"{', '.join(touched)}"
+        )
+
+    def _before_wave(self, task: int) -> str:
+        """Say how many windows are over when the wave of a task may start."""
+        group, wave = self._board.group[task], self._board.wave[task]
+        if group == NONE:
+            return ""
+        from_s = self._board.wave_limits(group, wave)[0]
+        over = len(self._windows(task, 0, NEVER_S)) - len(self._windows(task, from_s, NEVER_S))
+        return (
+            f", {over} are over when its wave {wave} may start at {moment(from_s)}" if over else ""
+        )
+
+    def _after_freeze(self, task: int, from_s: int, until_s: int) -> str:
+        group, wave = self._board.group[task], self._board.wave[task]
+        words = f"it needs {self._needs(task)}"
+        if group != NONE and self._board.wave_limits(group, wave)[0] > self._board.ready_s[task]:
+            words += f", may start at {moment(from_s)} after the waves before its own"
+        lost = len(self._frozen(task, from_s, until_s))
+        return (
+            f"{words}, and {lost} windows are frozen then: {self._freezes(task, from_s, until_s)}"
         )
 
     def _gate(self, task: int, from_s: int, needs: str) -> str:
@@ -197,19 +250,36 @@ class Explainer:
                 return other
         return None
 
-    def _frozen(self, task: int) -> list[Freeze]:
-        domain, service = self._names["domain"][task], self._names["service"][task]
-        code = self._board.domain[task]
-        opens_s, window_s = self._problem.opens_s[code], self._window_s(task)
+    def _frozen(self, task: int, from_s: int, until_s: int) -> list[int]:
+        """Windows that the task could use between two times if nothing were frozen."""
+        whole = self._problem.opens_s[self._board.domain[task]].tolist()
+        length_s, rollback_s = self._board.reserved_s[task], self._board.rollback_s[task]
+        left = set(self._windows(task, from_s, until_s))
         return [
-            freeze
-            for freeze in self._fleet.freezes
-            if freeze.covers(domain, service)
-            and ((opens_s < freeze.until_s) & (opens_s + window_s > freeze.from_s)).any()
+            window
+            for window, open_s in enumerate(whole)
+            if window not in left
+            and self._pin[task] in (NONE, window)
+            and max(open_s, from_s) + length_s
+            <= min(open_s + self._window_s(task) - rollback_s, until_s)
         ]
 
-    def _freezes(self, task: int) -> str:
-        last = max(self._frozen(task), key=lambda freeze: freeze.until_s)
+    def _freezes(self, task: int, from_s: int, until_s: int) -> str:
+        """Name the last freeze that takes a window between two times from the task."""
+        domain, service = self._names["domain"][task], self._names["service"][task]
+        opens_s = self._problem.opens_s[self._board.domain[task]]
+        lost_s = opens_s[self._frozen(task, from_s, until_s)]
+        last = max(
+            (
+                freeze
+                for freeze in self._fleet.freezes
+                if freeze.covers(domain, service)
+                and (
+                    (lost_s < freeze.until_s) & (lost_s + self._window_s(task) > freeze.from_s)
+                ).any()
+            ),
+            key=lambda freeze: freeze.until_s,
+        )
         return f"freeze by {last.owner} until {moment(last.until_s)}: {last.reason}"
 
     def _needs(self, task: int) -> str:

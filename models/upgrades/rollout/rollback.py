@@ -12,16 +12,12 @@ from models.upgrades.fleet.base import Fleet
 from models.upgrades.plan import RolloutPlan
 from models.upgrades.schedule.precedence import predecessors
 
+BEGUN_COLUMNS = ("task", "host", "domain", "service", "type", "release", "start_s")
 ROLLBACK_COLUMNS = ("task", "host", "domain", "service", "type", "lane", "start_s", "end_s")
 
 
 def rollback_plan(plan: RolloutPlan, fleet: Fleet, release: str, at_s: int) -> pd.DataFrame:
-    """Plan the rollback of everything of a release that has begun by a moment.
-
-    Last begun, first undone; what was built on it on the same host is undone before it.
-    It does not wait for windows, since a bad release is already out, but it keeps to the
-    lanes of domains and the caps of services, so it never takes more hosts down than the
-    rollout did. Tasks that had not begun are simply not started.
+    """Plan the rollback of a release as if everything had begun when it was planned to.
 
     Args:
         plan: The plan that is being executed.
@@ -38,7 +34,26 @@ def rollback_plan(plan: RolloutPlan, fleet: Fleet, release: str, at_s: int) -> p
     tasks = plan.assignments
     if release not in set(tasks["release"]):
         raise unknown_name("release in the plan", release, set(tasks["release"]))
-    begun = tasks[tasks["start_s"] < at_s]
+    return rollback_of(tasks[tasks["start_s"] < at_s], fleet, release, at_s)
+
+
+def rollback_of(begun: pd.DataFrame, fleet: Fleet, release: str, at_s: int) -> pd.DataFrame:
+    """Plan the rollback of everything of a release that has begun.
+
+    Last begun, first undone; what was built on it on the same host is undone before it.
+    It does not wait for windows, since a bad release is already out, but it keeps to the
+    lanes of domains and the caps of services, so it never takes more hosts down than the
+    rollout did. Tasks that had not begun are simply not started.
+
+    Args:
+        begun: Tasks of any release that have begun and are not undone: `BEGUN_COLUMNS`.
+        fleet: Their fleet.
+        release: The release to take back.
+        at_s: When the rollback begins, seconds of the local clock.
+
+    Returns:
+        `ROLLBACK_COLUMNS` in order of start.
+    """
     rollback_s = dict(zip(fleet.types["type"], fleet.types["rollback_s"].tolist(), strict=True))
     first_types = predecessors(fleet.after)
     undone: dict[str, set[str]] = defaultdict(set)

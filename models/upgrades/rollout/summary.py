@@ -24,6 +24,9 @@ def rollout_metrics(plan: RolloutPlan) -> dict[str, float | None]:
         "plan/objective": plan.objective,
         "plan/bound": plan.bound,
         "plan/gap": gap,
+        "plan/p_cap_breach": None
+        if plan.cap_risk is None
+        else float(plan.cap_risk["p_breach"].max() if len(plan.cap_risk) else 0.0),
         **{
             f"plan/refused/{row['reason'].replace(' ', '_')}": row["tasks"]
             for row in refusal_counts(plan).to_dict("records")

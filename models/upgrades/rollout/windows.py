@@ -37,6 +37,11 @@ def opening_times(window_start_s: Ints, plan_s: int, horizon_days: int) -> Ints:
     return np.asarray(days * DAY_S + window_start_s[:, None], dtype=np.int64)
 
 
+def nights_of(opens_s: Ints) -> Ints:
+    """Number of the night in which each window opens, from noon to noon; same shape."""
+    return np.asarray((opens_s - DAY_S // 2) // DAY_S, dtype=np.int64)
+
+
 def open_segments(open_s: int, close_s: int, freezes: Sequence[Freeze]) -> list[Segment]:
     """Parts [a, b) of a window that no freeze covers, in order; possibly none."""
     segments = [(open_s, close_s)]

@@ -82,6 +82,21 @@ class Waves:
 
 
 @dataclass(frozen=True)
+class Services:
+    """How much of each service may be down; arrays of shape (n_services,).
+
+    Attributes:
+        caps: Hosts down at a time.
+        max_domains: Domains that may be touched in one night; `NEVER_S`: any number.
+        is_alone: Whether only one domain may be touched at a time.
+    """
+
+    caps: Ints
+    max_domains: Ints
+    is_alone: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Problem:
     """What is to be planned; times in whole seconds of the local clock.
 
@@ -91,7 +106,8 @@ class Problem:
         window_s: Length of the windows per domain, shape (n_domains,).
         lanes: Tasks at a time per domain, shape (n_domains,).
         segments: Per pair and window the parts [a, b) that no freeze covers.
-        caps: Hosts of a service down at a time, shape (n_services,).
+        services: How much of each service may be down.
+        nights: Night of each window, counted from noon to noon, shape (n_domains, n_windows).
         ancestors: Per type those that must come before it on a host.
         rank: Order of types that respects `ancestors`, shape (n_types,).
         waves: Progress of the release groups.
@@ -104,7 +120,8 @@ class Problem:
     window_s: Ints
     lanes: Ints
     segments: Sequence[Sequence[Sequence[Segment]]]
-    caps: Ints
+    services: Services
+    nights: Ints
     ancestors: Sequence[frozenset[int]]
     rank: Ints
     waves: Waves
@@ -123,7 +140,7 @@ class Solution:
         latest_s: When the task is rolled back if it is not done: the end of its part of the
             window less its rollback time.
         solver: Who found it.
-        status: "heuristic", "improved", "optimal" or "timed out".
+        status: "heuristic", "improved", "timed out" or "failed".
         objective: Expected value, see `Gains`.
         bound: No solution is worth more.
     """

@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.upgrades.schedule.base import NEVER_S, NONE, Ints, Problem
-
-# Hosts down are counted on this grid, widened outwards, so a cap is never exceeded inside it.
-STEP_S = 60
+from models.upgrades.schedule.base import NEVER_S, NONE, Ints, Problem, TaskArrays
+from models.upgrades.schedule.down import Down
 
 
 class Slot(NamedTuple):
@@ -47,13 +45,13 @@ class Board:
         self._lanes: list[int] = problem.lanes.tolist()
         self.domain: list[int] = tasks.domain.tolist()
         self.service: list[int] = tasks.service.tolist()
-        self._pair: list[int] = tasks.pair.tolist()
+        self.pair: list[int] = tasks.pair.tolist()
         self._type: list[int] = tasks.type.tolist()
         self.reserved_s: list[int] = tasks.reserved_s.tolist()
         self.rollback_s: list[int] = tasks.rollback_s.tolist()
-        self._ready_s: list[int] = tasks.ready_s.tolist()
-        self._deadline_s: list[int] = tasks.deadline_s.tolist()
-        self._pin: list[int] = tasks.pin.tolist()
+        self.ready_s: list[int] = tasks.ready_s.tolist()
+        self.deadline_s: list[int] = tasks.deadline_s.tolist()
+        self.pin: list[int] = tasks.pin.tolist()
         self.group: list[int] = tasks.group.tolist()
         self.wave: list[int] = tasks.wave.tolist()
         self._gaps = [
@@ -62,25 +60,22 @@ class Board:
         ]
         self._longest_s = [[length] * self.n_windows for length in self._window_s]
         self.siblings = _siblings(tasks.host)
-        self._origin_s: int = int(problem.opens_s.min()) // STEP_S * STEP_S
-        end_s = int((problem.opens_s[:, -1] + problem.window_s).max())
-        n_steps = -(-(end_s - self._origin_s) // STEP_S)
-        self.down = np.zeros((len(problem.caps), n_steps), dtype=np.int32)
-        self.caps: list[int] = problem.caps.tolist()
-        self.can_bind = _binding_services(problem)
+        self.down = Down(problem)
+        self._unruled = NONE
         waves = problem.waves
-        self.soak_s = waves.soak_s
+        self.soak_s, self.n_waves = waves.soak_s, waves.size.shape[1]
         self._needed = np.ceil(np.round(waves.quorum * waves.size, 9)).astype(int).tolist()
         self._n_in_wave: list[list[int]] = waves.done.tolist()
         self._wave_end_s: list[list[int]] = waves.done_end_s.tolist()
         self._wave_start_s = np.full(waves.size.shape, NEVER_S).tolist()
+        self._members: dict[tuple[int, int], list[int]] = {}
 
     def limits(self, task: int) -> tuple[int, int]:
         """Earliest start and latest reserved end that other placed tasks leave to a task.
 
         The start is `NEVER_S` if something that must come first has no place.
         """
-        from_s, until_s = self._ready_s[task], self._deadline_s[task]
+        from_s, until_s = self.ready_s[task], self.deadline_s[task]
         siblings = self.siblings.get(task, ())
         if siblings:
             ancestors, type_ = self.problem.ancestors, self._type[task]
@@ -110,17 +105,33 @@ class Board:
             until_s = min(until_s, starts_s[after] - self.soak_s)
         return from_s, until_s
 
+    def wave_span(self, group: int, wave: int) -> tuple[int, int]:
+        """First start and last end of a wave: `NEVER_S` and 0 where there is none."""
+        return self._wave_start_s[group][wave], self._wave_end_s[group][wave]
+
+    def spare(self, group: int, wave: int) -> int:
+        """How many of a wave could lose their place without stopping the waves after it."""
+        return int(self._n_in_wave[group][wave] - self._needed[group][wave])
+
+    def on_host(self, task: int) -> list[tuple[int, Slot]]:
+        """Other tasks of the host that have a place."""
+        siblings = self.siblings.get(task, ())
+        return [(other, self.slots[other]) for other in siblings if other in self.slots]
+
     def find(self, task: int, windows: Iterable[int] | None = None) -> Slot | None:
         """Return the earliest feasible place, in some windows or in all; None: there is none."""
         from_s, until_s = self.limits(task)
         length_s, rollback_s = self.reserved_s[task], self.rollback_s[task]
         if from_s > until_s - length_s:
             return None
-        domain, segments = self.domain[task], self.problem.segments[self._pair[task]]
+        domain, segments = self.domain[task], self.problem.segments[self.pair[task]]
         longest_s, gaps = self._longest_s[domain], self._gaps[domain]
         tried = range(self.n_windows) if windows is None else windows
-        for window in tried if self._pin[task] == NONE else (self._pin[task],):
+        service, binds = self.service[task], self._binds(task)
+        for window in tried if self.pin[task] == NONE else (self.pin[task],):
             if longest_s[window] < length_s:
+                continue
+            if binds and not self.down.allows(service, domain, window):
                 continue
             for segment_from_s, segment_until_s in segments[window]:
                 last_s = min(segment_until_s - rollback_s, until_s) - length_s
@@ -129,13 +140,25 @@ class Board:
                     return Slot(window, found[0], found[1], segment_until_s - rollback_s)
         return None
 
-    def find_without_caps(self, task: int) -> Slot | None:
-        """Return the place that a task would have if its service had no cap."""
-        service, self.can_bind[self.service[task]] = self.can_bind[self.service[task]], False
+    def find_unruled(self, task: int) -> Slot | None:
+        """Return the place that a task would have if its service had no rules."""
+        self._unruled = self.service[task]
         try:
             return self.find(task)
         finally:
-            self.can_bind[self.service[task]] = service
+            self._unruled = NONE
+
+    def find_in_any_domain(self, task: int) -> Slot | None:
+        """Return the place that a task would have if its service had no rules about domains."""
+        self.down.spread_freely = self.service[task]
+        try:
+            return self.find(task)
+        finally:
+            self.down.spread_freely = NONE
+
+    def _binds(self, task: int) -> bool:
+        service = self.service[task]
+        return self.down.can_bind[service] and service != self._unruled
 
     def _first_gap(
         self, task: int, gaps: Sequence[Gap], first_s: int, last_s: int
@@ -161,7 +184,7 @@ class Board:
         """First start from `first_s` on that suits host and service; after `last_s`: none."""
         start_s, length_s = first_s, self.reserved_s[task]
         siblings = self.siblings.get(task, ())
-        service = self.service[task]
+        service, domain, binds = self.service[task], self.domain[task], self._binds(task)
         while start_s <= last_s:
             later_s = start_s
             for other in siblings:
@@ -169,8 +192,8 @@ class Board:
                 if slot and slot.start_s < later_s + length_s:
                     end_s = slot.start_s + self.reserved_s[other]
                     later_s = end_s if end_s > later_s else later_s
-            if self.can_bind[service]:
-                later_s = self._under_cap_from(service, later_s, length_s)
+            if binds:
+                later_s = self.down.free_from(service, domain, later_s, length_s)
             if later_s == start_s:
                 return start_s
             start_s = later_s
@@ -192,12 +215,47 @@ class Board:
         if gap.until_s - gap.from_s == self._longest_s[domain][slot.window]:
             self._measure(domain, slot.window)
         self.slots[task] = slot
-        self._count(task, slot.start_s, end_s)
+        self.down.count(self.service[task], domain, slot.window, (slot.start_s, end_s), 1)
         if self.group[task] != NONE:
             group, wave = self.group[task], self.wave[task]
             self._n_in_wave[group][wave] += 1
             self._wave_end_s[group][wave] = max(self._wave_end_s[group][wave], end_s)
             self._wave_start_s[group][wave] = min(self._wave_start_s[group][wave], slot.start_s)
+
+    def remove(self, task: int) -> Slot:
+        """Take a task off its place and return the place."""
+        slot = self.slots.pop(task)
+        domain, end_s = self.domain[task], slot.start_s + self.reserved_s[task]
+        gaps = self._gaps[domain][slot.window]
+        before = [gap for gap in gaps if gap.lane == slot.lane and gap.until_s == slot.start_s]
+        after = [gap for gap in gaps if gap.lane == slot.lane and gap.from_s == end_s]
+        for gap in (*before, *after):
+            gaps.remove(gap)
+        from_s = before[0].from_s if before else slot.start_s
+        gaps.append(Gap(from_s, after[0].until_s if after else end_s, slot.lane))
+        gaps.sort()
+        self._measure(domain, slot.window)
+        self.down.count(self.service[task], domain, slot.window, (slot.start_s, end_s), -1)
+        group, wave = self.group[task], self.wave[task]
+        if group != NONE:
+            self._n_in_wave[group][wave] -= 1
+            if (
+                end_s == self._wave_end_s[group][wave]
+                or slot.start_s == (self._wave_start_s[group][wave])
+            ):
+                self._remeasure(group, wave)
+        return slot
+
+    def _remeasure(self, group: int, wave: int) -> None:
+        """Find first start and last end of a wave again."""
+        if not self._members:
+            self._members = _members(self.problem.tasks)
+        held = [task for task in self._members.get((group, wave), ()) if task in self.slots]
+        ends_s = [self.slots[task].start_s + self.reserved_s[task] for task in held]
+        done_s = int(self.problem.waves.done_end_s[group, wave])
+        self._wave_end_s[group][wave] = max([done_s, *ends_s])
+        starts_s = (self.slots[task].start_s for task in held)
+        self._wave_start_s[group][wave] = min(starts_s, default=NEVER_S)
 
     def free_gaps(self, domain: int, window: int) -> list[Gap]:
         """Free times of the lanes of a window."""
@@ -219,25 +277,6 @@ class Board:
         gaps = self._gaps[domain][window]
         self._longest_s[domain][window] = max((b - a for a, b, _ in gaps), default=0)
 
-    def _steps(self, start_s: int, end_s: int) -> tuple[int, int]:
-        first = (start_s - self._origin_s) // STEP_S
-        return first, -(-(end_s - self._origin_s) // STEP_S)
-
-    def _count(self, task: int, start_s: int, end_s: int) -> None:
-        if self.can_bind[self.service[task]]:
-            first, last = self._steps(start_s, end_s)
-            self.down[self.service[task], first:last] += 1
-
-    def _under_cap_from(self, service: int, start_s: int, length_s: int) -> int:
-        down, cap = self.down[service], self.caps[service]
-        while True:
-            first, last = self._steps(start_s, start_s + length_s)
-            held = down[first:last]
-            if not len(held) or held.max() < cap:
-                return start_s
-            full = int(np.flatnonzero(held >= cap)[-1])
-            start_s = self._origin_s + (first + full + 1) * STEP_S
-
 
 def _siblings(host: Ints) -> dict[int, tuple[int, ...]]:
     """Other tasks of the same host, for tasks that have any."""
@@ -252,10 +291,9 @@ def _siblings(host: Ints) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _binding_services(problem: Problem) -> list[bool]:
-    """Whether the lanes of all domains together could exceed the cap of a service."""
-    pairs = np.unique(np.column_stack([problem.tasks.service, problem.tasks.domain]), axis=0)
-    lanes = np.bincount(
-        pairs[:, 0], weights=problem.lanes[pairs[:, 1]], minlength=len(problem.caps)
-    )
-    return [bool(most > cap) for most, cap in zip(lanes, problem.caps, strict=True)]
+def _members(tasks: TaskArrays) -> dict[tuple[int, int], list[int]]:
+    """Tasks of each (group, wave)."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for task in np.flatnonzero(tasks.group != NONE).tolist():
+        found.setdefault((int(tasks.group[task]), int(tasks.wave[task])), []).append(task)
+    return found

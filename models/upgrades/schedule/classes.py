@@ -29,7 +29,7 @@ class ClassSolver:
         board, order = Board(problem), placing_order(problem)
         fill(board, order.tolist())
         before = solution_of(board, self.name, "heuristic", knapsack_bound(problem))
-        can_bind = np.array(board.can_bind, dtype=bool)
+        can_bind = np.array(board.down.can_bind, dtype=bool)
         relaxed = classes_of(problem, order, wave_floors_s(problem), can_bind)
         bound = solve_counts(problem, relaxed, can_bind, self.work)
         # The programme knows no clock inside a wave; the greedy plan tells when waves start.

@@ -198,7 +198,7 @@ def _rows(
 def _cap_time_s(problem: Problem, can_bind: NDArray[np.bool_]) -> Floats:
     """Cap times the time in which any window of a service is open, (n_services, n_windows)."""
     n_windows = problem.opens_s.shape[1]
-    host_s = np.zeros((len(problem.caps), n_windows))
+    host_s = np.zeros((len(problem.services.caps), n_windows))
     pairs = np.unique(np.column_stack([problem.tasks.service, problem.tasks.domain]), axis=0)
     for service in np.flatnonzero(can_bind):
         domains = pairs[pairs[:, 0] == service, 1]
@@ -208,5 +208,5 @@ def _cap_time_s(problem: Problem, can_bind: NDArray[np.bool_]) -> Floats:
             closes_s = np.maximum.accumulate((opens_s + problem.window_s[domains])[order])
             gaps_s = np.maximum(opens_s[order][1:] - closes_s[:-1], 0).sum()
             union_s = closes_s[-1] - opens_s[order][0] - gaps_s
-            host_s[service, window] = problem.caps[service] * union_s
+            host_s[service, window] = problem.services.caps[service] * union_s
     return host_s

@@ -35,16 +35,19 @@ from models.upgrades.simulate.base import (
     SimulationResult,
 )
 from models.upgrades.simulate.engine import run_windows
-from models.upgrades.simulate.replay import simulate_policy
+from models.upgrades.simulate.replay import Period, period_of, run_policy, simulate_policy
 
 __all__ = [
     "COMPLETED",
     "GIVEN_UP",
     "REFUSED",
     "WAITING",
+    "Period",
     "Retry",
     "SimulatedTasks",
     "SimulationResult",
+    "period_of",
+    "run_policy",
     "run_windows",
     "simulate_policy",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES = np.array([WAITING, COMPLETED, REFUSED, GIVEN_UP], dtype=object)
 Codes = NDArray[np.int64]
+_Columns = dict[str, NDArray[Any]]
 Caps = Mapping[tuple[str, str], int]
 
 
@@ -67,7 +68,7 @@ def run_windows(
     bounds = np.searchsorted(code[order], np.arange(len(domains) + 1))
     real_rollback_s = _real_rollbacks(tasks, config)
     services = _services(tasks, code, domains, caps)
-    capacity_s, parts = 0.0, []
+    capacity_s, parts = 0.0, list[_Columns]()
     for domain, low, high in zip(domains, bounds[:-1], bounds[1:], strict=True):
         places = order[low:high]
         opens = window_opens(int(tasks.arrival_s[places].min()), until_s, config)
@@ -83,7 +84,8 @@ def run_windows(
         parts += _run_domain(domain_tasks, state, places, dispatch, retry)
         outcome[places] = state.status
     none = np.array([], np.int64)
-    starts = pd.concat(parts or [_frame(room_for(0), 0, none, none)], ignore_index=True)
+    parts = parts or [_columns(room_for(0), 0, none, none)]
+    starts = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return _result(tasks, starts, outcome, capacity_s, services, config)
 
 
@@ -121,7 +123,7 @@ def _run_domain(
     places: NDArray[np.intp],
     dispatch: Dispatch,
     retry: Retry | None,
-) -> list[pd.DataFrame]:
+) -> list[_Columns]:
     """Run one domain's windows and return the starts, tasks by their place among all."""
     from models.upgrades.schedule.dispatch import base, windows
     from models.upgrades.simulate.arrays import room_for
@@ -137,27 +139,28 @@ def _run_domain(
             elapsed_s = starts.end_s[row] - starts.start_s[row]
             state.reserved_s[starts.task[row]] = retry(places[starts.task[row]], elapsed_s)
             continue
-        parts.append(_frame(starts, end, places, domain.open_s))
+        parts.append(_columns(starts, end, places, domain.open_s))
         state.cursor[base.SETTLED] = state.cursor[base.STARTED] = 0
     return parts
 
 
-def _frame(
+def _columns(
     starts: Starts, end: int, places: NDArray[np.intp], open_s: NDArray[np.generic]
-) -> pd.DataFrame:
-    frame = pd.DataFrame({name: column[:end].copy() for name, column in starts._asdict().items()})
-    return frame.assign(place=places[frame["task"]], window_open_s=open_s[frame["window"]])
+) -> _Columns:
+    columns = {name: column[:end].copy() for name, column in starts._asdict().items()}
+    place, window = places[columns["task"]], open_s[columns["window"]]
+    return {**columns, "place": place, "window_open_s": window}
 
 
 def _result(
     tasks: SimulatedTasks,
-    starts: pd.DataFrame,
+    starts: _Columns,
     outcome: Codes,
     capacity_s: float,
     services: _Services | None,
     config: UpgradeConfig,
 ) -> SimulationResult:
-    place = starts["place"].to_numpy(np.int64)
+    place = starts["place"].astype(np.int64)
     attempts = pd.DataFrame(
         {
             "row": tasks.rows[place],
@@ -170,9 +173,9 @@ def _result(
     )
     outcomes = pd.Series(_OUTCOMES[outcome], index=pd.Index(tasks.rows, name="row")).sort_index()
     start_s, end_s, free_s, open_s = (
-        starts[name].to_numpy(float) for name in ("start_s", "end_s", "free_s", "window_open_s")
+        starts[name].astype(float) for name in ("start_s", "end_s", "free_s", "window_open_s")
     )
-    is_completed, close_s = starts["is_completed"].to_numpy(bool), open_s + config.window_s
+    is_completed, close_s = starts["is_completed"].astype(bool), open_s + config.window_s
     of = (None, None) if services is None else (services.code[place], services.cap)
     metrics = policy_metrics(
         tasks=len(outcomes),

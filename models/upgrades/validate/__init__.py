@@ -1,7 +1,7 @@
 """Check rollout plans against their rules, apart from whatever placed the tasks.
 
 base.py  Violation, sweeps     history_plan.py  plans of a history     fleet_plan.py  of a fleet
-releases.py  waves of a fleet's plan
+releases.py  waves of a fleet's plan     services.py  caps and domains
 """
 
 from models.upgrades.validate.base import Violation

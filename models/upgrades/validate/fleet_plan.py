@@ -6,7 +6,6 @@ computed on its way is trusted.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -20,6 +19,7 @@ from models.upgrades.plan import TASK_COLUMNS, RolloutPlan
 from models.upgrades.rollout.config import RolloutConfig
 from models.upgrades.validate.base import Violation, check_backlog, check_concurrency
 from models.upgrades.validate.releases import check_releases
+from models.upgrades.validate.services import check_services
 
 _TIMES = ("window_open_s", "start_s", "reserved_s", "end_s", "deadline_s")
 
@@ -51,7 +51,7 @@ def check_fleet_plan(plan: RolloutPlan, fleet: Fleet, config: RolloutConfig) -> 
         *_check_lanes(placed, fleet),
         *_check_hosts(placed),
         *_check_freezes(placed, fleet),
-        *_check_caps(placed, fleet),
+        *check_services(placed, fleet),
         *_check_precedence(plan, fleet),
         *_check_people(placed, config),
         *check_releases(plan, fleet, config),
@@ -197,22 +197,6 @@ def _check_freezes(placed: pd.DataFrame, fleet: Fleet) -> Iterator[Violation]:
         inside = (placed["start_s"] < freeze.until_s) & (until_s > freeze.from_s)
         words = f"{freeze.owner} freezes {freeze.from_s}-{freeze.until_s} ({freeze.reason})"
         yield from _report(placed, (covered & inside).to_numpy(bool), "freeze", words)
-
-
-def _check_caps(placed: pd.DataFrame, fleet: Fleet) -> Iterator[Violation]:
-    n_hosts = fleet.hosts["service"].value_counts().to_dict()
-    share = dict(zip(fleet.services["service"], fleet.services["max_down_share"], strict=True))
-    absolute = dict(zip(fleet.services["service"], fleet.services["max_down_hosts"], strict=True))
-    for key, group in placed.groupby("service"):
-        service = str(key)
-        if service not in share:
-            continue  # told by the check against the backlog
-        most = absolute[service]
-        by_share = max(1, math.floor(round(share[service] * n_hosts.get(service, 0), 9)))
-        where = f"{service} over all domains"
-        yield from check_concurrency(group, by_share, "service share", where)
-        if not np.isnan(most):
-            yield from check_concurrency(group, int(most), "service cap", where)
 
 
 def _check_precedence(plan: RolloutPlan, fleet: Fleet) -> Iterator[Violation]:

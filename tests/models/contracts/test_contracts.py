@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from models.contracts import check_table, file_digest, load_dataset, read_contract, read_table
+from models.contracts import check_table, read_contract, read_table
 from models.contracts.contract import Column, Contract, Expectation
 from models.errors import (
     ContractError,
@@ -192,20 +192,9 @@ def test_a_file_that_is_missing_truncated_empty_or_unknown_is_told_apart(tmp_pat
         read_table(nothing)
 
 
-def test_quarantined_rows_are_written_whole(tmp_path: Path):
-    file = tmp_path / "runs.csv"
-    runs(took_s=[-5, 6, 7, 8]).to_csv(file, index=False)
-    kept = tmp_path / "quarantine" / "runs.csv"
-    checked = load_dataset(CONTRACT, file, kept)
-    again = pd.read_csv(kept)
-    assert again["reason"].tolist() == ["the duration is not positive"]
-    assert again["took_s"].tolist() == [-5]
-    assert checked.digest == file_digest(file)
-
-
 def test_the_shipped_outages_have_exactly_the_published_quirks():
     contract = read_contract(LANL)
-    checked = load_dataset(contract, LANL / contract.file)
+    checked = check_table(contract, read_table(LANL / contract.file))
     # Counted independently with pandas: 2 durations <= 0, 23 repeated rows (see the card).
     assert len(checked.frame) == 16_592
     reasons = checked.quarantine["reason"].value_counts().to_dict()
@@ -231,3 +220,23 @@ def test_every_shipped_dataset_has_card_contract_and_file_and_no_python():
         assert (folder / contract.file).is_file() == contract.is_shipped
         assert (folder / "README.md").is_file()
         assert contract.name == folder.name
+
+
+def test_a_list_in_a_cell_is_refused_before_any_rule_and_other_columns_may_hold_one():
+    with pytest.raises(ContractError, match=r"row 2: column 'note' holds a list, \['b'\]"):
+        check_table(CONTRACT, runs(note=["a", None, ["b"], "c"]))
+    assert len(check_table(CONTRACT, runs(extra=[["a"]] * 4)).frame) == 4
+
+
+def test_a_value_outside_its_set_is_named_and_counted_by_value():
+    rule = Expectation(
+        expect="expect_column_values_to_be_in_set",
+        args={"column": "note", "value_set": ["a"]},
+        reason="no known note",
+    )
+    strict = CONTRACT.model_copy(update={"rows": (rule,)})
+    checked = check_table(strict, runs(note=["a", "b", "c", "a"]))
+    assert checked.quarantine["reason"].tolist() == ["no known note: 'b'", "no known note: 'c'"]
+    words = r"first is row 1; most often: no known note: 'b' \(2 rows\), .*'c' \(1 rows\); ask"
+    with pytest.raises(ContractError, match=words):
+        check_table(strict, runs(note=["a", "b", "c", "b"]), remedy="ask")

@@ -18,8 +18,8 @@ from models.upgrades import (
     canonical_events,
     split_by_time,
 )
+from models.upgrades.costs import InTime
 from models.upgrades.fleet import fleet_from_tables
-from models.upgrades.rollout import forecast_from
 
 SHIPPED = Path(__file__).parents[3] / "datasets/upgrades/lanl_outages/lanl_outages.parquet"
 CAUSES = [
@@ -180,6 +180,8 @@ def even_forecast() -> Callable[..., TaskForecast]:
         reserved = np.array(reserved_s, dtype=float)
         left_s = np.arange(60.0, until_s + 1, 60.0)
         ends = np.where(left_s[None, :] >= reserved[:, None], 1 - late, 0.0)
-        return forecast_from(lambda _: ends, reserved, left_s)
+        # No more than 0.9: the 0.9 quantile is the reservation only where nobody is late.
+        p90_s = np.where(1 - late >= 0.9, reserved, np.inf)
+        return TaskForecast(InTime(left_s, ends), reserved, reserved, p90_s)
 
     return build

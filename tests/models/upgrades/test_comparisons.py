@@ -7,13 +7,26 @@ import pytest
 from models.errors import ConfigError, NotEnoughDataError
 from models.upgrades import Policy, UpgradeConfig, canonical_events
 from models.upgrades.ablation import VARIANTS, ablation_table
-from models.upgrades.benchmark import run_stages
+from models.upgrades.benchmark import run_stages, score_cell
 from models.upgrades.bootstrap import WEEK_S
 from models.upgrades.forecast.build import CANDIDATES
 from models.upgrades.history import task_runs
 from models.upgrades.leave_run_out import leave_run_out_table, static_features
 from models.upgrades.operating import STRONG_RULE, equal_completions_table
-from models.upgrades.sweep import CANCEL_COSTS, LOADS, WINDOWS_S, sweep_summary, sweep_table
+from models.upgrades.policy import ALL_DISPATCHES
+from models.upgrades.sweep import (
+    ANY,
+    CANCEL_COSTS,
+    CELL,
+    INFORMED_PEER,
+    LOADS,
+    OURS,
+    PEER,
+    RULES,
+    WINDOWS_S,
+    sweep_digest,
+    sweep_table,
+)
 
 
 def starts(weeks: int, completed: int, cancelled: int) -> pd.DataFrame:
@@ -83,23 +96,80 @@ def test_an_ablation_needs_forecasters_with_their_fits(stages, fast_config):
         ablation_table(bare, history, done.features, done.split, fast_config)
 
 
-def test_the_sweep_has_every_cell_and_nobody_beats_the_oracle(stages, fast_config):
+@pytest.fixture(scope="module")
+def grid(stages, fast_config):
     history, done = stages
     ours = {name: done.models[name] for name in CANDIDATES}
     peers = {"crepes-system": done.models["type-p95"]}
-    grid = sweep_table(history, done.features, done.split, ours, peers, fast_config)
-    assert len(grid.groupby(["window_h", "load", "cancel_cost"])) == len(WINDOWS_S) * len(
-        LOADS
-    ) * len(CANCEL_COSTS)
+    return sweep_table(history, done.features, done.split, ours, peers, fast_config)
+
+
+def test_every_cell_of_the_sweep_holds_every_dispatcher(grid):
+    cells = grid.groupby(list(CELL))
+    assert len(cells) == len(WINDOWS_S) * len(LOADS) * len(CANCEL_COSTS)
+    everybody = {
+        *((name, d) for name in (OURS, PEER, INFORMED_PEER) for d in (*ALL_DISPATCHES, ANY)),
+        *((name, dispatch) for name in RULES for dispatch in ("calendar", "backfill", "online")),
+        ("oracle", ANY),
+    }
+    for _, cell in cells:
+        assert set(zip(cell["contestant"], cell["dispatch"], strict=True)) == everybody
+        assert len(cell) == len(everybody)
+    own = grid[grid["dispatch"] != ANY]
+    assert all(f" {row.dispatch}" in row.policy for row in own.itertuples())
     oracle = grid[grid["contestant"] == "oracle"]
     assert (oracle["regret"] == 0).all()
     assert (oracle["cancellation_rate"] == 0).all()
-    # Dearer cancellations never make the chosen policy earn more.
-    for _, cell in grid[grid["contestant"] == "oracle"].groupby(["window_h", "load"]):
-        assert cell["net_value"].nunique() == 1
-    summary = sweep_summary(grid).set_index("contestant")
-    assert summary.loc["Loomworks", "x_regret_of_ours"] == pytest.approx(1)
-    assert summary["cells_won"].sum() >= summary["cells"].max()
+
+
+def test_what_is_chosen_over_all_dispatchers_is_one_of_their_choices(grid):
+    chosen = grid[grid["contestant"] == OURS].groupby(list(CELL))
+    for _, cell in chosen:
+        by_dispatch = cell[cell["dispatch"] != ANY]
+        assert cell.loc[cell["dispatch"] == ANY, "policy"].item() in set(by_dispatch["policy"])
+
+
+def test_the_sweep_prices_the_same_starts_at_each_cost(grid, stages, fast_config):
+    # A rule starts the same tasks whatever a cancellation costs.
+    rule = grid[(grid["contestant"] == "body-P95") & (grid["dispatch"] == "backfill")]
+    for _, cell in rule.groupby(["window_h", "load"]):
+        cell = cell.sort_values("cancel_cost")
+        assert cell["completed"].nunique() == 1
+        steps = np.diff(cell["net_value"]) / np.diff(cell["cancel_cost"])
+        rate = cell["cancellation_rate"].fillna(0).iloc[0]
+        cancelled = cell["completed"].iloc[0] * rate / (1 - rate)
+        assert steps == pytest.approx(-cancelled)
+    # The cell of the default config is what the policy table says.
+    history, done = stages
+    config = fast_config.model_copy(update={"window_s": 28_800, "load": 1.3})
+    alone = score_cell(
+        STRONG_RULE, done.models["body-p95"], history, done.features, done.split, config
+    )
+    same = grid[(grid["contestant"] == "body-P95") & (grid["dispatch"] == "online")]
+    same = same.set_index(list(CELL)).loc[(8.0, 1.3, 3.0)]
+    assert same["completed"] == alone.metrics.completed
+    assert same["utilisation"] == pytest.approx(alone.metrics.utilisation)
+
+
+def test_the_digest_counts_cells_and_means_ratios_of_regret():
+    def cell(cancel_cost, contestant, regret):
+        at = dict(zip(CELL, (8.0, 1.0, cancel_cost), strict=True))
+        return at | {"contestant": contestant, "dispatch": "online", "regret": regret}
+
+    regrets = {1.0: (0.1, 0.4), 3.0: (0.2, 0.1), 10.0: (0.3, 0.3), 30.0: (None, None)}
+    rows = [
+        cell(cost, name, regret)
+        for cost, pair in regrets.items()
+        for name, regret in zip((OURS, PEER), pair, strict=True)
+    ]
+    digest = sweep_digest(pd.DataFrame(rows))
+    (row,) = digest.to_dict("records")
+    assert (row["dispatch"], row["against"], row["cells"]) == ("online", PEER, 3)
+    assert (row["won"], row["lost"]) == (1, 1)
+    # A quarter, twice and once as much: the cube root of a half.
+    assert row["ratio"] == pytest.approx(0.5 ** (1 / 3))
+    assert row["worst"] == pytest.approx(2)
+    assert row["worst_cell"] == "8 h, load 1, cancel 3"
 
 
 def runs(n: int = 600) -> pd.DataFrame:

@@ -14,7 +14,12 @@ from models.upgrades import (
 )
 from models.upgrades.config import DAY_S
 from models.upgrades.forecast.heuristics import GlobalQuantiles
-from models.upgrades.forecast.margins import conformal_margins, tasks_needed
+from models.upgrades.forecast.margins import (
+    StartedTasks,
+    conformal_margins,
+    margin_table,
+    tasks_needed,
+)
 from models.upgrades.history import History
 from models.upgrades.metrics import coverage
 
@@ -109,8 +114,11 @@ def test_the_margins_of_a_day_use_only_what_had_ended_at_its_midnight():
     latest = ended[np.argsort(history.seconds("end_s")[ended], kind="stable")][-100:]
     scores = np.log(duration_s[latest]) - np.log(model.quantile(features.take(latest), 0.9))
     margins = calibrated.margins.query("type == 'all'").set_index("as_of_s")
+    # The level is that of the finite sample of hours in which tasks started.
+    n_bursts = len(np.unique(history.seconds("start_s")[latest] // 3_600))
+    level = 0.9 * (1 + 1 / n_bursts)
     assert margins.loc[midnight, "0.9"] == pytest.approx(
-        np.sort(scores)[int(np.ceil(101 * 0.9)) - 1]
+        np.sort(scores)[int(np.ceil(101 * level)) - 1]
     )
     assert margins.loc[midnight, "n_tasks"] == 100
 
@@ -139,3 +147,26 @@ def test_a_calibrated_model_is_not_fitted_again():
     calibrated = calibrate(model, features, history, np.arange(500, 900), config)
     with pytest.raises(ConfigError, match="fit a new forecaster"):
         calibrated.fit(features, duration_s)
+
+
+def test_a_burst_counts_as_one_event_where_margins_allow_for_few():
+    # The same 600 errors in the same order, each task apart or 20 at a time.
+    rng = np.random.default_rng(3)
+    levels = np.array([0.5, 0.9])
+    log_s = np.log(60 * rng.lognormal(0, 0.5, 600))
+    config = UpgradeConfig(levels=(0.5, 0.9), margins="rolling", conformal_window=600)
+    margins = []
+    for per_burst in (1, 20):
+        start_s = (np.arange(600) // per_burst) * per_burst * 3_600
+        started = StartedTasks(
+            start_s, start_s + 60, log_s, np.zeros(600, bool), np.zeros((600, 2)) + np.log(60)
+        )
+        last_s = 700 * 3_600
+        table = margin_table(started, np.zeros(600, np.int64), last_s, levels, config)
+        margins.append(table.log_s[-1][-1])
+    apart, together = margins
+    scores = np.sort(log_s - np.log(60))
+    # Of 601 ranks the one at the level, once allowing for 600 events and once for 30.
+    assert apart == pytest.approx(scores[np.ceil(601 * levels * (1 + 1 / 600)).astype(int) - 1])
+    assert together == pytest.approx(scores[np.ceil(601 * levels * (1 + 1 / 30)).astype(int) - 1])
+    assert (together > apart).all()

@@ -3,14 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import ConfigError
 from models.upgrades import CostModel
 from models.upgrades.costs import (
     InTime,
     break_even_probability,
+    expected_lane_s,
     least_time_for_level,
     least_time_that_pays,
-    newsvendor_level,
 )
 
 LEFT_S = np.array([3_600.0, 7_200.0, 10_800.0])
@@ -18,22 +17,6 @@ LEFT_S = np.array([3_600.0, 7_200.0, 10_800.0])
 
 def forecast(*rows) -> InTime:
     return InTime(LEFT_S, np.array(rows, dtype=float))
-
-
-def test_the_newsvendor_level_minimises_expected_cost():
-    durations = np.random.default_rng(0).exponential(1.0, 4_001)
-    levels = np.linspace(0.01, 0.99, 99)
-    reserved = np.quantile(durations, levels)[:, None]
-    late, early = np.maximum(durations - reserved, 0), np.maximum(reserved - durations, 0)
-    best = levels[(3 * late + early).mean(axis=1).argmin()]
-    assert newsvendor_level(3, 1) == 0.75
-    assert best == pytest.approx(0.75, abs=0.011)
-
-
-@pytest.mark.parametrize("cost", [0, -1, np.inf, np.nan])
-def test_a_cost_of_zero_or_infinity_is_refused(cost):
-    with pytest.raises(ConfigError, match="over_cost must be a positive finite number"):
-        newsvendor_level(1, cost)
 
 
 def test_the_level_rule_takes_the_first_slot_that_is_likely_enough():
@@ -77,3 +60,15 @@ def test_conditioning_keeps_a_distribution_and_never_helps(row, elapsed_s):
     later = before.given_not_done_after(np.array([elapsed_s])).probability[0]
     assert (np.diff(later) >= -1e-12).all()
     assert ((later >= 0) & (later <= np.array(row) + 1e-12)).all()
+
+
+def test_the_expected_lane_time_is_cut_off_at_the_close():
+    # Ends at any instant of the first hour alike; never in the window.
+    rows = forecast([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])
+    assert expected_lane_s(rows).tolist() == [1_800, 10_800]
+
+
+def test_the_forecast_of_a_shorter_window_is_that_of_its_slots():
+    short = forecast([0.5, 0.8, 0.9]).within(7_200)
+    assert short.left_s.tolist() == [3_600, 7_200]
+    assert short.probability.tolist() == [[0.5, 0.8]]

@@ -18,6 +18,7 @@ from models.upgrades import (
 )
 from models.upgrades.forecast.distribution import QuantileGrid, rearranged
 from models.upgrades.forecast.heuristics import POOLING_TASKS, TypeQuantiles, is_straggler
+from models.upgrades.forecast.remaining import remaining
 from models.upgrades.metrics import coverage, pinball_log_min
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -174,3 +175,33 @@ def test_the_shipped_file_reproduces_the_published_yardstick(
         assert loss < pinball_log_min(duration_s, rule.quantile(X, level), level)
     for level in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         assert coverage(duration_s, trees.quantile(X, level)) == pytest.approx(level, abs=0.03)
+
+
+def test_the_longer_a_task_has_run_the_longer_it_needs_where_the_tail_is_heavy():
+    # Beyond 6,000 s the share that lasts longer than t falls as t^-2.
+    grid = QuantileGrid(np.array(LEVELS), np.log([[60.0, 600.0, 6_000.0]] * 3), 0.5, 0.5)
+    elapsed_s = np.array([6_000.0, 12_000.0, 60_000.0])
+    left = remaining(grid, elapsed_s)
+    assert left.quantile(0.5) == pytest.approx(elapsed_s * (np.sqrt(2) - 1))
+    assert left.cdf(elapsed_s) == pytest.approx([0.75, 0.75, 0.75])
+
+
+def test_remaining_times_are_those_of_the_draws_that_last_longer():
+    grid = QuantileGrid(np.array(LEVELS), np.log([[60.0, 600.0, 6_000.0]]), 0.5, 0.5)
+    drawn_s = grid.sample(400_000, seed=1)[0]
+    longer_s = drawn_s[drawn_s > 900] - 900
+    left = remaining(grid, 900)
+    for tau in (0.2, 0.5, 0.9):
+        expected_s = np.quantile(longer_s, tau)
+        assert left.quantile(tau)[0] == pytest.approx(expected_s, rel=0.03)
+        assert left.cdf(expected_s)[0] == pytest.approx(tau, abs=0.01)
+    assert remaining(grid, 0).quantile(0.5) == pytest.approx(grid.quantile(0.5))
+
+
+@pytest.mark.parametrize("elapsed_s", [-1, np.nan, [1, 2]])
+def test_no_remaining_time_for_elapsed_times_that_cannot_be(elapsed_s):
+    grid = QuantileGrid(np.array(LEVELS), np.zeros((3, 3)), 1.0, 1.0)
+    with pytest.raises(ConfigError, match="elapsed time"):
+        remaining(grid, elapsed_s)
+    with pytest.raises(ConfigError, match=r"in \(0, 1\)"):
+        remaining(grid, 1).quantile(1.0)

@@ -1,5 +1,6 @@
 """Drift detectors against changes of known size, rules at their limits, a whole look."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,7 @@ from models.upgrades.monitor.drift import psi_of_labels
 from models.upgrades.monitor.page import page_figures
 from models.upgrades.monitor.rolling import Scored, period_table, score_rows
 from models.upgrades.monitor.verdict import coverage_error, coverage_rule, limit_rule
+from models.upgrades.monitor.words import rules_for_people
 
 STRONG = Policy("body-p95", "online", 0.95)
 
@@ -171,6 +173,56 @@ def test_a_look_at_a_calm_history_asks_for_no_more_than_margins(looked, fast_con
     assert found.verdict.action.value in page
     assert page_figures(found)["note"] == "test"
     assert monitor_summary(found).figures[0].baseline == 0.9
+
+
+def test_the_page_speaks_of_days_and_words_not_of_seconds_and_code_names(looked, fast_config):
+    history, split, features, model = looked
+    config = MONITOR.model_copy(update={"upgrades": fast_config})
+    found = watch(model, STRONG, history, features, split, config, "test")
+    page = render_page(found, config)
+    said = page[: page.index("<script>")] + page[page.index("</script>") :]
+    first = pd.Timestamp(int(found.periods["from_s"].iloc[0]), unit="s")
+    assert f"<td>{first:%Y-%m-%d}</td>" in said
+    names = (
+        "from_s",
+        "page_hinkley",
+        "is_broken",
+        "n_tasks",
+        "coverage@",
+        "pinball@",
+        "procsinnode",
+    )
+    assert [name for name in names if name in said] == []
+    assert not re.search(r"<td>\d{9,10}(\.0+)?</td>", said)
+    assert "within P90" in said
+    assert "processors per node" in said
+    assert "stands in" not in said
+
+
+def test_a_fallback_that_stands_in_is_flagged_first_with_its_reason(looked, fast_config):
+    history, split, features, model = looked
+    config = MONITOR.model_copy(update={"upgrades": fast_config})
+    note = "fallback stands in: no champion is registered as x"
+    found = watch(
+        *(model, STRONG, history, features, split, config, note), since_s=None, is_fallback=True
+    )
+    assert monitor_summary(found).did.startswith(
+        "Fallback stands in: no champion is registered as x. Judged body-p95"
+    )
+    assert "<b>Fallback stands in: no champion is registered as x.</b>" in render_page(
+        found, config
+    )
+
+
+def test_broken_rules_come_first_and_in_words():
+    rules = [
+        Rule("fine", Action.RETRAIN, 1.0, 0.5, False, "found half"),
+        Rule("broken", Action.RECALIBRATE, None, None, True, "found it"),
+    ]
+    table = rules_for_people(judge(rules).table)
+    assert table["rule"].tolist() == ["broken", "fine"]
+    assert table["broken"].tolist() == ["yes", "no"]
+    assert [*table] == ["rule", "asks for", "limit", "found", "broken", "in words"]
 
 
 def slowed(make_outages, factor: float, from_row: int) -> pd.DataFrame:

@@ -1,13 +1,11 @@
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from models.errors import ConfigError, DatasetMissingError, UnknownNameError
-from models.upgrades import CostModel, RolloutConfig, check_fleet_plan, plan_diff, plan_fleet
+from models.errors import ConfigError, DatasetMissingError
+from models.upgrades import CostModel, RolloutConfig, check_fleet_plan, plan_fleet
 from models.upgrades.config import DAY_S
 from models.upgrades.costs import InTime
 from models.upgrades.fleet import (
@@ -16,7 +14,7 @@ from models.upgrades.fleet import (
     UnknownReferenceError,
     WindowError,
 )
-from models.upgrades.rollout import TaskForecast, rollback_plan, to_ical
+from models.upgrades.rollout import TaskForecast
 
 from .conftest import PLAN_S
 
@@ -63,6 +61,59 @@ def test_a_frozen_task_is_told_who_froze_it_until_when_and_why(explained):
         "needs 15 min and none of 1 windows of d leaves it that: "
         f"freeze by ann until {MOMENT}: launch" in detail
     )
+
+
+def test_a_deadline_that_only_a_freeze_makes_too_early_is_blamed_on_the_freeze(explained):
+    """Frozen until it is late: without the freeze it would end in time."""
+    freeze = ("*", "s", OPEN_S - 60, OPEN_S + 900, "ann", "launch")
+    reason, detail = explained(hosts(1), [900], "t0", deadline_s=OPEN_S + 960, freezes=(freeze,))
+    assert reason == "freeze"
+    assert "freeze by ann" in detail
+
+
+@pytest.fixture
+def last_wave(make_fleet, even_forecast):
+    """Plan four hosts of a release and return reason and sentence of those of the last wave."""
+
+    def build(freeze, reserved_s=600, lanes=4, **config):
+        fleet = make_fleet(
+            [(f"d-s-{i}", "os", "r1") for i in range(4)], lanes=lanes, freezes=(freeze,)
+        )
+        waves = RolloutConfig(horizon_days=3, canary_hosts=1, **config)
+        plan = plan_fleet(fleet, even_forecast([reserved_s] * 4), waves, PLAN_S)
+        assert check_fleet_plan(plan, fleet, waves) == []
+        last = plan.refusals[plan.refusals["wave"] == len(waves.wave_shares)]
+        return last["reason"].iloc[0], last["detail"].iloc[0]
+
+    return build
+
+
+EARLY = ("*", "s", OPEN_S + 2_400, OPEN_S + DAY_S - 60, "ann", "launch")
+
+
+def test_windows_that_the_waves_before_took_are_not_blamed_on_a_freeze(last_wave):
+    """The first night is half frozen, the wave starts after all nights."""
+    reason, detail = last_wave(EARLY, wave_shares=(0.5, 1.0), soak_s=129_600)
+    assert reason == "wave gate"
+    assert "freeze" not in detail
+
+
+def test_a_freeze_of_all_windows_after_the_start_of_a_wave_is_the_one_to_blame(last_wave):
+    late = ("*", "s", OPEN_S + 2 * DAY_S, OPEN_S + 3 * DAY_S, "bob", "quarter end")
+    reason, detail = last_wave(late, wave_shares=(0.5, 1.0), soak_s=43_200)
+    assert reason == "freeze"
+    after = str(np.datetime64(OPEN_S + DAY_S + 600 + 43_200, "s")).replace("T", " ")
+    assert f"may start at {after} after the waves before its own, and 1 windows are" in detail
+    assert "freeze by bob" in detail
+
+
+def test_a_full_plan_names_the_windows_that_were_over_before_the_wave_and_no_freeze(last_wave):
+    reason, detail = last_wave(
+        EARLY, reserved_s=1_900, lanes=1, wave_shares=(0.25, 1.0), soak_s=43_200
+    )
+    assert reason == "no capacity"
+    assert "freeze" not in detail
+    assert "2 of 3 windows of d are open to it, 1 are over when its wave 2 may start at" in detail
 
 
 def test_a_task_behind_a_cap_is_told_the_cap(explained):
@@ -219,72 +270,3 @@ def test_counts_are_used_where_deadlines_crowd_the_horizon(make_fleet, even_fore
     for deadline_s, solver in ((OPEN_S + 3_000, "classes"), (OPEN_S + 9 * DAY_S, "greedy")):
         fleet = make_fleet(hosts(4), deadline_s=deadline_s)
         assert plan_fleet(fleet, forecast, NIGHT, PLAN_S).solver == solver
-
-
-def test_a_diff_tells_moved_added_removed_and_same(make_fleet, even_forecast):
-    fleet = make_fleet(hosts(4), lanes=1)
-    before = plan_fleet(fleet, even_forecast([600, 900, 1_200, np.inf]), NIGHT, PLAN_S)
-    now = plan_fleet(fleet, even_forecast([600, np.inf, 1_200, 1_500]), NIGHT, PLAN_S)
-    diff = plan_diff(before, now)
-    assert diff.moved["task"].tolist() == ["t2"]
-    assert diff.moved["start_s_before"].item() - diff.moved["start_s"].item() == 900
-    assert diff.added["task"].tolist() == ["t3"]
-    assert diff.removed[["task", "host"]].to_numpy().tolist() == [["t1", "d-s-1"]]
-    assert str(diff) == "1 moved, 1 added, 1 removed, 1 as before"
-    assert str(plan_diff(now, now)) == "0 moved, 0 added, 0 removed, 3 as before"
-
-
-def test_the_calendar_has_one_event_per_window_and_keeps_to_the_standard(make_fleet, even_forecast):
-    tasks = [(f"d,1-s-{i}-long-name", "os", "") for i in range(60)] + [("e-s-1", "bios", "")]
-    fleet = make_fleet(tasks, lanes=60)
-    plan = plan_fleet(fleet, even_forecast([600] * 61), NIGHT, PLAN_S)
-    text = to_ical(plan)
-    assert text == to_ical(plan)
-    lines = text.split("\r\n")
-    assert lines[0] == "BEGIN:VCALENDAR"
-    assert lines[-2:] == ["END:VCALENDAR", ""]
-    assert max(len(line.encode()) for line in lines) <= 75
-    assert "\n" not in text.replace("\r\n", "")
-    unfolded = text.replace("\r\n ", "").split("\r\n")
-    assert unfolded.count("BEGIN:VEVENT") == unfolded.count("END:VEVENT") == 2
-    start = pd.Timestamp(OPEN_S, unit="s")
-    assert f"DTSTART:{start:%Y%m%dT%H%M%S}" in unfolded
-    assert f"DTEND:{start + pd.Timedelta(600, unit='s'):%Y%m%dT%H%M%S}" in unfolded
-    assert r"SUMMARY:d\,1: 60 upgrades of 60 hosts" in unfolded
-    (description,) = (line for line in unfolded if line.startswith("DESCRIPTION:60 os"))
-    assert r"\n" in description
-    assert re.search(r" and 10 more\\nplan [0-9a-f]{12}$", description)
-    uids = [line for line in unfolded if line.startswith("UID:")]
-    assert len(set(uids)) == 2
-
-
-def test_a_rollback_goes_backwards_under_lanes_and_caps(make_fleet, even_forecast):
-    """Hosts 0 to 3 got os r1, host 0 a bios after it; two of them may be down at once."""
-    tasks = [*((f"d-s-{i}", "os", "r1") for i in range(4)), ("d-s-0", "bios", "")]
-    fleet = make_fleet(tasks, lanes=4, most="2", rollback_s=300)
-    types = fleet.types.assign(after=["os", ""])
-    fleet = replace(fleet, types=types)
-    config = RolloutConfig(horizon_days=1, canary_hosts=4)
-    plan = plan_fleet(fleet, even_forecast([600] * 5), config, PLAN_S)
-    at_s = OPEN_S + 3_600
-    back = rollback_plan(plan, fleet, "r1", at_s)
-    assert sorted(back["task"]) == ["t0", "t1", "t2", "t3", "t4"]
-    rows = back.set_index("task")
-    # The bios was built on the os of host 0, so it is undone first.
-    assert rows.loc["t4", "end_s"] <= rows.loc["t0", "start_s"]
-    assert (back["end_s"] - back["start_s"] == 300).all()
-    for moment in back["start_s"]:
-        assert ((back["start_s"] <= moment) & (back["end_s"] > moment)).sum() <= 2
-    assert not back.duplicated(["lane", "start_s"]).any()
-    assert rollback_plan(plan, fleet, "r1", OPEN_S).empty
-    with pytest.raises(UnknownNameError, match="no release in the plan named 'r9'"):
-        rollback_plan(plan, fleet, "r9", at_s)
-
-
-def test_a_rollback_takes_the_last_begun_first(make_fleet, even_forecast):
-    fleet = make_fleet([(f"d-s-{i}", "os", "r1") for i in range(3)], lanes=1, rollback_s=60)
-    config = RolloutConfig(horizon_days=1, canary_hosts=3)
-    plan = plan_fleet(fleet, even_forecast([600] * 3), config, PLAN_S)
-    back = rollback_plan(plan, fleet, "r1", OPEN_S + 3_600)
-    assert back["task"].tolist() == plan.assignments["task"].tolist()[::-1]
-    assert back["start_s"].tolist() == [OPEN_S + 3_600 + 60 * i for i in range(3)]

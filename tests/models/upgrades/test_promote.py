@@ -1,6 +1,7 @@
 """The promotion rule on both sides of each limit, and evidence that is fair to both."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from models.upgrades.model_card import (
     feature_frame,
     features_from,
     recoded,
+    registry_name,
 )
 from models.upgrades.promote import (
     Evidence,
@@ -239,3 +241,26 @@ def test_the_calibration_table_is_kept_where_there_is_one(fitted):
     _, _, _, models = fitted
     assert len(calibration_table(models["type-quantile"])) > 0
     assert len(calibration_table(models["body-p95"])) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (None, "lanl-outages"),
+        ("datasets/upgrades/lanl_outages/lanl_outages.parquet", "lanl-outages"),
+        ("/data/dc1.csv", "dc1"),
+        ("/other/dc1.parquet", "dc1"),
+        ("Our Upgrades.CSV", "our-upgrades"),
+        # A fleet's past is known by its folder.
+        ("/out/fleet-7/events.parquet", "fleet-7"),
+        # The date of an export is not what it tells of; a year in a name may be.
+        ("history-2026-11-23.csv", "history"),
+        ("history_20261123T0400Z.parquet", "history"),
+        ("/exports/2026-11-23.csv", "exports"),
+        ("trial-2026.csv", "trial-2026"),
+        ("node-12345678.csv", "node-12345678"),
+    ],
+)
+def test_a_registered_model_is_named_after_the_history(data: str | None, name: str):
+    given = None if data is None else Path(data)
+    assert registry_name(given, "lanl_outages") == f"upgrades-duration-{name}"

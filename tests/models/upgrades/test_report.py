@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -11,13 +12,14 @@ from hypothesis import strategies as st
 
 from models.upgrades import canonical_events, plan_rollout, simulate_plan
 from models.upgrades.benchmark import run_stages
+from models.upgrades.bootstrap import Interval
 from models.upgrades.cells import CLAIRVOYANT
 from models.upgrades.headroom import service_loads
 from models.upgrades.operating import EXISTING, STRONG_RULE
 from models.upgrades.report import ReportInputs, figures, render_report
 from models.upgrades.report.forecast_figures import wilson_interval
 from models.upgrades.report.plan_charts import windows_chart
-from models.upgrades.report.words import caveats, headline
+from models.upgrades.report.words import caveats, headline, plan_words, verdict
 
 NAMES = ("type-p95", "body-p95", "type-quantile", "xgb-quantile")
 
@@ -67,6 +69,48 @@ def test_the_report_shows_every_policy_every_caveat_and_the_headline(inputs, htm
     said = (*result.policies["policy"], *caveats(inputs.history), headline(result))
     assert [text for text in said if escape(text) not in html] == []
     assert "claims parity" in html
+
+
+def test_the_report_answers_in_the_order_in_which_an_operator_asks(inputs, html):
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    assert headings == [
+        *("What is planned, and why", "Tasks without a place", "What to expect"),
+        *("Completed against cancelled", "Cancellations at equal completions"),
+        *("Does the forecast keep its word?", "What other levels and prices would cost"),
+        *("Stragglers", "What the forecast looks at", "Work left, day by day"),
+        *("Headroom of the services", "What each part brings", "What to keep in mind"),
+    ]
+    (top,) = re.findall(r"<h1>(.*?)</h1>", html)
+    assert top == escape(plan_words(inputs.plan, inputs.outcome, inputs.config))
+
+
+def test_a_plan_that_refuses_nobody_says_so_instead_of_drawing_nothing(inputs, numbers):
+    everybody = replace(inputs, plan=replace(inputs.plan, refusals=inputs.plan.refusals.head(0)))
+    page = render_report(everybody, {**numbers, "refusals": {}})
+    assert "every task of the plan has a place" in page
+    assert page.count('class="plotly-graph-div"') == 11
+
+
+@pytest.mark.parametrize(
+    ("measure", "interval", "mine", "other", "said"),
+    [
+        ("completed", (1.2, 1.1, 1.3), 120, 100, "better"),
+        ("completed", (0.8, 0.7, 0.9), 80, 100, "worse"),
+        ("cancellation_rate", (0.5, 0.4, 0.7), 20, 40, "better"),
+        ("cancellation_rate", (2.0, 1.4, 2.7), 40, 20, "worse"),
+        # None of many is less than some; none of a handful is luck.
+        ("cancellation_rate", (0.0, 0.0, 0.0), 0, 40, "better"),
+        ("cancellation_rate", (0.0, 0.0, 0.0), 0, 4, "0 against 4 cancelled"),
+        ("cancellation_rate", (0.5, 0.3, 0.9), 3, 6, "3 against 6 cancelled"),
+        ("cancellation_rate", (0.8, 0.5, 1.2), 30, 40, "30 against 40 cancelled"),
+        ("completed", (1.1, None, None), 110, 100, "110 against 100 completed"),
+    ],
+)
+def test_better_is_said_only_of_a_difference_beyond_chance(measure, interval, mine, other, said):
+    counted = "completed" if measure == "completed" else "cancelled"
+    found = verdict(measure, Interval(*interval), {counted: mine}, {counted: other})
+    is_clear = said in ("better", "worse")
+    assert found == (said if is_clear else f"no difference beyond chance ({said})")
 
 
 def test_every_chart_section_says_how_to_read_it(html):

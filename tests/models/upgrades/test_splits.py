@@ -45,5 +45,5 @@ def test_a_batch_at_the_cut_moves_to_the_later_part_as_a_whole(make_outages):
 
 
 def test_too_few_events_are_refused_with_counts(make_outages):
-    with pytest.raises(NotEnoughDataError, match=r"60 events are too few.*of 200"):
+    with pytest.raises(NotEnoughDataError, match=r"60 events over \d+ days, .*too few.*of 200"):
         split_by_time(canonical_events(make_outages(60)), UpgradeConfig())
