@@ -1,0 +1,1 @@
+"""Attention over a shared prefix and a private tail: torch reference and C++ kernel."""

@@ -1,0 +1,1 @@
+"""Dense decoders: shapes, weights and the forward pass."""

@@ -1,0 +1,136 @@
+"""Choosing the next token of many rows; each row's draw depends on nothing but the row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.inference.requests import Sampling
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one row of logits gave.
+
+    Attributes:
+        token: The chosen token.
+        logprob: Its log-probability before temperature and cuts; None if not asked for.
+        top: Likeliest tokens with theirs, best first; None if not asked for.
+    """
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] | None = None
+
+
+def uniform(seed: int, row: int, fork: int, position: int) -> float:
+    """Return a number in [0, 1) that depends on nothing but its arguments.
+
+    A counter goes through the finaliser of SplitMix64 (Steele et al. 2014), so a request draws
+    the same tokens alone, in any batch, and after a resume.
+    """
+    state = np.uint64(0)
+    with np.errstate(over="ignore"):
+        for part in (seed, row, fork, position):
+            state = state + np.uint64(part & 0xFFFFFFFFFFFFFFFF) + _GOLDEN
+            state = (state ^ (state >> np.uint64(30))) * _MIX[0]
+            state = (state ^ (state >> np.uint64(27))) * _MIX[1]
+            state = state ^ (state >> np.uint64(31))
+    return float(state >> np.uint64(11)) * 2.0**-53
+
+
+def draw(
+    logits: torch.Tensor,
+    samplings: Sequence[Sampling],
+    numbers: Sequence[float],
+    prompts: Sequence[NDArray[np.int64]],
+    emitted: Sequence[Sequence[int]],
+) -> list[Drawn | None]:
+    """Choose a token for each row.
+
+    Args:
+        logits: Float32, shape (n, vocabulary); tokens that a grammar forbids are -inf.
+        samplings: How each row chooses.
+        numbers: Uniform number of each row (`uniform`); greedy rows ignore theirs.
+        prompts: Prompt tokens of each row, for the repetition penalty.
+        emitted: Tokens that each row emitted, for all penalties.
+
+    Returns:
+        One entry per row; None where the logits hold a NaN or +inf, or nothing is allowed.
+    """
+    top = logits.max(dim=-1)
+    is_sound = torch.isfinite(top.values).tolist()
+    best = top.indices.tolist()
+    drawn: list[Drawn | None] = []
+    for index, sampling in enumerate(samplings):
+        if not is_sound[index]:
+            drawn.append(None)
+            continue
+        row, token = logits[index], best[index]
+        if not _is_plain(sampling):
+            changed = _penalised(row, sampling, prompts[index], emitted[index])
+            if sampling.is_greedy:
+                token = int(changed.argmax())
+            else:
+                token = _drawn(changed, sampling, numbers[index])
+        drawn.append(_with_logprobs(row, token, sampling.logprobs))
+    return drawn
+
+
+def _is_plain(sampling: Sampling) -> bool:
+    """Whether the likeliest token is the answer."""
+    return (
+        sampling.is_greedy
+        and sampling.presence_penalty == sampling.frequency_penalty == 0
+        and sampling.repetition_penalty == 1
+    )
+
+
+def _penalised(
+    row: torch.Tensor, sampling: Sampling, prompt: NDArray[np.int64], emitted: Sequence[int]
+) -> torch.Tensor:
+    """Apply the penalties; returns a new row where there are any."""
+    if sampling.repetition_penalty != 1:
+        seen = torch.as_tensor(np.unique(np.concatenate([prompt, np.asarray(emitted, np.int64)])))
+        values, by = row[seen], sampling.repetition_penalty
+        row = row.index_put((seen,), torch.where(values > 0, values / by, values * by))
+    if emitted and (sampling.presence_penalty or sampling.frequency_penalty):
+        tokens, counts = np.unique(np.asarray(emitted, np.int64), return_counts=True)
+        taken = sampling.presence_penalty + sampling.frequency_penalty * counts
+        at = torch.as_tensor(tokens)
+        row = row.index_put((at,), row[at] - torch.as_tensor(taken, dtype=row.dtype))
+    return row
+
+
+def _drawn(row: torch.Tensor, sampling: Sampling, number: float) -> int:
+    """Draw by the inverse of the cumulative distribution, likeliest tokens first."""
+    values, tokens = row.sort(descending=True, stable=True)
+    weights = (values.double() / sampling.temperature).softmax(-1)
+    n_kept = len(weights)
+    if sampling.top_k:
+        n_kept = min(n_kept, sampling.top_k)
+    if sampling.min_p:
+        n_kept = min(n_kept, int((weights >= sampling.min_p * weights[0]).sum()))
+    # The next cuts see what the ones before left, as other engines do.
+    kept = weights[:n_kept].cumsum(-1)
+    if sampling.top_p < 1:
+        n_kept = int(torch.searchsorted(kept, sampling.top_p * kept[-1]).item()) + 1
+        kept = kept[:n_kept]
+    place = int(torch.searchsorted(kept, number * kept[-1], right=True).item())
+    return int(tokens[min(place, len(kept) - 1)])
+
+
+def _with_logprobs(row: torch.Tensor, token: int, n: int | None) -> Drawn:
+    if n is None:
+        return Drawn(token)
+    logprobs = row.log_softmax(-1)
+    values, tokens = logprobs.topk(n) if n else (logprobs[:0], logprobs[:0].long())
+    top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+    return Drawn(token, float(logprobs[token]), top)
