@@ -56,10 +56,11 @@ def preview(config: MonitorConfig) -> list[str]:
     loaded = load_table(config.data, config.mapping, get_settings().datasets)
     history = loaded.history()
     split = split_by_time(history, config.plan)
+    name = registry_name(config.data, history.source, config.upgrades.registry_name)
     return [
         f"data: {loaded.path} (schema {loaded.source.name}, sha256 {loaded.checked.digest[:16]})",
         f"watched: {len(split.test):,} events; judged: the last {config.judged_periods} periods of "
         f"{config.period_days} days",
-        f"forecaster: champion of {registry_name(config.data, history.source)}, else the fallback",
+        f"forecaster: champion of {name}, else the fallback",
         f"a breach would {'move the champion to the fallback' if config.act else 'be reported'}",
     ]

@@ -84,7 +84,7 @@ FLOWS = (
     FlowEntry(
         name="execute-upgrades",
         room="upgrades",
-        about="carry out a plan through an executor: windows, waves, gates, rollback, audit log",
+        about="carry out a plan, dry by default: windows, waves, gates, rollback, audit log",
         flow="flows.execute_upgrades:execute_upgrades",
         config="models.upgrades.execute.config:ExecuteConfig",
         figures=(

@@ -124,7 +124,7 @@ def register_forecaster(
 
 def registry_of(history: History, config: UpgradeConfig) -> ModelRegistry:
     """Return the registered model that belongs to a history."""
-    return ModelRegistry(registry_name(config.data, history.source))
+    return ModelRegistry(registry_name(config.data, history.source, config.registry_name))
 
 
 @task(cache_policy=NO_CACHE)

@@ -68,6 +68,8 @@ class UpgradeConfig(Config):
     """History to plan from: Parquet or CSV of a known schema; None: the bundled LANL file."""
     mapping: Path | None = None
     """YAML file that says what the columns of `data` mean, for a history of your own."""
+    registry_name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    """Registered model of this history's forecasters; None: named after the file of `data`."""
     window_s: int = Field(28_800, gt=0, le=DAY_S)
     """Length of the daily maintenance window of a domain, in seconds."""
     window_start_s: int = Field(0, ge=0, lt=DAY_S)

@@ -83,7 +83,7 @@ class ModelCard(Config):
         return Policy(**self.policy.model_dump())
 
 
-def registry_name(data: Path | None, source: str) -> str:
+def registry_name(data: Path | None, source: str, asked: str | None = None) -> str:
     """Return the name under which the forecasters of a history are registered.
 
     It is that of the file, so that rows appended to it, or a later export whose name differs
@@ -92,11 +92,14 @@ def registry_name(data: Path | None, source: str) -> str:
     Args:
         data: File of the history; None: the bundled one.
         source: Schema of the history, which names the bundled one.
+        asked: Name that the config gives (`registry_name`), for two files of one name.
 
     Returns:
-        `upgrades-duration-<stem of the file>`, in lower case with dashes and without dates;
+        `asked`, else `upgrades-duration-<stem of the file>`, in lower case with dashes and without dates;
         of `events` the folder's name, which is the fleet's.
     """
+    if asked:
+        return asked
     own = ""
     if data is not None:
         own = _plain(_DATE.sub("", data.stem))

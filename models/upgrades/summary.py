@@ -73,7 +73,7 @@ def flow_summary(
             f"{config.horizon_days} daily windows by '{plan.policy}'; "
             f"{outcome.metrics.completed} completed, {outcome.metrics.cancelled} cancelled, "
             f"{len(plan.assignments) - outcome.metrics.scheduled} never started "
-            "when the plan met the real durations"
+            "when the plan met the real durations (a replay: nothing was executed)"
         ),
         baseline=EXISTING.label,
         figures=(

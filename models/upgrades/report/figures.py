@@ -20,6 +20,7 @@ from models.upgrades.report.plan_figures import (
     window_figures,
 )
 from models.upgrades.report.policy_figures import cost_figures
+from models.upgrades.report.running import running_figures
 
 FRONTIER_COLUMNS = (
     *("policy", "forecaster", "dispatch", "is_informed", "level", "lane_price_per_h"),
@@ -47,6 +48,7 @@ def figures(inputs: ReportInputs) -> dict[str, Any]:
         calibration: observed coverage of each forecaster per nominal level.
         reliability: coverage of the chosen forecaster, overall and per type, with intervals.
         tail: durations that last longer, observed and forecast.
+        running: chance to end within a window by elapsed time; None: no distribution.
         shap: what the features add to the quantile that is used; None: nothing to add up.
     """
     result = inputs.result
@@ -66,6 +68,7 @@ def figures(inputs: ReportInputs) -> dict[str, Any]:
         "calibration": calibration_figures(result.forecasts),
         "reliability": reliability_figures(inputs),
         "tail": tail_figures(inputs),
+        "running": running_figures(inputs),
         "shap": shap_figures(inputs),
     }
 

@@ -12,6 +12,7 @@ from models.upgrades.plan import RolloutPlan
 from models.upgrades.report import forecast_charts, plan_charts, policy_charts, tables, words
 from models.upgrades.report.chart_style import ROLE_COLOURS, as_html
 from models.upgrades.report.inputs import ReportInputs
+from models.upgrades.report.running import running_chart
 
 
 def render_report(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
@@ -48,6 +49,7 @@ def render_report(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
         tiles=_tiles(result),
         caveats="".join(f"<li>{escape(said)}</li>" for said in words.caveats(inputs.history)),
         shap=_shap(numbers["shap"]),
+        running=_running(numbers["running"]),
         **{name: escape(text) for name, text in says.items()},
         **{name: as_html(chart) for name, chart in _charts(inputs, numbers).items()},
         **shows,
@@ -70,6 +72,18 @@ def _charts(inputs: ReportInputs, numbers: Mapping[str, Any]) -> dict[str, Any]:
         "reliability": forecast_charts.reliability_chart(numbers["reliability"]),
         "tail": forecast_charts.tail_chart(numbers["tail"]),
     }
+
+
+def _running(running: Mapping[str, Any] | None) -> str:
+    if running is None:
+        return ""
+    return (
+        "<h3>Once it runs</h3><p>How to read it: the chance that a task still ends within a whole "
+        "window, given how long it runs already; dashed is the forecast made before it started, "
+        "solid what happened to those that ran that long. Point at a line for the time that the "
+        "rest needs. Where the chance is small, a person may end it early: no policy does, it did "
+        "not pay.</p>" + as_html(running_chart(running))
+    )
 
 
 def _shap(shap: Mapping[str, Any] | None) -> str:
@@ -179,7 +193,8 @@ one policy at all prices.</p>$ratio_costs</section>
 <section><h2>Stragglers</h2>
 <p>How to read it: the share of tasks that last longer than a time, both axes logarithmic; a
 straight line is a heavy tail. Where the dashed forecast lies below the line, stragglers are
-underestimated; what lies right of the dotted window can never end in one.</p>$tail</section>
+underestimated; what lies right of the dotted window can never end in one.</p>$tail
+$running</section>
 <section><h2>What the forecast looks at</h2><p>$shap_words</p>$shap</section>
 <section><h2>Work left, day by day</h2>
 <p>How to read it: tasks of the test part that are not done at the end of each day; nobody can be

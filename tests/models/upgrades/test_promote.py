@@ -264,3 +264,4 @@ def test_the_calibration_table_is_kept_where_there_is_one(fitted):
 def test_a_registered_model_is_named_after_the_history(data: str | None, name: str):
     given = None if data is None else Path(data)
     assert registry_name(given, "lanl_outages") == f"upgrades-duration-{name}"
+    assert registry_name(given, "lanl_outages", "site-2") == "site-2"

@@ -61,7 +61,7 @@ def test_the_report_is_one_file_that_needs_no_network(html):
     for loads in ("<script src", "<link", "<img"):
         assert loads not in html
     assert html.count("plotly.js v") == 1
-    assert html.count('class="plotly-graph-div"') == 12
+    assert html.count('class="plotly-graph-div"') == 13
 
 
 def test_the_report_shows_every_policy_every_caveat_and_the_headline(inputs, html):
@@ -88,7 +88,7 @@ def test_a_plan_that_refuses_nobody_says_so_instead_of_drawing_nothing(inputs, n
     everybody = replace(inputs, plan=replace(inputs.plan, refusals=inputs.plan.refusals.head(0)))
     page = render_report(everybody, {**numbers, "refusals": {}})
     assert "every task of the plan has a place" in page
-    assert page.count('class="plotly-graph-div"') == 11
+    assert page.count('class="plotly-graph-div"') == 12
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_model_per_type_says_what_it_rests_on_instead_of_features(make_inputs)
     assert numbers["shap"] is None
     html = render_report(inputs, numbers)
     assert "no feature contributions to show: its forecaster rests on durations of the" in html
-    assert html.count('class="plotly-graph-div"') == 10
+    assert html.count('class="plotly-graph-div"') == 11
 
 
 def test_a_long_gantt_is_cut_and_the_frontier_names_its_landmarks(inputs, numbers):
@@ -263,3 +263,21 @@ def test_a_long_gantt_is_cut_and_the_frontier_names_its_landmarks(inputs, number
     assert named == set(roles.values())
     points = sum(len(trace.x) for trace in chart.data if trace.showlegend is None)
     assert points == len(numbers["frontier"])
+
+
+def test_what_still_runs_has_the_chance_that_its_elapsed_time_leaves(inputs, numbers):
+    running = numbers["running"]
+    overall = running["groups"][0]
+    rows = inputs.split.test[~inputs.history.is_censored[inputs.split.test]]
+    duration_h = inputs.history.seconds("duration_s")[rows] / 3_600
+    for elapsed_h, share in zip(overall["hours"], overall["observed"], strict=True):
+        still = duration_h[duration_h > elapsed_h]
+        if len(still) >= 20:
+            assert share == pytest.approx((still <= running["window_h"]).mean())
+        else:
+            assert share is None
+    assert all(0 <= chance <= 1 for chance in overall["forecast"])
+    # At the start it is the plain forecast.
+    cdf = inputs.model.cdf(inputs.features.take(rows), inputs.config.window_s)
+    assert overall["forecast"][0] == pytest.approx(float(cdf.mean()), abs=0.02)
+    assert overall["forecast"][-1] < overall["forecast"][0]
