@@ -50,9 +50,26 @@ def list_() -> None:
     show_list()
 
 
-@app.command()
+def _show_help(ctx: typer.Context, is_asked: bool) -> None:
+    """Print the command's help, and the config keys of the flow if one is named."""
+    if not is_asked:
+        return
+    typer.echo(ctx.get_help())
+    flow = ctx.params.get("flow")
+    if flow is not None:
+        from flows.command.keys import show_keys
+
+        show_keys(flow)
+    raise typer.Exit
+
+
+@app.command(add_help_option=False)
 def run(
-    flow: Annotated[str, typer.Argument(help="Name of a flow, see `loom list`.")],
+    flow: Annotated[
+        str | None,
+        # Eager: read before --help, which shows the keys of the flow.
+        typer.Argument(help="Name of a flow, see `loom list`.", metavar="FLOW", is_eager=True),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with config keys.")
     ] = None,
@@ -66,13 +83,25 @@ def run(
     ] = False,
     runner: RunnerOption = None,
     dask_address: DaskOption = None,
+    _help: Annotated[
+        bool,
+        typer.Option(
+            "--help",
+            help="Show this and exit; after a FLOW its config keys too: type, default, meaning.",
+            callback=_show_help,
+        ),
+    ] = False,
 ) -> None:
     """Run FLOW once and record it in the experiment tracker.
 
     Example: `loom run plan-upgrades --set window_s=14400 --set seed=7`
+
+    Its config keys: `loom run FLOW --help`
     """
     from flows.command.run import run_flow
 
+    if flow is None:
+        raise typer.BadParameter("name a FLOW; the flows that exist: loom list.")
     run_flow(flow, config, set_ or [], data, dry_run, runner, dask_address)
 
 

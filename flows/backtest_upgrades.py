@@ -12,7 +12,6 @@ from models.upgrades import split_by_time
 from models.upgrades.backtest import (
     BacktestConfig,
     attempts_by_role,
-    backtest_metrics,
     backtest_policies,
     backtest_summary,
     origin_metrics,
@@ -26,9 +25,10 @@ from models.upgrades.policy import forecasters_of
 from models.upgrades.select import choose
 from tasks.collect import read_dataset, read_history
 from tasks.evaluate import score_candidates, score_policies
+from tasks.monitor import record_backtest
 from tasks.predict import build_features, fit_forecaster
 from tasks.runner import task_runner
-from tasks.track import close_abandoned_run, show_table, tracked_run
+from tasks.track import close_abandoned_run, tracked_run
 
 
 @flow(
@@ -76,11 +76,13 @@ def backtest_upgrades(config: BacktestConfig = BacktestConfig()) -> FlowSummary:
                 child.metrics(origin_metrics(table))
 
         result = put_together(tables, attempts, config.upgrades.seed)
-        run.metrics(backtest_metrics(result))
-        run.artifact("backtest/origins.csv", result.origins)
-        run.artifact("backtest/totals.csv", result.totals)
-        show_table("backtest-upgrades-origins", result.origins, "what each origin met")
-        return replace(backtest_summary(result), mlflow_url=run.url, prefect_url=run.prefect_url)
+        file = record_backtest(result, run)
+        return replace(
+            backtest_summary(result),
+            mlflow_url=run.url,
+            prefect_url=run.prefect_url,
+            files={"origins": file},
+        )
 
 
 def preview(config: BacktestConfig) -> list[str]:

@@ -12,14 +12,17 @@ from models.figures import FlowSummary
 from models.upgrades.execute import (
     ExecuteConfig,
     execution_summary,
+    groups_to_resume,
     halt_reason,
+    paused_in,
+    read_entries,
     rollback_summary,
 )
 from tasks.collect import read_dataset, read_history
 from tasks.execute import build_executor, carry_out, find_plan, places_of, refuse_unknown_state
 from tasks.plan_origin import PLAN_ARTIFACT, PlanOrigin, locate_plan
 from tasks.runner import task_runner
-from tasks.take_back import refuse_nothing_begun, roll_back
+from tasks.take_back import refuse_what_cannot_be_undone, roll_back, rollback_source
 from tasks.track import close_abandoned_run, tracked_run
 from tasks.track.artifacts import NoSuchArtifactError, has_store
 
@@ -41,6 +44,7 @@ def execute_upgrades(config: ExecuteConfig = ExecuteConfig()) -> FlowSummary:  #
 
     Raises:
         RolloutHaltedError: The kill switch stopped it: the run fails, the log is kept.
+        RolloutPausedError: A release is paused and `fail_on_pause` is set.
     """
     with tracked_run("upgrades", config) as run:
         origin = find_plan(config, run)
@@ -54,7 +58,11 @@ def execute_upgrades(config: ExecuteConfig = ExecuteConfig()) -> FlowSummary:  #
             summary = execution_summary(carried, executor.name, is_dry=config.dry_run)
         else:
             undone = roll_back(plan, executor, config, run)
-            summary = rollback_summary(undone, executor.name, is_dry=config.dry_run)
+            summary = rollback_summary(
+                *(undone, executor.name),
+                is_dry=config.dry_run,
+                source=rollback_source(plan, config),
+            )
 
         audit = places_of(plan, config, run.run_id).audit
         return replace(
@@ -85,12 +93,12 @@ def _plan_lines(origin: PlanOrigin) -> list[str]:
     refuse_unknown_state(plan, config)
     places = places_of(plan, config, "RUN_ID")
     if config.rollback is not None:
-        log = refuse_nothing_begun(plan, config).audit
-        kind = "read, not touched" if config.dry_run else "goes on"
-        what = [f"takes back: release {config.rollback}, by {log} ({kind})"]
+        refuse_what_cannot_be_undone(plan, config)
+        kind = "; the log is read, not touched" if config.dry_run else "; the log goes on"
+        what = [f"takes back: release {config.rollback}, {rollback_source(plan, config)}{kind}"]
     else:
         kind = "goes on" if places.audit.exists() else "new"
-        what = [f"audit log: {places.audit} ({kind})"]
+        what = [f"audit log: {places.audit} ({kind})", *_resume_lines(origin)]
     stopped = halt_reason(places.halt)
     return [
         f"plan: {origin.name}",
@@ -99,3 +107,16 @@ def _plan_lines(origin: PlanOrigin) -> list[str]:
         *what,
         f"halt file: {places.halt} ({f'STOPS THE RUN: {stopped}' if stopped else 'not there'})",
     ]
+
+
+def _resume_lines(origin: PlanOrigin) -> list[str]:
+    """Say which paused releases go on; a name that the plan lacks is refused."""
+    plan, config = origin.plan, origin.config
+    if not config.resume:
+        return []
+    log = places_of(plan, config.model_copy(update={"dry_run": False}), "RUN_ID").audit
+    paused = paused_in(read_entries(log)) if log.exists() else set()
+    resumed = groups_to_resume(config.resume, plan.works, paused)
+    names = ", ".join(map(str, resumed)) or "nothing, since none of these is paused"
+    own = "; a dry run has a log of its own, in which nothing is paused" if config.dry_run else ""
+    return [f"resumes: {names} by the log {log}{own}"]

@@ -11,13 +11,19 @@ from models.errors import ConfigError, DataError
 from models.figures import Figure, FlowSummary
 from models.settings import get_settings
 from models.upgrades import asof_features, split_by_time
-from models.upgrades.fleet import Fleet, read_fleet
-from models.upgrades.history import History, load_history
+from models.upgrades.fleet import PAST, Fleet, read_fleet, table_file
+from models.upgrades.history import History, load_table
 from models.upgrades.plan import RolloutPlan
 from models.upgrades.policy import forecasters_of
 from models.upgrades.rollout import RolloutConfig
+from models.upgrades.rollout.backlog import fleet_with_past
 from models.upgrades.rollout.flow_config import FleetPlanConfig
-from models.upgrades.rollout.summary import refusal_counts, rollout_metrics
+from models.upgrades.rollout.summary import (
+    cap_warning,
+    refusal_counts,
+    rollout_metrics,
+    solver_words,
+)
 from models.upgrades.rollout.windows import check_wishes
 from models.upgrades.select import choose
 from tasks.collect import read_dataset, read_history, split_history
@@ -47,10 +53,11 @@ def plan_fleet(config: FleetPlanConfig = FleetPlanConfig()) -> FlowSummary:  # n
     """
     folder = fleet_folder(config)
     with tracked_run("upgrades", config) as run:
-        fleet = read_fleet(folder)
-        data = config.data or folder / "events.parquet"
+        fleet = read_fleet(folder, has_past=config.data is None)
+        data = config.data or table_file(folder, PAST)
         history = read_history(read_dataset(data, config.mapping, run).frame)
         check_past(fleet, history)
+        fleet = fleet_with_past(fleet, history)
         config = with_windows_of(fleet, config)
         split = split_history(history, config, run)
         features = build_features(history)
@@ -106,11 +113,13 @@ def words(plan: RolloutPlan, rollout: RolloutConfig, changes: str) -> str:
     reasons = ", ".join(
         f"{row['tasks']} {row['reason']}" for row in refusal_counts(plan).to_dict("records")
     )
+    warning = cap_warning(plan, rollout)
     return (
         f"placed {len(plan.assignments):,} of {len(plan.frame):,} upgrades in "
-        f"{rollout.horizon_days} days of windows by '{plan.policy}' ({plan.solver}); without a "
-        f"place: {reasons or 'none'}; against the last plan: {changes}; this is a proposal, "
-        "nothing was executed"
+        f"{rollout.horizon_days} days of windows by '{plan.policy}' "
+        f"({solver_words(plan, rollout)}); "
+        f"{warning + '; ' if warning else ''}without a place: {reasons or 'none'}; against the "
+        f"last plan: {changes}; this is a proposal, nothing was executed"
     )
 
 
@@ -156,14 +165,15 @@ def plan_time_s(config: FleetPlanConfig, history: History) -> int:
 def preview(config: FleetPlanConfig) -> list[str]:
     """Say what a run would read and plan, without running it (`loom run --dry-run`)."""
     folder = fleet_folder(config)
-    fleet = read_fleet(folder)
-    data = config.data or folder / "events.parquet"
-    history = load_history(data, config.mapping, get_settings().datasets)
+    fleet = read_fleet(folder, has_past=config.data is None)
+    data = config.data or table_file(folder, PAST)
+    loaded = load_table(data, config.mapping, get_settings().datasets)
+    history = loaded.history()
     check_past(fleet, history)
     config = with_windows_of(fleet, config)
     split = split_by_time(history, config)
     rollout, plan_s = config.for_rollout(), plan_time_s(config, history)
-    excluded = check_wishes(fleet, rollout, plan_s)
+    wishes = check_wishes(fleet, rollout, plan_s)
     return [
         f"fleet: {folder} ({len(fleet.hosts):,} hosts, {len(fleet.domains):,} domains, "
         f"{len(fleet.services):,} services, {len(fleet.freezes):,} freezes)",
@@ -173,5 +183,7 @@ def preview(config: FleetPlanConfig) -> list[str]:
         f"select {len(split.select):,}, test {len(split.test):,} events",
         f"candidates to plan with: {', '.join(forecasters_of(config))}",
         f"plan made at {pd.Timestamp(plan_s, unit='s')} for {rollout.horizon_days} days; windows "
-        f"of up to {config.window_s / 3_600:g} h; {excluded} tasks excluded",
+        f"of up to {config.window_s / 3_600:g} h; {wishes.excluded} tasks excluded, "
+        f"{wishes.pinned} pinned",
+        *(f"warning: {warning}" for warning in (*loaded.doubts, *wishes.warnings)),
     ]

@@ -119,6 +119,7 @@ def preview(config: UpgradeConfig) -> list[str]:
         f"rows: {len(checked.frame):,} good, {len(checked.quarantine):,} would be quarantined"
         + quarantine_words(checked.quarantine),
         *shape_words(history),
+        *(f"warning: {doubt}" for doubt in loaded.doubts),
         f"parts: fit {len(split.fit):,}, calibrate {len(split.calibrate):,}, "
         f"select {len(split.select):,}, test {len(split.test):,} events",
         f"forecasters: {', '.join(forecasters_to_fit(config))}; candidates to plan with: "
@@ -137,13 +138,18 @@ def quarantine_words(quarantine: pd.DataFrame) -> str:
 def shape_words(history: History) -> list[str]:
     """Say what was read, so that a wrong unit or a lost outcome is seen before a run."""
     starts = pd.to_datetime(history.seconds("start_s"), unit="s")
-    minutes = history.seconds("duration_s") / 60
-    middle, high = (float(pd.Series(minutes).quantile(level)) for level in (0.5, 0.95))
+    took_s = pd.Series(history.seconds("duration_s"))
+    middle, high = (length_words(float(took_s.quantile(level))) for level in (0.5, 0.95))
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in history.dropped.items() if n)
     return [
         f"events: {len(history):,} from {starts.min():%Y-%m-%d} to {starts.max():%Y-%m-%d}, "
         f"{int(history.is_censored.sum()):,} aborted; dropped: {dropped or 'none'}",
-        f"durations: half take up to {middle:,.0f} min, 95 % up to {high:,.0f} min; "
+        f"durations: half take up to {middle}, 95 % up to {high}; "
         f"{len(set(history.labels('type'))):,} types, "
         f"{len(set(history.labels('domain'))):,} domains",
     ]
+
+
+def length_words(length_s: float) -> str:
+    """Say a duration in minutes, in seconds where those would round it away."""
+    return f"{length_s:.0f} s" if length_s < 120 else f"{length_s / 60:,.0f} min"

@@ -34,6 +34,8 @@ class FlowEntry:
     """Whether `--data PATH` sets the config key `data`."""
     policy_tag: str = ""
     """Tag of a run that names the policy that it planned with or judged."""
+    verdict_tag: str = ""
+    """Tag of a run that says what it concluded."""
     figures: tuple[MainFigure, ...] = ()
     """What counts about a run, in a line."""
 
@@ -101,10 +103,11 @@ FLOWS = (
         flow="flows.monitor_upgrades:monitor_upgrades",
         config="models.upgrades.monitor.config:MonitorConfig",
         policy_tag="monitor.model",
+        verdict_tag="monitor.verdict",
         figures=(
             MainFigure("coverage at 0.9, last period", "monitor/last/coverage_0.9", "{:.1%}"),
             MainFigure(
-                *("cost per upgrade", "monitor/cost_per_task", "{:.2f}"),
+                *("cost per upgrade (below 0: a gain)", "monitor/cost_per_task", "{:.2f}"),
                 *("promised", "monitor/promised_cost_per_task"),
             ),
         ),
@@ -120,6 +123,24 @@ FLOWS = (
                 *("completed", "backtest/selected/completed", "{:,.0f}"),
                 *("strong rule", "backtest/strong_rule/completed"),
             ),
+            MainFigure(
+                *("cancelled share of starts", "backtest/selected/cancellation_rate", "{:.1%}"),
+                *("strong rule", "backtest/strong_rule/cancellation_rate"),
+            ),
+        ),
+    ),
+    FlowEntry(
+        name="run-batch-inference",
+        room="inference",
+        about="run a file of prompts, computing no shared prefix twice (BatchLLM)",
+        flow="flows.run_batch_inference:run_batch_inference",
+        config="models.inference.job_config:JobConfig",
+        figures=(
+            MainFigure(
+                *("prefill saved", "prefill/saved_share", "{:.1%}"),
+                *("trie optimum", "prefill/optimal_share"),
+            ),
+            MainFigure("rows with a result", "rows/ok", "{:,.0f}"),
         ),
     ),
 )

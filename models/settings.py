@@ -169,6 +169,7 @@ class Settings(BaseSettings):
             "HF_HUB_OFFLINE": "1",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "MLFLOW_LOGGING_LEVEL": "WARNING",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(max(1, self.tracking_timeout_s))),
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         }

@@ -68,6 +68,8 @@ def read_dataset(data: Path | None, mapping: Path | None, run: TrackedRun) -> Ch
         log.warning("%d bad rows in quarantine: %s", len(checked.quarantine), kept_in)
     for warning in checked.warnings:
         log.info("watched: %s", warning)
+    for doubt in loaded.doubts:
+        log.warning("%s", doubt)
     return checked
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from models.upgrades import History
 from models.upgrades.execute import (
     HALTED,
     LOCK_LOST,
+    STOPPED_BY_GATE,
     AuditLog,
     Controls,
     ExecuteConfig,
@@ -50,6 +52,10 @@ class RolloutHaltedError(ServiceError):
     """The kill switch stopped the rollout; what was done is on record."""
 
 
+class RolloutPausedError(ServiceError):
+    """A release is paused, and `fail_on_pause` asks to fail then; what was done is on record."""
+
+
 class StateUnknownError(ConfigError):
     """Nobody said which services of a fleet keep state, so none of them may start."""
 
@@ -62,12 +68,24 @@ class Places(NamedTuple):
         lock: Owner file of the one rollout that may run.
         halt: Kill switch.
         world: What a simulated fleet remembers.
+        settings: By which settings a simulation is known; beside its log.
     """
 
     audit: Path
     lock: Path
     halt: Path
     world: Path
+    settings: Path
+
+
+def settings_of(config: ExecuteConfig) -> dict[str, object]:
+    """Settings by which a simulation of a plan is known: others are another fleet."""
+    names = ("durations", "seed", "failure_share", "rollback_s")
+    paths = {name: getattr(config, name) for name in ("data", "mapping", "fleet")}
+    return {
+        **{name: getattr(config, name) for name in names},
+        **{name: None if path is None else str(path.absolute()) for name, path in paths.items()},
+    }
 
 
 def places_of(plan: PlanFile, config: ExecuteConfig, run_id: str) -> Places:
@@ -81,13 +99,13 @@ def places_of(plan: PlanFile, config: ExecuteConfig, run_id: str) -> Places:
     halt = config.halt_file or root / "HALT"
     folder = root / plan.digest[:16]
     if config.dry_run:
-        return Places(folder / f"dry-run-{run_id}.jsonl", root / "dry-run.owner", halt, folder)
-    paths = [path and str(path.absolute()) for path in (config.data, config.mapping, config.fleet)]
-    said = repr((config.durations, config.seed, config.failure_share, config.rollback_s, *paths))
+        log = folder / f"dry-run-{run_id}.jsonl"
+        return Places(log, root / "dry-run.owner", halt, folder, log.with_suffix(".json"))
+    said = repr(tuple(settings_of(config).values()))
     fleet = f"{config.durations}-{config.seed}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     return Places(
         *(folder / f"audit-{fleet}.jsonl", root / "rollout.owner", halt),
-        folder / f"simulated-{fleet}.jsonl",
+        *(folder / f"simulated-{fleet}.jsonl", folder / f"audit-{fleet}.json"),
     )
 
 
@@ -166,6 +184,7 @@ def carry_out(
         LockHeldError: Another rollout runs.
         LockLostError: The lock was taken away; what was done is on record.
         RolloutHaltedError: The kill switch was pulled; what was done is on record.
+        RolloutPausedError: A release is paused and `fail_on_pause` is set.
         PlanFileError: The plan names services that the fleet folder lacks.
     """
     places = places_of(plan, config, run.run_id)
@@ -177,6 +196,10 @@ def carry_out(
         get_run_logger().warning("release %s is paused", group)
     summary = execution_summary(result, executor.name, is_dry=config.dry_run)
     record_standing(result, summary.did, places, run)
+    if config.fail_on_pause and result.status == STOPPED_BY_GATE:
+        raise RolloutPausedError(
+            f"{summary.did}; `fail_on_pause` lets the run fail for it, every task is on record"
+        )
     return result
 
 
@@ -210,6 +233,9 @@ def held_controls(
         stateful |= set(services.loc[services["is_stateful"], "service"])
     who = f"{getpass.getuser()}@{socket.gethostname()}/{run.run_id}"
     with RolloutLock(places.lock, who) as lock:
+        if not config.dry_run:
+            places.settings.parent.mkdir(parents=True, exist_ok=True)
+            places.settings.write_text(json.dumps(settings_of(config)), encoding="utf-8")
         yield Controls(
             audit=AuditLog(places.audit, who),
             lock=lock,

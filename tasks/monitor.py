@@ -18,6 +18,7 @@ from models.upgrades import (
     UpgradeConfig,
     build_forecaster,
 )
+from models.upgrades.backtest import Backtest, backtest_metrics
 from models.upgrades.model_card import CardMismatchError, recoded
 from models.upgrades.monitor import MonitorConfig, Watch, monitor_metrics, render_page, watch
 from models.upgrades.monitor.page import page_figures
@@ -109,8 +110,25 @@ def record_watch(found: Watch, config: MonitorConfig, run: TrackedRun) -> Path:
         run.artifact(f"monitor/{name}.csv", table)
     run.artifact("monitor/figures.json", page_figures(found))
     show_table("monitor-upgrades-rules", found.verdict.table, found.verdict.words)
-    file = get_settings().home / "reports" / f"monitor-upgrades-{run.run_id}.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = _report_file(f"monitor-upgrades-{run.run_id}.html")
     file.write_text(render_page(found, config), encoding="utf-8")
     run.artifact("monitor.html", file)
+    return file
+
+
+@task(cache_policy=NO_CACHE)
+def record_backtest(result: Backtest, run: TrackedRun) -> Path:
+    """Keep figures and tables of a walk forward, and return the file of its origins."""
+    run.metrics(backtest_metrics(result))
+    run.artifact("backtest/origins.csv", result.origins)
+    run.artifact("backtest/totals.csv", result.totals)
+    show_table("backtest-upgrades-origins", result.origins, "what each origin met")
+    file = _report_file(f"backtest-upgrades-{run.run_id}.csv")
+    result.origins.to_csv(file, index=False)
+    return file
+
+
+def _report_file(name: str) -> Path:
+    file = get_settings().home / "reports" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
     return file

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from models.settings import get_settings
 from models.upgrades.execute import ExecuteConfig, PlanFile, read_plan
+from models.upgrades.fleet import PAST, table_file
 from tasks.track.artifacts import fetch_artifact
 from tasks.track.mlflow_store import MlflowStore
 
@@ -84,4 +85,6 @@ def _with_settings_of(config: ExecuteConfig, params: dict[str, str]) -> ExecuteC
 def _with_past_of_fleet(config: ExecuteConfig, plan: PlanFile) -> ExecuteConfig:
     if not plan.is_of_fleet or config.fleet is None or config.data is not None:
         return config
-    return config.model_copy(update={"data": config.fleet / "events.parquet"})
+    # A folder that is gone is told where it is read, or not missed by a dry run.
+    past = table_file(config.fleet, PAST) if config.fleet.is_dir() else config.fleet / PAST
+    return config.model_copy(update={"data": past})

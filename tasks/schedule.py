@@ -113,7 +113,10 @@ def write_plan(plan: RolloutPlan, run: TrackedRun) -> dict[str, Path]:
         "plan.parquet": plan.frame,
         "plan.json": plan.to_json(),
         "plan.ics": to_ical(plan),
-        "refusals.csv": plan.refusals,
+        # In a table for people, no wave is a blank; in the plan it is -1.
+        "refusals.csv": plan.refusals.assign(
+            wave=plan.refusals["wave"].astype("Int64").where(plan.refusals["wave"] >= 0)
+        ),
     }
     for name, content in contents.items():
         write_file(folder / name, content)

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from flows.command.output import try_folder, writing_to
 from flows.registry import find_bench, load
 from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
@@ -26,9 +27,10 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
         raise ConfigError(f"--seed must be 0 or more, got {seed}")
     if out is not None:
         # Found out now, not after minutes of measuring.
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise ConfigError(f"--json {out} is a folder; name a file in it")
+        with writing_to(out, "--json"):
+            try_folder(out.parent)
+            if out.is_dir():
+                raise ConfigError(f"--json {out} is a folder; name a file in it")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
@@ -43,8 +45,10 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
     if out is not None:
         # Before anything is printed: a reader that closes the pipe must not cost the figures.
         part = out.with_name(out.name + ".part")
-        part.write_text(json.dumps(report.document, indent=1, allow_nan=False), encoding="utf-8")
-        part.replace(out)
+        text = json.dumps(report.document, indent=1, allow_nan=False)
+        with writing_to(out, "--json"):
+            part.write_text(text, encoding="utf-8")
+            part.replace(out)
     narrowed = False
     for table in report.tables:
         shown = fitting(table, console.width)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flows.command.output import try_folder, writing_to
 from models.config import load_config
 from models.upgrades.generator import FleetConfig, check_folder, generate_fleet, write_fleet
 
@@ -20,10 +21,13 @@ def run_generator(
     config = load_config(FleetConfig, config_file, overrides, options=options)
     console = Console(soft_wrap=True, highlight=False)
     # Found out now, not after minutes of drawing.
-    check_folder(out)
+    with writing_to(out, "--out"):
+        check_folder(out)
+        try_folder(out)
     with console.status(f"drawing {config.hosts:,} hosts over {config.days} days"):
         fleet = generate_fleet(config)
-        files = write_fleet(fleet, out)
+        with writing_to(out, "--out"):
+            files = write_fleet(fleet, out)
     written = sum(file.stat().st_size for file in files)
     events = fleet.events
     outcomes = events["outcome"].value_counts()

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -67,10 +67,21 @@ def resolve_config(
 def describe_config(config: Config) -> list[str]:
     """Say a config line by line; keys that differ from the default are marked."""
     defaults = type(config)().model_dump(mode="json")
-    lines = ["config (* differs from the default):"]
-    for key, value in config.model_dump(mode="json").items():
-        mark = "*" if value != defaults[key] else " "
-        lines.append(f" {mark} {key}: {json.dumps(value)}")
+    values = config.model_dump(mode="json")
+    return ["config (* differs from the default):", *_key_lines(values, defaults, "")]
+
+
+def _key_lines(values: Mapping[str, Any], defaults: Mapping[str, Any], indent: str) -> list[str]:
+    """Say keys line by line; those of a group stand below it, further in."""
+    lines = []
+    for key, value in values.items():
+        default = defaults.get(key)
+        mark = "*" if value != default else " "
+        if isinstance(value, dict) and value:
+            lines.append(f" {mark} {indent}{key}:")
+            lines += _key_lines(value, default if isinstance(default, dict) else {}, f"{indent}  ")
+        else:
+            lines.append(f" {mark} {indent}{key}: {json.dumps(value)}")
     return lines
 
 

@@ -62,11 +62,13 @@ def show_runs(limit: int, flow: str | None) -> None:
 
 
 def said_of(entry: FlowEntry, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
-    """Say policy and main figures of a run in a line; empty where it recorded neither."""
+    """Say policy, verdict and main figures of a run in a line; empty where it recorded none."""
     said = []
-    policy = tags.get(entry.policy_tag)
+    policy, verdict = tags.get(entry.policy_tag), tags.get(entry.verdict_tag)
     if policy:
         said.append(policy)
+    if verdict:
+        said.append(f"verdict: {verdict}")
     for figure in entry.figures:
         if figure.metric not in metrics:
             continue

@@ -13,6 +13,15 @@ planner.py   plan_job: all of it                  plan.py, plan_file.py  Plan, o
 verify.py, verify_steps.py  independent check    loads.py    work per prompt
 workload.py, planner_bench.py  made-up jobs       compiled/   inner loops (numba)
 config.py    BatchConfig
+
+A job from file to file:
+job_config.py JobConfig    prepare.py  read, subtract, plan    job.py      run_job: all of it
+journal.py, segments.py    what finished, on disk               keys.py     what a result hangs on
+supervise.py, engine_process.py, lease.py  processes that die   worker.py   what they run
+backends/    native, vllm, openai_http, and who is chosen       bodies.py   requests for servers
+merge.py, outcome.py       one line per row                     report/     the page
+progress.py, summary.py    figures     job_state.py  the folder     local_model.py  its files
+crash_trials.py            kills jobs at random and counts
 """
 
 from models.inference.config import BatchConfig

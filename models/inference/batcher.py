@@ -9,35 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.inference.attention.base import Attention, Piece
 from models.inference.kv import KvLedger
 from models.inference.plan import Plan
 from models.inference.requests import Sampling
-from models.inference.running import RunningPrefix
+from models.inference.running import RunningPrefix, Scheduled, placed
 from models.inference.running import Sequence as Row
 from models.inference.token_table import TokenTable
-
-
-@dataclass(frozen=True)
-class Scheduled:
-    """Rows of one owner in a step.
-
-    Attributes:
-        owner: Whose tokens they are.
-        tokens: Their ids, shape (n,).
-        piece: What attention is told.
-        is_last: Whether the next token is to be chosen after them.
-    """
-
-    owner: Row | RunningPrefix
-    tokens: NDArray[np.int64]
-    piece: Piece
-    is_last: bool
 
 
 class Batcher:
@@ -117,7 +98,7 @@ class Batcher:
         step = [item for item in step if item.piece.own is item.owner.span]
         if not step and self._make_way():
             return self.next_step()
-        return _placed(step)
+        return placed(step)
 
     def filled(self) -> None:
         """Take note that a step has run."""
@@ -127,6 +108,7 @@ class Batcher:
         """Start another output of a row whose prompt has just been computed."""
         shared = (row.prompt_tokens, row.prefix, row.reserved)
         twin = Row(row.prompt, fork, row.sampling, *shared)
+        twin.grammar = row.grammar.fork() if row.grammar else None
         assert row.span is not None
         span = self._ledger.take(max(twin.reserved, row.span.length))
         if span is None or len(self.running) >= self._plan.max_rows:
@@ -138,6 +120,11 @@ class Batcher:
         twin.span = span
         self.running.append(twin)
         return twin
+
+    def redo(self, row: Row) -> None:
+        """Compute a sequence's private tokens again; what it emitted stays."""
+        if row.span is not None:
+            self._preempt(row)
 
     def finish(self, row: Row, is_last_of_prompt: bool) -> None:
         """End a sequence and give its memory back."""
@@ -224,7 +211,11 @@ class Batcher:
             # A prefix that is computed ahead must not take the room of rows before it.
             ahead = sum(self._ledger.bytes_for(row.reserved) for row in self._upcoming)
             needed = self._ledger.bytes_for(group.prefix_tokens)
-            span = self._ledger.take(group.prefix_tokens) if self._has(ahead + needed) else None
+            span = (
+                self._ledger.take(group.prefix_tokens)
+                if ahead + needed <= self._ledger.free
+                else None
+            )
             if span is None:
                 return False
             tokens = self._prompts[group.prefix_row][: group.prefix_tokens].astype(np.int64)
@@ -241,9 +232,6 @@ class Batcher:
         self._groups.popleft()
         self._upcoming.extend(self._row(prompt, prefix) for prompt in members)
         return True
-
-    def _has(self, n_bytes: int) -> bool:
-        return n_bytes <= self._ledger.free
 
     def _release(self, prefix: RunningPrefix) -> None:
         """Free a prefix that nobody needs any more."""
@@ -296,14 +284,3 @@ class Batcher:
             self._evict(prefix)
         self._filling = [prefix for prefix in self._filling if prefix.span is not None]
         return bool(idle)
-
-
-def _placed(step: Sequence[Scheduled]) -> list[Scheduled]:
-    """Give every owner its rows in the step, one after the other."""
-    placed, at = [], 0
-    for item in step:
-        end = at + len(item.tokens)
-        piece = Piece(slice(at, end), item.piece.prefix, item.piece.own)
-        placed.append(Scheduled(item.owner, item.tokens, piece, item.is_last))
-        at = end
-    return placed

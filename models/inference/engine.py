@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from models.inference.batcher import Batcher, Scheduled
+from models.inference.batcher import Batcher
 from models.inference.cost import OutputLengths
+from models.inference.grammar import GrammarError, Grammars, is_constrained
 from models.inference.kv import KvLedger
 from models.inference.model.decoder import Decoder
+from models.inference.outcome import Failure
+from models.inference.outputs import Decode, Output, Outputs
 from models.inference.plan import Plan
-from models.inference.requests import Choice, FinishReason, Sampling
-from models.inference.running import RunningPrefix
+from models.inference.replay import ExactDecoder
+from models.inference.requests import FinishReason, Sampling
+from models.inference.running import RunningPrefix, Scheduled
 from models.inference.running import Sequence as Row
-from models.inference.sample import Drawn, draw, uniform
+from models.inference.sample import Drawn, draw, draw_row, uniform
 from models.inference.token_table import TokenTable
 
-Decode = Callable[[Sequence[int]], str]
-
-
-@dataclass(frozen=True)
-class Output:
-    """What one prompt gave.
-
-    Attributes:
-        prompt: Index in the token table.
-        choices: Its outputs in order; empty if it failed.
-        failure: Why it failed, or None.
-        cached_tokens: Prompt tokens that the shared prefix gave.
-    """
-
-    prompt: int
-    choices: tuple[Choice, ...]
-    failure: str | None
-    cached_tokens: int
+UNSOUND = Failure(
+    "invalid_logits",
+    "the logits hold values that are no numbers, also when computed once more in float32",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,14 @@ class Engine:
         ledger: Who held how many bytes.
     """
 
-    def __init__(self, decoder: Decoder, kv_bytes: int, decode: Decode, seed: int = 0) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        kv_bytes: int,
+        decode: Decode,
+        seed: int = 0,
+        grammars: Grammars | None = None,
+    ) -> None:
         """Take a model.
 
         Args:
@@ -75,7 +72,10 @@ class Engine:
             kv_bytes: Most bytes of keys and values.
             decode: Text of token ids.
             seed: Seed of rows that bring none.
+            grammars: For rows that ask for a schema or a grammar; without, these rows fail.
         """
+        self._grammars = grammars
+        self._exact = ExactDecoder(decoder.config, decoder.weights)
         self._decoder, self._decode, self._seed = decoder, decode, seed
         self.ledger = KvLedger(decoder.attention, kv_bytes)
         self.trace: list[StepTrace] = []
@@ -100,11 +100,12 @@ class Engine:
             skip: Prompts that have their result already.
         """
         self.trace = []
+        self._refused: dict[Row, Failure] = {}
         batcher = Batcher(
             *(plan, shard, prompts, samplings, self._decoder.attention, self.ledger),
             *(self._expected, skip),
         )
-        outputs = _Outputs(self._decode, self._decoder.config.eos_ids)
+        outputs = Outputs(self._decode, self._decoder.config.eos_ids)
         while batcher.has_work:
             begun = time.perf_counter()
             step = batcher.next_step()
@@ -114,9 +115,9 @@ class Engine:
                     f"{self.ledger.free:,} free bytes; the plan is of another budget"
                 )
             kinds = _kinds(step)
-            logits = self._forward(step)
+            hidden = self._forward(step)
             batcher.filled()
-            yield from self._choose(step, logits, batcher, outputs)
+            yield from self._choose(step, hidden, batcher, outputs)
             wall_s = time.perf_counter() - begun
             held = (len(batcher.running), self.ledger.used)
             self.trace.append(StepTrace(*kinds, *held, wall_s))
@@ -130,14 +131,14 @@ class Engine:
         ids = torch.from_numpy(np.concatenate([item.tokens for item in step]))
         wanted = [item.piece.rows.stop - 1 for item in step if item.is_last]
         pieces = [item.piece for item in step]
-        return self._decoder.step(ids, pieces, torch.tensor(wanted, dtype=torch.int64))
+        return self._decoder.hidden(ids, pieces, torch.tensor(wanted, dtype=torch.int64))
 
     def _choose(
         self,
         step: Sequence[Scheduled],
-        logits: torch.Tensor,
+        hidden: torch.Tensor,
         batcher: Batcher,
-        outputs: _Outputs,
+        outputs: Outputs,
     ) -> Iterator[Output]:
         """Choose the next token of each sequence whose known tokens are all computed."""
         rows: list[Row] = []
@@ -148,26 +149,51 @@ class Engine:
             rows.append(row)
             places.append(place)
             if row.fork == 0 and not row.emitted:
+                self._constrain(row)
                 for fork in range(1, row.sampling.n):
                     rows.append(batcher.fork(row, fork))
+                    if row in self._refused:
+                        self._refused[rows[-1]] = self._refused[row]
                     places.append(place)
-        drawn = draw(
-            logits[places],
-            [row.sampling for row in rows],
-            [self._number(row) for row in rows],
-            [row.prompt_tokens for row in rows],
-            [row.emitted for row in rows],
-        )
-        for row, choice in zip(rows, drawn, strict=True):
-            reason = outputs.take(row, choice)
-            if reason is None:
+        numbers = [self._number(row) for row in rows]
+        drawn = draw(self._decoder, hidden[places], rows, numbers)
+        for row, choice, number in zip(rows, drawn, numbers, strict=True):
+            ended: Failure | FinishReason | None = self._refused.pop(row, None)
+            if ended is None:
+                again = choice or self._replay(row, number, batcher)
+                ended = outputs.take(row, again) if again else UNSOUND
+            if ended is None:
                 continue
-            if choice is not None:
+            if not isinstance(ended, Failure):
                 self.lengths.observe(len(row.emitted))
-            done = outputs.close(row, reason)
+            done = outputs.close(row, ended)
             batcher.finish(row, done is not None)
             if done is not None:
                 yield done
+
+    def _constrain(self, row: Row) -> None:
+        """Begin a row's grammar; what does not compile is noted for the row to fail."""
+        if not is_constrained(row.sampling):
+            return
+        try:
+            if self._grammars is None:
+                raise GrammarError("this engine has no tokenizer to hold outputs to a grammar")
+            row.grammar = self._grammars.start(row.sampling)
+        except GrammarError as error:
+            self._refused[row] = Failure(
+                "invalid_json_schema", str(error), type="invalid_request_error"
+            )
+
+    def _replay(self, row: Row, number: float, batcher: Batcher) -> Drawn | None:
+        """Compute a token that came out as no number once more, exactly; once per sequence."""
+        if row.is_replayed:
+            return None
+        row.is_replayed = True
+        tokens = [*row.prompt_tokens.tolist(), *row.emitted]
+        logits = self._exact.logits(tokens, len(tokens) - 1)[0]
+        # Its keys and values may be spoilt too.
+        batcher.redo(row)
+        return draw_row(logits, row, number)
 
     def _number(self, row: Row) -> float:
         if row.sampling.is_greedy:
@@ -189,62 +215,3 @@ def _kinds(step: Sequence[Scheduled]) -> tuple[int, int, int]:
         else:
             prompt += len(item.tokens)
     return prefix, prompt, decode
-
-
-class _Outputs:
-    """Collects tokens of sequences until every output of a prompt is there."""
-
-    def __init__(self, decode: Decode, eos_ids: tuple[int, ...]) -> None:
-        self._decode, self._eos_ids = decode, frozenset(eos_ids)
-        self._done: dict[int, dict[int, Choice | None]] = {}
-
-    def take(self, row: Row, drawn: Drawn | None) -> FinishReason | str | None:
-        """Append a token; returns why the sequence ends, or None if it goes on."""
-        if drawn is None:
-            return "the logits hold values that are no numbers"
-        row.emitted.append(drawn.token)
-        if drawn.logprob is not None:
-            row.logprobs.append(drawn.logprob)
-        if drawn.top is not None:
-            row.tops.append(drawn.top)
-        sampling = row.sampling
-        ends = drawn.token in self._eos_ids and not sampling.ignore_eos
-        if ends or drawn.token in sampling.stop_token_ids:
-            return "stop"
-        if sampling.stop and self._stop_at(row) is not None:
-            return "stop"
-        return "length" if len(row.emitted) >= (sampling.max_tokens or 1) else None
-
-    def close(self, row: Row, reason: str) -> Output | None:
-        """End a sequence; returns the prompt's output once its last sequence ended."""
-        choices = self._done.setdefault(row.prompt, {})
-        choices[row.fork] = self._choice(row, reason)
-        if len(choices) < row.sampling.n:
-            return None
-        del self._done[row.prompt]
-        found = [choices[fork] for fork in sorted(choices)]
-        whole = tuple(choice for choice in found if choice is not None)
-        failure = None if len(whole) == len(found) else reason
-        return Output(row.prompt, () if failure else whole, failure, row.n_shared)
-
-    def _choice(self, row: Row, reason: str) -> Choice | None:
-        if reason not in ("stop", "length"):
-            return None
-        is_stop = row.emitted[-1] in self._eos_ids or (
-            row.emitted[-1] in row.sampling.stop_token_ids
-        )
-        text = self._decode(row.emitted[:-1] if is_stop and reason == "stop" else row.emitted)
-        cut = self._stop_at(row) if row.sampling.stop else None
-        return Choice(
-            tuple(row.emitted),
-            text if cut is None else text[:cut],
-            "stop" if reason == "stop" else "length",
-            tuple(row.logprobs) if row.sampling.logprobs is not None else None,
-            tuple(row.tops) if row.sampling.logprobs is not None else None,
-        )
-
-    def _stop_at(self, row: Row) -> int | None:
-        """Where the first stop text begins, or None."""
-        text = self._decode(row.emitted)
-        found = [at for stop in row.sampling.stop if (at := text.find(stop)) >= 0]
-        return min(found, default=None)

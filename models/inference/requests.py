@@ -29,6 +29,9 @@ ErrorCode = Literal[
     "kv_budget_exceeded",
     "invalid_logits",
     "engine_failure",
+    "content_filter",
+    "request_refused",
+    "server_error",
 ]
 
 

@@ -19,7 +19,7 @@ from models.inference.loads import RowLoads
 from models.inference.parse import ENDPOINTS
 from models.inference.requests import Request, Sampling
 
-ROWS, SAMPLINGS = "rows.parquet", "samplings.jsonl"
+ROWS, SAMPLINGS, TENANTS = "rows.parquet", "samplings.jsonl", "tenants.json"
 _PART = 50_000
 _SCHEMA = pa.schema(
     [
@@ -44,10 +44,12 @@ class RowTable:
         columns: `row` (of the input), `custom_id`, `tenant`, `endpoint`, `sampling`, `kind`,
             `max_tokens`, `n`, `seed` (null: none given).
         samplings: Distinct parameters, without max_tokens, n and seed.
+        tenants: Names of the tenants, by code.
     """
 
     columns: pa.Table
     samplings: tuple[Sampling, ...]
+    tenants: tuple[str, ...] = ("",)
 
     def __len__(self) -> int:
         return int(self.columns.num_rows)
@@ -58,7 +60,8 @@ class RowTable:
         try:
             columns = pq.read_table(folder / ROWS)
             lines = (folder / SAMPLINGS).read_bytes().splitlines()
-            return cls(columns, tuple(Sampling.from_json(line) for line in lines))
+            tenants = tuple(orjson.loads((folder / TENANTS).read_bytes()))
+            return cls(columns, tuple(Sampling.from_json(line) for line in lines), tenants)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DatasetUnreadableError(
                 f"the row table in {folder} cannot be used ({error}); delete the folder and "
@@ -150,4 +153,4 @@ class RowWriter:
         lines = [sampling.to_json() for sampling in self._samplings]
         (self._folder / SAMPLINGS).write_bytes(b"\n".join(lines) + (b"\n" if lines else b""))
         names = orjson.dumps(list(self._tenants))
-        (self._folder / "tenants.json").write_bytes(names)
+        (self._folder / TENANTS).write_bytes(names)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inference.attention.base import Span
+from models.inference.attention.base import Piece, Span
+from models.inference.grammar import GrammarState
 from models.inference.requests import Sampling
 
 
@@ -55,6 +57,8 @@ class Sequence:
         logprobs: Their log-probabilities, if asked for.
         tops: Likeliest tokens per position, if asked for.
         span: Private keys and values; None while it waits.
+        grammar: Where the output stands in its grammar; None: it has none, or has not begun.
+        is_replayed: Whether a token of it had to be computed again in float32.
     """
 
     prompt: int
@@ -67,6 +71,8 @@ class Sequence:
     logprobs: list[float] = field(default_factory=list)
     tops: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
     span: Span | None = None
+    grammar: GrammarState | None = None
+    is_replayed: bool = False
 
     @property
     def n_shared(self) -> int:
@@ -98,3 +104,31 @@ class Sequence:
             return asked[begin:end]
         rest = np.asarray(self.emitted[: end - len(asked)], np.int64)
         return np.concatenate([asked[begin:], rest])
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """Rows of one owner in a step.
+
+    Attributes:
+        owner: Whose tokens they are.
+        tokens: Their ids, shape (n,).
+        piece: What attention is told.
+        is_last: Whether the next token is to be chosen after them.
+    """
+
+    owner: Sequence | RunningPrefix
+    tokens: NDArray[np.int64]
+    piece: Piece
+    is_last: bool
+
+
+def placed(step: Iterable[Scheduled]) -> list[Scheduled]:
+    """Give every owner its rows in the step, one after the other."""
+    placed, at = [], 0
+    for item in step:
+        end = at + len(item.tokens)
+        piece = Piece(slice(at, end), item.piece.prefix, item.piece.own)
+        placed.append(Scheduled(item.owner, item.tokens, piece, item.is_last))
+        at = end
+    return placed

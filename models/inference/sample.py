@@ -9,9 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.inference.model.decoder import Decoder
 from models.inference.requests import Sampling
+from models.inference.running import Sequence as Row
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+# Rows whose float32 logits are alive at a time: 64 x 49,152 are 13 MB.
+LOGIT_ROWS = 64
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -46,48 +50,59 @@ def uniform(seed: int, row: int, fork: int, position: int) -> float:
     return float(state >> np.uint64(11)) * 2.0**-53
 
 
+@torch.inference_mode()
 def draw(
-    logits: torch.Tensor,
-    samplings: Sequence[Sampling],
-    numbers: Sequence[float],
-    prompts: Sequence[NDArray[np.int64]],
-    emitted: Sequence[Sequence[int]],
+    decoder: Decoder, hidden: torch.Tensor, rows: Sequence[Row], numbers: Sequence[float]
 ) -> list[Drawn | None]:
     """Choose a token for each row.
 
     Args:
-        logits: Float32, shape (n, vocabulary); tokens that a grammar forbids are -inf.
-        samplings: How each row chooses.
+        decoder: Turns hidden values into logits.
+        hidden: What `Decoder.hidden` gave, shape (n, hidden).
+        rows: Whose tokens they are.
         numbers: Uniform number of each row (`uniform`); greedy rows ignore theirs.
-        prompts: Prompt tokens of each row, for the repetition penalty.
-        emitted: Tokens that each row emitted, for all penalties.
 
     Returns:
         One entry per row; None where the logits hold a NaN or +inf, or nothing is allowed.
     """
-    top = logits.max(dim=-1)
-    is_sound = torch.isfinite(top.values).tolist()
-    best = top.indices.tolist()
-    drawn: list[Drawn | None] = []
-    for index, sampling in enumerate(samplings):
-        if not is_sound[index]:
-            drawn.append(None)
-            continue
-        row, token = logits[index], best[index]
-        if not _is_plain(sampling):
-            changed = _penalised(row, sampling, prompts[index], emitted[index])
-            if sampling.is_greedy:
-                token = int(changed.argmax())
-            else:
-                token = _drawn(changed, sampling, numbers[index])
-        drawn.append(_with_logprobs(row, token, sampling.logprobs))
+    drawn: list[Drawn | None] = [None] * len(rows)
+    plain = [index for index, row in enumerate(rows) if _is_plain(row)]
+    if plain:
+        best = decoder.best(hidden if len(plain) == len(rows) else hidden[plain])
+        sound = torch.isfinite(best.values).tolist()
+        for index, is_sound, token in zip(plain, sound, best.tokens.tolist(), strict=True):
+            drawn[index] = Drawn(token) if is_sound else None
+    others = [index for index, row in enumerate(rows) if not _is_plain(row)]
+    for begin in range(0, len(others), LOGIT_ROWS):
+        block = others[begin : begin + LOGIT_ROWS]
+        for index, logits in zip(block, decoder.logits(hidden[block]), strict=True):
+            drawn[index] = draw_row(logits, rows[index], numbers[index])
     return drawn
 
 
-def _is_plain(sampling: Sampling) -> bool:
-    """Whether the likeliest token is the answer."""
+def draw_row(logits: torch.Tensor, row: Row, number: float) -> Drawn | None:
+    """Choose a token from float32 logits, shape (vocabulary,), which may be written to."""
+    if not torch.isfinite(logits.max()):
+        return None
+    sampling = row.sampling
+    changed = _penalised(logits, sampling, row.prompt_tokens, row.emitted)
+    if row.grammar is not None:
+        # After the penalties, so that no finite value comes back.
+        changed = changed.clone() if sampling.logprobs is not None else changed
+        row.grammar.forbid(changed)
+        if not torch.isfinite(changed.max()):
+            return None
+    token = int(changed.argmax()) if sampling.is_greedy else _drawn(changed, sampling, number)
+    return _with_logprobs(logits, token, sampling.logprobs)
+
+
+def _is_plain(row: Row) -> bool:
+    """Whether the likeliest token is all that is asked for."""
+    sampling = row.sampling
     return (
         sampling.is_greedy
+        and row.grammar is None
+        and sampling.logprobs is None
         and sampling.presence_penalty == sampling.frequency_penalty == 0
         and sampling.repetition_penalty == 1
     )

@@ -27,6 +27,8 @@ from models.upgrades.policy import Policy
 from models.upgrades.splits import MIN_TEST, Split
 
 SELECTED = "selected"
+MOST_DATES = 6
+"""Origins that a summary names one by one."""
 _SHOWN = (
     *("completed", "scheduled", "cancelled", "cancellation_rate", "utilisation"),
     *("cost_per_task", "regret"),
@@ -238,7 +240,8 @@ def backtest_summary(result: Backtest) -> FlowSummary:
     regrets = result.origins.groupby("role")["regret"].mean().to_dict()
     return FlowSummary(
         did=(
-            f"walked over {len(chosen)} origins, {int(mine['tasks']):,} upgrades after them; "
+            f"walked over {_origins_words(list(dict.fromkeys(result.origins['origin'])))}, "
+            f"{int(mine['tasks']):,} upgrades after {'it' if len(chosen) == 1 else 'them'}; "
             f"selected: {', '.join(dict.fromkeys(chosen))}"
         ),
         baseline=STRONG_RULE.label,
@@ -251,6 +254,13 @@ def backtest_summary(result: Backtest) -> FlowSummary:
             Figure("mean regret", regrets[SELECTED], regrets["strong rule"], "{:.1%}"),
         ),
     )
+
+
+def _origins_words(days: Sequence[str]) -> str:
+    if len(days) == 1:
+        return f"1 origin ({days[0]})"
+    named = ", ".join(days) if len(days) <= MOST_DATES else f"{days[0]} to {days[-1]}"
+    return f"{len(days)} origins ({named})"
 
 
 def _until(history: History, n: int, until_s: int) -> History:

@@ -95,8 +95,8 @@ def registry_name(data: Path | None, source: str, asked: str | None = None) -> s
         asked: Name that the config gives (`registry_name`), for two files of one name.
 
     Returns:
-        `asked`, else `upgrades-duration-<stem of the file>`, in lower case with dashes and without dates;
-        of `events` the folder's name, which is the fleet's.
+        `asked`, else `upgrades-duration-<stem of the file>`, in lower case with dashes and
+        without dates; of `events` the folder's name, which is the fleet's.
     """
     if asked:
         return asked

@@ -12,11 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from mlflow import MlflowClient
 
+from flows.command.run import describe_config
+from flows.command.show import said_of
+from flows.plan_upgrades import preview
+from flows.registry import find_flow
+from models.config import key_paths
 from models.settings import ROOT, get_settings
+from models.upgrades import UpgradeConfig
+from models.upgrades.rollout.flow_config import FleetPlanConfig
 
 
 def user_environment() -> dict[str, str]:
@@ -91,10 +100,52 @@ def test_list_shows_flows_and_benchmarks_in_half_a_cpu_second():
         (["bench", "upgrades", "--data", "gone.parquet"], 3, ["does not exist"]),
         (["bench", "upgrades", "--seed", "-1"], 2, ["--seed must be 0 or more"]),
         (["bench", "upgrades", "--json", "docs"], 2, ["is a folder"]),
+        (["bench", "upgrades", "--json", "/proc/x/y.json"], 2, ["--json /proc/x", "cannot write"]),
+        (["generate-fleet", "--out", "/proc/x"], 2, ["--out /proc/x: cannot write there"]),
+        (["run"], 2, ["name a FLOW", "loom list"]),
+        (["run", "plan-flet", "--help"], 2, ["did you mean 'plan-fleet'"]),
+        (["run", "plan-fleet", "--set", "solver=repair"], 2, ["did you mean 'rollout.solver'"]),
     ],
 )
 def test_bad_input_gets_one_clear_message(arguments: list[str], code: int, words: list[str]):
     assert_clear_error(loom(*arguments), code, *words)
+
+
+def test_the_help_of_a_flow_says_type_default_and_meaning_of_every_key():
+    done = loom("run", "plan-fleet", "--help")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "--dry-run" in said
+    assert "window_s (integer, above 0, at most 86400; default: 28800) Length of the" in said
+    assert "rollout.solver (auto | greedy | classes | repair; default: auto) Who places" in said
+    assert "rollout.costs.cancel_cost (number" in said
+    assert "pin (path; default: none) CSV of task" in said
+    keys = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    assert set(key_paths(FleetPlanConfig)) <= keys
+
+
+def test_the_help_of_run_names_the_help_of_a_flow():
+    said = " ".join(loom("run", "--help").stdout.split())
+    assert "loom run FLOW --help" in said
+    assert "Config keys of" not in said
+
+
+def test_a_dry_run_prints_groups_line_by_line():
+    lines = describe_config(FleetPlanConfig(horizon_days=14))
+    assert lines[lines.index(" * rollout:") + 1] == " *   horizon_days: 14"
+    place = lines.index("     costs:")
+    assert lines[place + 1] == "       completed_value: 1.0"
+    assert not any("{" in line for line in lines)
+
+
+def test_runs_say_the_verdict_of_a_monitor_and_what_a_backtest_cancelled():
+    tags = {"monitor.model": "xgb-aft@0.8 online", "monitor.verdict": "refit"}
+    said = said_of(find_flow("monitor-upgrades"), tags, {"monitor/cost_per_task": -1.02})
+    assert said == ("xgb-aft@0.8 online, verdict: refit, cost per upgrade (below 0: a gain) -1.02")
+    rates = {"selected": 0.05, "strong_rule": 0.2}
+    metrics = {f"backtest/{role}/cancellation_rate": rate for role, rate in rates.items()}
+    said = said_of(find_flow("backtest-upgrades"), {}, metrics)
+    assert said == "cancelled share of starts 5.0% (strong rule 20.0%)"
 
 
 def test_an_unreadable_config_file_is_told(tmp_path: Path):
@@ -120,6 +171,25 @@ def test_a_dry_run_checks_config_and_data_and_records_nothing(loom_home: Path):
     assert "   window_s: 28800" in done.stdout
     assert "16,592 good, 25 would be quarantined" in done.stdout
     assert not (loom_home / "mlflow").exists()
+
+
+def test_a_dry_run_warns_of_a_unit_that_makes_upgrades_last_seconds(tmp_path: Path):
+    starts = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(2_000) * 30, "min")
+    hosts = [f"h{place % 50}" for place in range(2_000)]
+    table = pd.DataFrame({"host_id": hosts, "started": starts, "took": 20})
+    table.assign(type="bios", outcome="completed").to_csv(tmp_path / "own.csv", index=False)
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text("columns: {duration: took}")
+    lines = preview(UpgradeConfig(data=tmp_path / "own.csv", mapping=mapping))
+    assert any(
+        line.startswith("durations: half take up to 20 s, 95 % up to 20 s") for line in lines
+    )
+    (warning,) = [line for line in lines if line.startswith("warning: ")]
+    assert "take up to 20 s, which is unusual; check `duration_unit` (now s)" in warning
+
+
+def test_downloads_of_artifacts_draw_no_bars_into_the_output():
+    assert get_settings().environment()["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] == "false"
 
 
 def test_runs_tells_when_the_tracking_server_is_away():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 
 from models.settings import get_settings
 from models.upgrades.config import TreeConfig
@@ -16,6 +14,9 @@ from models.upgrades.execute import ExecuteConfig
 from models.upgrades.execute.audit import read_entries
 from models.upgrades.rollout import RolloutConfig
 from models.upgrades.rollout.flow_config import FleetPlanConfig
+from tasks.execute import LockLostError, RolloutHaltedError
+from tasks.track.artifacts import NoSuchArtifactError
+from tests.flows.upgrade_cases import tracked
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
 
@@ -29,26 +30,18 @@ REAL = ExecuteConfig(
 )
 
 
-def newest(flow: str) -> tuple[MlflowClient, Any]:
-    client = MlflowClient(get_settings().tracking_uri)
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    order = ["attributes.start_time DESC"]
-    found = client.search_runs(ids, f"tags.`prefect.flow_name` = '{flow}'", order_by=order)
-    return client, found[0]
-
-
 def test_a_fleet_is_planned_carried_out_and_a_release_taken_back():
     from flows.execute_upgrades import execute_upgrades, preview
     from flows.plan_fleet import plan_fleet
 
     planned = plan_fleet(SMALL)
     assert "nothing was executed" in planned.did
-    client, plan_run = newest("plan-fleet")
+    client, plan_run = tracked("plan-fleet")
     assert {"report.html", "report.json", "plan"} <= {
         file.path for file in client.list_artifacts(plan_run.info.run_id)
     }
     page = planned.files["report"].read_text(encoding="utf-8")
-    assert "Why was this host not scheduled?" in page
+    assert "When is this host upgraded, or why not?" in page
     assert planned.files["report"].parent == planned.files["refusals"].parent
 
     # Nothing of the fleet is named: it comes from the run of the plan.
@@ -58,7 +51,7 @@ def test_a_fleet_is_planned_carried_out_and_a_release_taken_back():
     assert f"fleet: {example}; history: {example / 'events.parquet'}" in lines
     carried = execute_upgrades(REAL)
     placed = pd.read_parquet(planned.files["plan"]).query("status == 'assigned'")
-    _, run = newest("execute-upgrades")
+    _, run = tracked("execute-upgrades")
     assert run.data.metrics["execute/placed"] == len(placed)
     assert run.data.tags["execute.fleet"] == str(example)
     assert execute_upgrades(REAL).did.startswith("nothing left to do: ")
@@ -79,7 +72,7 @@ def test_a_fleet_is_planned_carried_out_and_a_release_taken_back():
     assert dry.figures == taken.figures
     undone = Counter(entry["task"] for entry in read_entries(log) if entry["what"] == "rolled back")
     assert set(begun[begun["release"] == release]["task"]) <= set(undone)
-    _, run = newest("execute-upgrades")
+    _, run = tracked("execute-upgrades")
     assert run.data.metrics["rollback/undone"] == taken.figures[0].value > 0
     assert run.data.tags["execute.rollback"] == release
 
@@ -91,3 +84,72 @@ def test_a_dry_run_is_the_default_and_says_that_nothing_was_started(small_histor
         "executor: no-op: a dry run, nothing is started; dry_run=false simulates",
         "plan: none on record; first: loom run plan-upgrades",
     ]
+
+
+def test_execute_walks_through_the_newest_plan_and_touches_nothing(planned: Path):
+    from flows.execute_upgrades import execute_upgrades, preview
+
+    summary = execute_upgrades(ExecuteConfig())
+    client, run = tracked("execute-upgrades")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["execute.status"] == "finished"
+    placed = int((pd.read_parquet(planned)["status"] == "assigned").sum())
+    assert run.data.metrics["execute/placed"] == placed > 0
+    assert run.data.metrics["execute/rolled_back"] == 0
+    assert "dry run" in summary.did
+    top = {file.path for file in client.list_artifacts(run.info.run_id, "execute")}
+    assert top == {"execute/audit.jsonl", "execute/outcome.csv", "execute/human_queue.csv"}
+    assert summary.files["audit log"].is_file()
+    assert any("newest finished run" in line for line in preview(ExecuteConfig()))
+    named = preview(ExecuteConfig(plan=planned))
+    assert any(f"{placed} placed tasks" in line for line in named)
+
+
+def test_execute_simulates_the_real_durations_once_however_often_it_runs(
+    planned: Path, small_history: Path
+):
+    from flows.execute_upgrades import execute_upgrades
+
+    config = ExecuteConfig(
+        plan=planned,
+        data=small_history,
+        dry_run=False,
+        failure_share=0.2,
+        gate_failure_share=0.9,
+    )
+    halt = get_settings().home / "execute" / "HALT"
+    halt.parent.mkdir(parents=True, exist_ok=True)
+    halt.write_text("not today")
+    with pytest.raises(RolloutHaltedError, match=r"halted \(not today\): 0 completed"):
+        execute_upgrades(config)
+    halt.unlink()
+    summary = execute_upgrades(config)
+    again = execute_upgrades(config)
+    assert summary.figures == again.figures
+    client, run = tracked("execute-upgrades")
+    outcome = pd.read_csv(client.download_artifacts(run.info.run_id, "execute/outcome.csv"))
+    assert set(outcome["state"]) <= {"completed", "rolled back", "given up", "held"}
+    assert outcome["reason"].str.len().min() > 0
+    queue = pd.read_csv(client.download_artifacts(run.info.run_id, "execute/human_queue.csv"))
+    assert len(queue) == run.data.metrics["execute/given_up"] > 0
+    entries = read_entries(summary.files["audit log"])
+    starts = Counter(entry["task"] for entry in entries if entry["what"] == "start")
+    assert set(starts.values()) == {1}
+    assert [e["what"] for e in entries if e["task"] is None] == [
+        *("open", "halted", "open", "finished", "open", "finished")
+    ]
+
+
+def test_execute_says_what_is_missing(
+    planned: Path, small_history: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from flows.execute_upgrades import execute_upgrades
+
+    with pytest.raises(NoSuchArtifactError, match="no run gone of plan-upgrades"):
+        execute_upgrades(ExecuteConfig(plan_run="gone"))
+    monkeypatch.setattr("models.upgrades.execute.guards.RolloutLock.is_held", lambda self: False)
+    with pytest.raises(LockLostError, match="it goes on from the audit log"):
+        execute_upgrades(ExecuteConfig(plan=planned))
+    _, run = tracked("execute-upgrades")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["execute.status"] == "lock lost"

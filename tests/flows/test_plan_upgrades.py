@@ -10,6 +10,7 @@ from models.figures import FlowSummary
 from models.settings import get_settings
 from models.upgrades import TreeConfig, UpgradeConfig
 from models.upgrades.forecast.build import CANDIDATES
+from tests.flows.upgrade_cases import cached_tasks
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
 
@@ -40,16 +41,6 @@ def prefect_artifacts(flow_run_id: str) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter.model_validate({"flow_run_id": {"any_": [flow_run_id]}})
         return {a.key or "": a.data for a in client.read_artifacts(artifact_filter=wanted)}
-
-
-def cached_tasks(flow_run_id: str) -> int:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-
-    with get_client(sync_client=True) as client:
-        wanted = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
-        runs = client.read_task_runs(flow_run_filter=wanted)
-    return sum(run.state_name == "Cached" for run in runs)
 
 
 def test_a_run_is_recorded_whole_and_linked_both_ways(small_history: Path):
@@ -168,5 +159,5 @@ def test_a_table_that_breaks_its_contract_keeps_the_validation_page(
 def test_a_history_that_is_too_short_says_how_much_is_needed(tmp_path: Path, small_history: Path):
     short = tmp_path / "short.csv"
     pd.read_csv(small_history).head(100).to_csv(short, index=False)
-    with pytest.raises(NotEnoughDataError, match="events are too few to split"):
+    with pytest.raises(NotEnoughDataError, match="too few to split"):
         run_flow(UpgradeConfig(data=short))

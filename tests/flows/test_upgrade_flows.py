@@ -1,8 +1,7 @@
-"""Execute, monitor and backtest end to end on small data, each read back from the tracker."""
+"""Monitor, backtest and contracts end to end on small data, each read back from the tracker."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,127 +16,18 @@ from prefect.logging import disable_run_logger
 from models.errors import ContractError
 from models.settings import get_settings
 from models.upgrades import (
-    Policy,
-    TreeConfig,
-    UpgradeConfig,
-    asof_features,
     build_forecaster,
     plan_rollout,
-    split_by_time,
 )
 from models.upgrades.backtest import BacktestConfig
-from models.upgrades.execute import ExecuteConfig
-from models.upgrades.execute.audit import read_entries
-from models.upgrades.history import load_history
 from models.upgrades.monitor import MonitorConfig
 from models.upgrades.promote import PromotionRules
 from tasks.contracts import check_features, check_forecasts, check_rollout
-from tasks.execute import LockLostError, RolloutHaltedError
 from tasks.register import register_forecaster
 from tasks.track import tracked_run
-from tasks.track.artifacts import NoSuchArtifactError, fetch_artifact
+from tests.flows.upgrade_cases import CHOSEN, SMALL, cached_tasks, tracked
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
-
-SMALL = UpgradeConfig(trees=TreeConfig(n_trees=5, depth=2), forecaster="type-quantile")
-CHOSEN = Policy("type-quantile", "online", 0.9)
-
-
-def tracked(flow: str) -> tuple[MlflowClient, Any]:
-    """Return the client and the newest run of a flow."""
-    client = MlflowClient(get_settings().tracking_uri)
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    order = ["attributes.start_time DESC"]
-    found = client.search_runs(ids, f"tags.`prefect.flow_name` = '{flow}'", order_by=order)
-    return client, found[0]
-
-
-@pytest.fixture
-def parts(small_history: Path) -> Any:
-    config = SMALL.model_copy(update={"data": small_history})
-    history = load_history(small_history, None, get_settings().datasets)
-    split, features = split_by_time(history, config), asof_features(history)
-    return config, history, split, features
-
-
-@pytest.fixture
-def planned(parts: Any) -> Path:
-    """A plan on record, as plan-upgrades would leave it."""
-    config, history, split, features = parts
-    model = build_forecaster("body-p95", features, history, split, config)
-    plan = plan_rollout(history, split, model, Policy("body-p95", "calendar", 0.95), config)
-    with tracked_run("upgrades", config, tags={"prefect.flow_name": "plan-upgrades"}) as run:
-        run.artifact("plan/plan.parquet", plan.frame)
-    return fetch_artifact("plan-upgrades", "plan/plan.parquet", get_settings().home / "got").path
-
-
-def test_execute_walks_through_the_newest_plan_and_touches_nothing(planned: Path):
-    from flows.execute_upgrades import execute_upgrades, preview
-
-    summary = execute_upgrades(ExecuteConfig())
-    client, run = tracked("execute-upgrades")
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["execute.status"] == "finished"
-    placed = int((pd.read_parquet(planned)["status"] == "assigned").sum())
-    assert run.data.metrics["execute/placed"] == placed > 0
-    assert run.data.metrics["execute/rolled_back"] == 0
-    assert "dry run" in summary.did
-    top = {file.path for file in client.list_artifacts(run.info.run_id, "execute")}
-    assert top == {"execute/audit.jsonl", "execute/outcome.csv", "execute/human_queue.csv"}
-    assert summary.files["audit log"].is_file()
-    assert any("newest finished run" in line for line in preview(ExecuteConfig()))
-    named = preview(ExecuteConfig(plan=planned))
-    assert any(f"{placed} placed tasks" in line for line in named)
-
-
-def test_execute_simulates_the_real_durations_once_however_often_it_runs(
-    planned: Path, small_history: Path
-):
-    from flows.execute_upgrades import execute_upgrades
-
-    config = ExecuteConfig(
-        plan=planned,
-        data=small_history,
-        dry_run=False,
-        failure_share=0.2,
-        gate_failure_share=0.9,
-    )
-    halt = get_settings().home / "execute" / "HALT"
-    halt.parent.mkdir(parents=True, exist_ok=True)
-    halt.write_text("not today")
-    with pytest.raises(RolloutHaltedError, match=r"halted \(not today\): 0 completed"):
-        execute_upgrades(config)
-    halt.unlink()
-    summary = execute_upgrades(config)
-    again = execute_upgrades(config)
-    assert summary.figures == again.figures
-    client, run = tracked("execute-upgrades")
-    outcome = pd.read_csv(client.download_artifacts(run.info.run_id, "execute/outcome.csv"))
-    assert set(outcome["state"]) <= {"completed", "rolled back", "given up", "held"}
-    assert outcome["reason"].str.len().min() > 0
-    queue = pd.read_csv(client.download_artifacts(run.info.run_id, "execute/human_queue.csv"))
-    assert len(queue) == run.data.metrics["execute/given_up"] > 0
-    entries = read_entries(summary.files["audit log"])
-    starts = Counter(entry["task"] for entry in entries if entry["what"] == "start")
-    assert set(starts.values()) == {1}
-    assert [e["what"] for e in entries if e["task"] is None] == [
-        *("open", "halted", "open", "finished", "open", "finished")
-    ]
-
-
-def test_execute_says_what_is_missing(
-    planned: Path, small_history: Path, monkeypatch: pytest.MonkeyPatch
-):
-    from flows.execute_upgrades import execute_upgrades
-
-    with pytest.raises(NoSuchArtifactError, match="no run gone of plan-upgrades"):
-        execute_upgrades(ExecuteConfig(plan_run="gone"))
-    monkeypatch.setattr("models.upgrades.execute.guards.RolloutLock.is_held", lambda self: False)
-    with pytest.raises(LockLostError, match="it goes on from the audit log"):
-        execute_upgrades(ExecuteConfig(plan=planned))
-    _, run = tracked("execute-upgrades")
-    assert run.info.status == "FAILED"
-    assert run.data.tags["execute.status"] == "lock lost"
 
 
 def champion(parts: Any) -> None:
@@ -229,16 +119,6 @@ def test_backtest_walks_forward_and_goes_on_from_the_cache(small_history: Path):
     again = backtest_upgrades(config)
     assert again.figures == summary.figures
     assert cached_tasks(tracked("backtest-upgrades")[1].data.tags["prefect.flow_run_id"]) >= 2 * 8
-
-
-def cached_tasks(flow_run_id: str) -> int:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-
-    with get_client(sync_client=True) as client:
-        wanted = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
-        runs = client.read_task_runs(flow_run_filter=wanted)
-    return sum(run.state_name == "Cached" for run in runs)
 
 
 class Crossing:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from models.config import Config, load_config
+from models.config import Config, InstantS, Texts, key_paths, load_config
 from models.errors import ConfigError, UnknownNameError
 
 
@@ -15,6 +15,9 @@ class Example(Config):
     window_s: int = Field(28_800, gt=0)
     seed: int = 0
     costs: Costs = Costs()
+    plan_s: InstantS | None = None
+    exclude: Texts = ()
+    shares: tuple[float, ...] = ()
 
 
 def test_defaults_hold_without_a_file():
@@ -83,3 +86,61 @@ def test_an_override_without_a_value_teaches_its_form():
 def test_a_value_cannot_become_a_group():
     with pytest.raises(ConfigError, match="'seed' holds a value, not a group"):
         load_config(Example, None, ["seed=1", "seed.deep=2"])
+
+
+def test_keys_are_listed_with_those_of_their_groups():
+    assert list(key_paths(Example)) == [
+        *("window_s", "seed", "costs", "costs.cancel", "plan_s", "exclude", "shares"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("cancel", "'costs.cancel'"),
+        ("cancle", "'costs.cancel'"),
+        ("costs.window_s", "'window_s'"),
+        ("window", "'window_s'"),
+    ],
+)
+def test_a_key_of_another_group_is_found(key: str, meant: str):
+    with pytest.raises(UnknownNameError, match=rf"'{key}'; did you mean {meant}\?"):
+        load_config(Example, None, [f"{key}=1"])
+
+
+def test_a_key_that_is_like_none_gets_no_guess():
+    with pytest.raises(UnknownNameError, match=r"'zzz'; known: costs, exclude, plan_s"):
+        load_config(Example, None, ["zzz=1"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2025-07-01", "2025-07-01T00:00", "2025-07-01 00:00:00", "'2025-07-01'", "1751328000"],
+)
+def test_an_instant_may_be_a_date_a_time_or_seconds(text: str):
+    # date -u -d 2025-07-01 +%s
+    assert load_config(Example, None, [f"plan_s={text}"]).plan_s == 1_751_328_000
+
+
+@pytest.mark.parametrize("text", ["2025-07-01T00:00:00Z", "2025-07-01T00:00:00.5"])
+def test_an_instant_with_a_zone_or_fractions_is_refused(text: str):
+    with pytest.raises(ConfigError, match="'plan_s': write a time without zone and in whole"):
+        load_config(Example, None, [f"plan_s={text}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [("db-*", ("db-*",)), ("*-db", ("*-db",)), ("a, b", ("a", "b")), ("[a, b]", ("a", "b"))],
+)
+def test_one_text_is_a_list_of_one(text: str, values: tuple[str, ...]):
+    assert load_config(Example, None, [f"exclude={text}"]).exclude == values
+
+
+def test_a_broken_list_is_no_text():
+    with pytest.raises(ConfigError, match="no valid YAML; quote what stands in it"):
+        load_config(Example, None, ["exclude=[*-db]"])
+
+
+def test_one_number_where_several_belong_teaches_the_list():
+    with pytest.raises(ConfigError, match=r"'shares'.*write shares=\[0.5\]"):
+        load_config(Example, None, ["shares=0.5"])

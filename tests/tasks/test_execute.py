@@ -8,26 +8,29 @@ import pandas as pd
 import pytest
 from prefect.logging import disable_run_logger
 
-from models.errors import ConfigError
+from models.errors import ConfigError, UnknownNameError
 from models.settings import get_settings
 from models.upgrades import canonical_events
 from models.upgrades.execute import (
+    AuditLog,
     ExecuteConfig,
     HistoryMismatchError,
     NoOpExecutor,
     PlanFile,
+    SimulatedExecutor,
     refuse_other_history,
 )
 from models.upgrades.execute.plan_file import plan_of
 from tasks.execute import (
     RolloutHaltedError,
+    RolloutPausedError,
     StateUnknownError,
     carry_out,
     places_of,
     refuse_unknown_state,
 )
 from tasks.plan_origin import EXAMPLE_FLEET, locate_plan
-from tasks.take_back import NothingBegunError, roll_back
+from tasks.take_back import NothingBegunError, roll_back, rollback_source
 from tasks.track import tracked_run
 
 ROW = {
@@ -154,3 +157,69 @@ def test_a_rollback_needs_the_fleet_and_a_log(tmp_path: Path):
         named = back.model_copy(update={"fleet": get_settings().datasets / EXAMPLE_FLEET})
         with pytest.raises(NothingBegunError, match="does not exist, so nothing of the plan"):
             roll_back.fn(of_fleet, NoOpExecutor(), named, run)
+
+
+def fleet_plan(**more: object) -> PlanFile:
+    return plan(service="svc-00", release="r1", **more)
+
+
+BACK = ExecuteConfig(
+    rollback="r1", stateful=("svc-00",), fleet=get_settings().datasets / EXAMPLE_FLEET
+)
+
+
+def test_a_rollback_is_previewed_by_a_log_that_died_before_its_first_note():
+    audit = places_of(fleet_plan(), BACK.model_copy(update={"dry_run": False}), "").audit
+    log = AuditLog(audit, "dead")
+    log.write("open", 0, f"plan {fleet_plan().digest}")
+    audit.with_name(f"{audit.name}.last").unlink()
+    with disable_run_logger(), tracked_run("upgrades", BACK) as run:
+        assert roll_back.fn(fleet_plan(), NoOpExecutor(), BACK, run).status == "finished"
+    assert not audit.with_name(f"{audit.name}.last").exists()
+
+
+def test_a_rollback_says_which_log_it_read_and_how_a_newer_one_is_chosen():
+    def rolled_out(config: ExecuteConfig) -> Path:
+        with disable_run_logger(), tracked_run("upgrades", config) as run:
+            carry_out.fn(fleet_plan(), SimulatedExecutor({"a": 30}), config, run)
+        return places_of(fleet_plan(), config, "").audit
+
+    real = BACK.model_copy(update={"dry_run": False, "rollback": None, "approved": ("*",)})
+    old = rolled_out(real)
+    said = rollback_source(fleet_plan(), BACK)
+    assert said == f"by {old} (1 of it had begun)"
+    newer = rolled_out(real.model_copy(update={"failure_share": 0.3, "rollback_s": 60}))
+    assert rollback_source(fleet_plan(), BACK) == (
+        f"{said}; a newer log of this plan exists, {newer.name}: if that rollout is meant, add "
+        "--set failure_share=0.3 --set rollback_s=60"
+    )
+    chosen = BACK.model_copy(update={"failure_share": 0.3, "rollback_s": 60})
+    assert rollback_source(fleet_plan(), chosen) == f"by {newer} (1 of it had begun)"
+    newer.with_suffix(".json").unlink()
+    assert "its settings are not on record" in rollback_source(fleet_plan(), BACK)
+
+
+def test_the_preview_refuses_releases_that_the_plan_lacks(tmp_path: Path):
+    from flows.execute_upgrades import preview
+
+    file = tmp_path / "plan.parquet"
+    fleet_plan(start_s=1).frame.to_parquet(file)
+    config = BACK.model_copy(update={"plan": file, "rollback": None})
+    for more in ({"resume": ("nope",)}, {"rollback": "nope"}):
+        with pytest.raises(UnknownNameError, match="no release in the plan named 'nope'"):
+            preview(config.model_copy(update=more))
+    lines = preview(config.model_copy(update={"resume": ("r1",)}))
+    (said,) = [line for line in lines if line.startswith("resumes: ")]
+    assert said.startswith("resumes: nothing, since none of these is paused by the log ")
+    with pytest.raises(ConfigError, match="give the fleet folder of the plan"):
+        preview(ExecuteConfig(plan=file, rollback="r1"))
+
+
+def test_a_run_with_a_paused_release_says_so_and_fails_where_that_is_asked_for():
+    config = ExecuteConfig(dry_run=False, gate_min_ended=1, stateful=("other",), seed=77)
+    failing = SimulatedExecutor({"a": 30}, ["a"])
+    with disable_run_logger(), tracked_run("upgrades", config) as run:
+        assert carry_out.fn(fleet_plan(), failing, config, run).status == "paused"
+        strict = config.model_copy(update={"fail_on_pause": True})
+        with pytest.raises(RolloutPausedError, match=r"paused: os r1 .*name it in resume"):
+            carry_out.fn(fleet_plan(), failing, strict, run)

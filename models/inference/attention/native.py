@@ -1,10 +1,9 @@
-"""Attention in C++ over packed bfloat16 keys and values; see `prefix_attention.cpp`."""
+"""Attention in C++ over packed bfloat16 keys and values; see `models/inference/native`."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from models.errors import ConfigError
 from models.inference.attention.base import Piece, Span, check_room, positions_of
-from models.inference.attention.build import load_library
 from models.inference.model.architecture import DecoderConfig
 from models.inference.model.rotary import Rotary
+from models.inference.native.build import load_library, usable_level
+from models.inference.native.symbols import Level, Shape, address
 
 BLOCK = 16  # tokens that are packed together, as in the C++ source
 
@@ -32,18 +32,6 @@ _PREFIX = np.dtype(
         *((name, np.int64) for name in ("first_item", "n_items", "kv")),
     ]
 )
-
-
-class Level(IntEnum):
-    """Instructions that the kernel may use; the numbers are those of the C++ source."""
-
-    PORTABLE = 0
-    AVX2 = 1
-    AVX512_BF16 = 2
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("n_heads", "n_kv_heads", "head_dim")]
 
 
 class PackedSpan:
@@ -73,6 +61,7 @@ class NativeAttention:
         cache: Path,
         n_threads: int = 1,
         level: Level | None = None,
+        most: Level | None = None,
     ) -> None:
         """Build or load the kernel.
 
@@ -81,17 +70,15 @@ class NativeAttention:
             cache: Folder of built libraries.
             n_threads: OpenMP threads of a step.
             level: Instructions to use; None: the best that the processor has.
+            most: Use no level beyond this one.
 
         Raises:
             BuildError: No compiler, or it failed.
             ConfigError: The head size or the level cannot be used here.
         """
         self._library = load_library(cache)
-        best = Level(self._library.loom_level())
-        self.level = best if level is None else level
-        if self.level > best:
-            raise ConfigError(f"{self.level.name} asked for, this processor has {best.name}")
-        if config.head_dim % (64 if self.level is Level.AVX512_BF16 else 2) or (
+        self.level = min(usable_level(self._library, level), max(Level) if most is None else most)
+        if config.head_dim % (64 if self.level >= Level.AVX512_BF16 else 2) or (
             config.head_dim > 512
         ):
             raise ConfigError(
@@ -101,7 +88,7 @@ class NativeAttention:
         self.name = f"native {self.level.name.lower().replace('_', '-')}"
         self._config, self._n_threads = config, n_threads
         self._rotary = Rotary(config)
-        self._shape = _Shape(config.n_heads, config.n_kv_heads, config.head_dim)
+        self._shape = Shape(config.n_heads, config.n_kv_heads, config.head_dim)
 
     def new_span(self, capacity: int) -> PackedSpan:
         """Return an empty span for at least `capacity` tokens."""
@@ -148,7 +135,7 @@ class NativeStep:
         library: ctypes.CDLL,
         level: Level,
         config: DecoderConfig,
-        shape: _Shape,
+        shape: Shape,
         rotary: Rotary,
         pieces: Sequence[Piece],
         n_threads: int,
@@ -176,24 +163,19 @@ class NativeStep:
                 f"the native kernel takes {self._rows} contiguous rows of bfloat16, got "
                 f"{tuple(qkv.shape)} of {qkv.dtype}"
             )
-        lib, c = self._library, self._config
-        tables = (
-            ctypes.c_void_p(self._piece_table.ctypes.data),
-            ctypes.c_int64(len(self._piece_table)),
-        )
+        lib, c, level = self._library, self._config, self._level
+        pieces, prefixes = self._piece_table, self._prefix_table
         failed = lib.loom_file_rows(
-            *(_at(qkv), _at(self._q), _at(self._rotary.cos), _at(self._rotary.sin)),
-            *(_at(self._positions), _at(q_gain), _at(k_gain), ctypes.c_float(c.norm_eps)),
-            *(*tables, self._shape, ctypes.c_int64(layer), ctypes.c_int(self._n_threads)),
+            *(level, address(qkv), address(self._q), address(self._rotary.cos)),
+            *(address(self._rotary.sin), address(self._positions), address(q_gain)),
+            *(address(k_gain), c.norm_eps, pieces.ctypes.data, len(pieces)),
+            *(self._shape, layer, self._n_threads),
         )
         out = torch.empty(self._rows, c.n_heads * c.head_dim, dtype=torch.bfloat16)
         failed = failed or lib.loom_attend(
-            *(ctypes.c_int(self._level), _at(self._q), _at(out), _at(self._state)),
-            *(ctypes.c_int64(self._rows), *tables),
-            *(ctypes.c_void_p(self._prefix_table.ctypes.data),),
-            *(ctypes.c_int64(len(self._prefix_table)),),
-            *(ctypes.c_void_p(self._prefix_rows.ctypes.data), self._shape),
-            *(ctypes.c_int64(layer), ctypes.c_int(self._n_threads)),
+            *(level, address(self._q), address(out), address(self._state), self._rows),
+            *(pieces.ctypes.data, len(pieces), prefixes.ctypes.data, len(prefixes)),
+            *(self._prefix_rows.ctypes.data, self._shape, layer, self._n_threads),
         )
         if failed:
             raise RuntimeError(f"the native kernel refused the step with code {failed}")
@@ -239,7 +221,3 @@ def _describe(pieces: Sequence[Piece]) -> tuple[NDArray[Any], NDArray[Any], NDAr
     together = [row for mine in rows for row in mine]
     flat = np.concatenate(together) if together else np.zeros(0, np.int64)
     return table, prefixes, flat.astype(np.int64)
-
-
-def _at(tensor: torch.Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import embedding, linear, silu
 
 from models.inference.attention.base import Attention, Piece
 from models.inference.model.architecture import DecoderConfig
-from models.inference.model.norm import rms_norm
+from models.inference.model.steps import Best, Steps, TorchSteps
 from models.inference.model.weights import DecoderWeights
 
 
@@ -21,15 +20,28 @@ class Decoder:
     """
 
     def __init__(
-        self, config: DecoderConfig, weights: DecoderWeights, attention: Attention
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        attention: Attention,
+        steps: Steps | None = None,
     ) -> None:
-        self.config, self._weights, self.attention = config, weights, attention
+        """Put a model together.
+
+        Args:
+            config: Shapes.
+            weights: As loaded.
+            attention: Keeps keys and values.
+            steps: Everything else; None: plain torch.
+        """
+        self.config, self.weights, self.attention = config, weights, attention
+        self.steps = steps or TorchSteps(config, weights)
 
     @torch.inference_mode()
-    def step(
+    def hidden(
         self, token_ids: torch.Tensor, pieces: Sequence[Piece], wanted: torch.Tensor
     ) -> torch.Tensor:
-        """Run one step: keys and values go into the spans, logits come out.
+        """Run one step: keys and values go into the spans, what the head takes comes out.
 
         Args:
             token_ids: Shape (rows,), int64.
@@ -37,15 +49,31 @@ class Decoder:
             wanted: Rows whose next token is asked for, shape (n,), int64; may be empty.
 
         Returns:
-            Logits in float32, shape (n, vocabulary).
+            Shape (n, hidden), normalised, type of the weights.
         """
-        eps, attention = self.config.norm_eps, self.attention.open(pieces)
-        x = embedding(token_ids, self._weights.embedding)
-        for index, layer in enumerate(self._weights.layers):
-            qkv = linear(rms_norm(x, layer.input_norm, eps), layer.qkv, layer.qkv_bias)
-            x = x + linear(attention.attend(index, qkv, layer.q_norm, layer.k_norm), layer.out)
-            gate, up = linear(rms_norm(x, layer.mlp_norm, eps), layer.gate_up).chunk(2, dim=-1)
-            x = x + linear(silu(gate) * up, layer.down)
+        attention, last = self.attention.open(pieces), self.config.n_layers - 1
+        x, normed = self.steps.open(token_ids)
+        for index, layer in enumerate(self.weights.layers):
+            qkv = self.steps.qkv(index, normed)
+            heads = attention.attend(index, qkv, layer.q_norm, layer.k_norm)
+            if index == last:  # what nobody asks for need not pass the last MLP
+                x, heads = x[wanted], heads[wanted]
+            x, normed = self.steps.close(index, x, heads)
         attention.finish()
-        last = rms_norm(x[wanted], self._weights.norm, eps)
-        return linear(last, self._weights.head).float()
+        return normed
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return float32 logits of what `hidden` gave, shape (n, vocabulary)."""
+        return self.steps.logits(hidden)
+
+    @torch.inference_mode()
+    def best(self, hidden: torch.Tensor) -> Best:
+        """Return the likeliest token of each row of what `hidden` gave."""
+        return self.steps.best(hidden)
+
+    def step(
+        self, token_ids: torch.Tensor, pieces: Sequence[Piece], wanted: torch.Tensor
+    ) -> torch.Tensor:
+        """Run one step and return the logits of the wanted rows; see `hidden`."""
+        return self.logits(self.hidden(token_ids, pieces, wanted))

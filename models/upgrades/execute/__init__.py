@@ -12,8 +12,15 @@ reopen.py  resume, late approvals       durations.py  what a simulation plays
 outcome.py table, metrics, summary      config.py     ExecuteConfig
 """
 
-from models.upgrades.execute.audit import HALTED, AuditError, AuditLog
-from models.upgrades.execute.base import Executor, Progress, State, Work
+from models.upgrades.execute.audit import (
+    HALTED,
+    AuditError,
+    AuditLog,
+    begun_in,
+    paused_in,
+    read_entries,
+)
+from models.upgrades.execute.base import Executor, Group, Progress, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.durations import (
     HistoryMismatchError,
@@ -30,6 +37,7 @@ from models.upgrades.execute.executors import (
 from models.upgrades.execute.guards import LockHeldError, RolloutLock, halt_reason
 from models.upgrades.execute.outcome import (
     LOCK_LOST,
+    STOPPED_BY_GATE,
     RollbackResult,
     RolloutResult,
     Standing,
@@ -39,18 +47,22 @@ from models.upgrades.execute.outcome import (
     rollback_summary,
 )
 from models.upgrades.execute.plan_file import PlanFile, PlanFileError, read_plan
+from models.upgrades.execute.reopen import AmbiguousReleaseError, groups_to_resume
 from models.upgrades.execute.rollout import Controls, run_rollout
-from models.upgrades.execute.take_back import take_back
+from models.upgrades.execute.take_back import refuse_unknown_release, take_back
 
 __all__ = [
     "HALTED",
     "LOCK_LOST",
+    "STOPPED_BY_GATE",
     "AlreadyStartedError",
+    "AmbiguousReleaseError",
     "AuditError",
     "AuditLog",
     "Controls",
     "ExecuteConfig",
     "Executor",
+    "Group",
     "HistoryMismatchError",
     "LockHeldError",
     "NoOpExecutor",
@@ -65,11 +77,16 @@ __all__ = [
     "State",
     "Work",
     "WorldFileError",
+    "begun_in",
     "execution_metrics",
     "execution_summary",
+    "groups_to_resume",
     "halt_reason",
+    "paused_in",
+    "read_entries",
     "read_plan",
     "refuse_other_history",
+    "refuse_unknown_release",
     "rollback_metrics",
     "rollback_summary",
     "run_rollout",

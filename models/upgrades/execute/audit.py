@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from models.errors import DataError
+from models.upgrades.execute.base import Group, Work
 
 OPEN = "open"
 START = "start"
@@ -17,8 +19,7 @@ PAUSED, UNPAUSED = "paused", "unpaused"
 HALTED, FINISHED = "halted", "finished"
 LEFT = "left as it is"
 
-
-_KEYS = {"n", "at", "clock_s", "who", "what", "task", "why", "before"}
+_KEYS = {"n", "at", "clock_s", "who", "what", "task", "lane", "group", "why", "before"}
 
 
 class AuditError(DataError):
@@ -29,7 +30,9 @@ class AuditLog:
     """JSON lines, each synced to disk before the call returns, chained by digests.
 
     Every entry: n (from 0), at (UTC, wall clock), clock_s (the plan's clock), who, what, task
-    (None: about the rollout), why, before (digest of the entry before). A process that dies
+    (None: about the rollout), lane (that the task holds or held; None: about the rollout),
+    group ([type, release] that is paused or goes on, else None), why, before (digest of the
+    entry before). Nothing is ever read out of `why`. A process that dies
     while it writes leaves a torn last line: it was never an entry. A file beside the log, with
     the ending `.last`, holds the number of entries and the digest of the last one, so that
     a removed tail is found; it may lag behind the log by what a crash cut off, never lead it.
@@ -62,7 +65,14 @@ class AuditLog:
         """The plan's clock at the last entry; None while the log is empty."""
         return int(self._entries[-1]["clock_s"]) if self._entries else None
 
-    def write(self, what: str, clock_s: int, why: str, task: str | None = None) -> None:
+    def write(
+        self,
+        what: str,
+        clock_s: int,
+        why: str,
+        work: Work | None = None,
+        group: Group | None = None,
+    ) -> None:
         """Append an entry and wait until the disk has it."""
         entry = {
             "n": len(self._entries),
@@ -70,7 +80,9 @@ class AuditLog:
             "clock_s": int(clock_s),
             "who": self.who,
             "what": what,
-            "task": task,
+            "task": None if work is None else work.task,
+            "lane": None if work is None else work.lane,
+            "group": None if group is None else list(group),
             "why": why,
             "before": _digest(self._entries[-1]) if self._entries else "",
         }
@@ -148,11 +160,28 @@ def read_entries(file: Path) -> list[dict[str, Any]]:
             is_next = False
         if not is_next:
             raise AuditError(
-                f"line {number} of {file} does not follow the line before it: the log was "
-                "changed after it was written; compare it with the copy in the tracked run"
+                f"line {number} of {file} does not follow the line before it or lacks a field: "
+                "the log was changed after it was written, or an older version wrote it; compare "
+                "it with the copy in the tracked run"
             )
         entries.append(entry)
     return entries
+
+
+def paused_in(entries: Iterable[dict[str, Any]]) -> set[Group]:
+    """Groups that are paused at the end of a log."""
+    paused: set[Group] = set()
+    for entry in entries:
+        if entry["what"] == PAUSED:
+            paused.add(Group(*entry["group"]))
+        elif entry["what"] == UNPAUSED:
+            paused.discard(Group(*entry["group"]))
+    return paused
+
+
+def begun_in(entries: Iterable[dict[str, Any]]) -> set[str]:
+    """Tasks that a log calls started, whatever became of them."""
+    return {str(entry["task"]) for entry in entries if entry["what"] == START}
 
 
 def _digest(entry: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class State(StrEnum):
@@ -40,6 +40,19 @@ class Progress(StrEnum):
     ROLLBACK_FAILED = "rollback failed"
 
 
+class Group(NamedTuple):
+    """All upgrades of one type to one release: what a gate judges and a pause stops.
+
+    Always compared as a pair: "os v1" to "b" and "os" to "v1 b" read alike.
+    """
+
+    type: str
+    release: str
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.release}".strip()
+
+
 @dataclass(frozen=True)
 class Work:
     """One placed task of a plan; times in seconds of the plan's clock.
@@ -71,9 +84,9 @@ class Work:
     deadline_s: int
 
     @property
-    def group(self) -> str:
+    def group(self) -> Group:
         """What its gate judges: all upgrades of one type to one release."""
-        return f"{self.type} {self.release}".strip()
+        return Group(self.type, self.release)
 
 
 class Executor(Protocol):
@@ -109,4 +122,15 @@ class Executor(Protocol):
         """Begin to undo it; returns at once, `poll` tells the end.
 
         May be asked again, and of an upgrade that has completed: its release is taken back.
+        """
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """An executor that plays a world of its own, so it knows what comes."""
+
+    def changes_s(self, work: Work) -> float:
+        """When `poll` begins to say that a running task or rollback has ended, in seconds.
+
+        -inf for a task that was never started.
         """

@@ -57,6 +57,8 @@ class ExecuteConfig(Config):
     """Time between the real end of a wave and the first start of the next, in seconds."""
     wave_quorum: float = Field(0.5, ge=0, le=1)
     """Share of each wave that must really have been tried before the next may start."""
+    fail_on_pause: bool = False
+    """Let the run fail when it ends with a paused release, for scripts that look at exit codes."""
     resume: tuple[str, ...] = ()
     """Paused releases that go on, by name or as "type release"; `*` for all: a person has
     looked and decided so. What they missed is moved by whole days into later windows."""

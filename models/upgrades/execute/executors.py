@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -80,16 +81,25 @@ class SimulatedExecutor:
         run = self._runs.get(work.task)
         if run is None:
             return Progress.UNKNOWN
+        is_over = at_s >= self.changes_s(work)
         if run.rollback_s is not None:
-            given = self._rollback_s
-            last_s = given if isinstance(given, int) else given.get(work.type, 0)
-            if at_s < run.rollback_s + last_s:
+            if not is_over:
                 return Progress.ROLLING_BACK
             failed = work.task in self._failing_rollbacks
             return Progress.ROLLBACK_FAILED if failed else Progress.ROLLED_BACK
-        if at_s < run.start_s + self._duration_s[work.task]:
+        if not is_over:
             return Progress.RUNNING
         return Progress.FAILED if work.task in self._failing else Progress.COMPLETED
+
+    def changes_s(self, work: Work) -> float:
+        """When the upgrade or its rollback ends, in seconds; -inf if it was never started."""
+        run = self._runs.get(work.task)
+        if run is None:
+            return -math.inf
+        if run.rollback_s is None:
+            return run.start_s + self._duration_s[work.task]
+        given = self._rollback_s
+        return run.rollback_s + (given if isinstance(given, int) else given.get(work.type, 0))
 
     def rollback(self, work: Work, at_s: int) -> None:
         """Begin to undo the upgrade; a second request changes nothing."""
@@ -147,13 +157,18 @@ class NoOpExecutor:
 
     def poll(self, work: Work, at_s: int) -> Progress:
         """Say that the task runs until its reservation ends, and then is done."""
+        is_over = at_s >= self.changes_s(work)
         if work.task in self._asked_s:
-            ends_s = self._asked_s[work.task] + self._rollback_s.get(work.type, 0)
-            return Progress.ROLLED_BACK if at_s >= ends_s else Progress.ROLLING_BACK
+            return Progress.ROLLED_BACK if is_over else Progress.ROLLING_BACK
         if work.task not in self._start_s:
             return Progress.UNKNOWN
-        is_done = at_s >= self._start_s[work.task] + work.reserved_s
-        return Progress.COMPLETED if is_done else Progress.RUNNING
+        return Progress.COMPLETED if is_over else Progress.RUNNING
+
+    def changes_s(self, work: Work) -> float:
+        """When its reservation or its rollback ends, in seconds; -inf if it was never started."""
+        if work.task in self._asked_s:
+            return self._asked_s[work.task] + self._rollback_s.get(work.type, 0)
+        return self._start_s.get(work.task, -math.inf) + work.reserved_s
 
     def rollback(self, work: Work, at_s: int) -> None:
         """Remember the request, touch nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from models.upgrades.execute.base import FINAL, State, Work
+from models.upgrades.execute.base import FINAL, Group, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 
 WAVES_BEFORE = "waves before its own: "
@@ -21,20 +21,20 @@ class Gates:
 
     def __init__(self, works: Iterable[Work], config: ExecuteConfig) -> None:
         self._config = config
-        self._open: dict[tuple[str, int], set[str]] = defaultdict(set)
-        self._size: dict[tuple[str, int], int] = defaultdict(int)
-        self._held: dict[tuple[str, int], int] = defaultdict(int)
-        self._end_s: dict[tuple[str, int], int] = {}
-        self._completed: dict[str, int] = defaultdict(int)
-        self._failed: dict[str, int] = defaultdict(int)
-        self._paused: dict[str, str] = {}
+        self._open: dict[tuple[Group, int], set[str]] = defaultdict(set)
+        self._size: dict[tuple[Group, int], int] = defaultdict(int)
+        self._held: dict[tuple[Group, int], int] = defaultdict(int)
+        self._end_s: dict[tuple[Group, int], int] = {}
+        self._completed: dict[Group, int] = defaultdict(int)
+        self._failed: dict[Group, int] = defaultdict(int)
+        self._paused: dict[Group, str] = {}
         for work in works:
             if work.wave >= 0:
                 self._open[work.group, work.wave].add(work.task)
                 self._size[work.group, work.wave] += 1
 
     @property
-    def paused(self) -> Mapping[str, str]:
+    def paused(self) -> Mapping[Group, str]:
         """Groups that are paused, with the reason."""
         return dict(self._paused)
 
@@ -51,7 +51,7 @@ class Gates:
         self._completed[work.group] += state == State.COMPLETED
         self._failed[work.group] += is_failure
 
-    def verdict(self, group: str) -> str | None:
+    def verdict(self, group: Group) -> str | None:
         """Say why a group must pause; None if it may go on."""
         failed = self._failed[group]
         ended = failed + self._completed[group]
@@ -66,11 +66,11 @@ class Gates:
             self._held[work.group, work.wave] -= 1
             self._open[work.group, work.wave].add(work.task)
 
-    def pause(self, group: str, why: str) -> None:
+    def pause(self, group: Group, why: str) -> None:
         """Let nothing more of a group start."""
         self._paused[group] = why
 
-    def unpause(self, group: str) -> None:
+    def unpause(self, group: Group) -> None:
         """Let a group go on; its gate counts from zero."""
         self._paused.pop(group, None)
         self._completed[group] = self._failed[group] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,14 +19,14 @@ from models.upgrades.execute.audit import (
     AuditError,
     AuditLog,
 )
-from models.upgrades.execute.base import FINAL, State, Work
+from models.upgrades.execute.base import FINAL, Group, State, Work
 from models.upgrades.execute.gates import Gates
 from models.upgrades.execute.plan_file import by_start
 
 FAILED = "upgrade failed"
 UNDONE = "; rolled back"
 """How the reason of a task ends whose rollback has ended well."""
-TAKEN_BACK = "taken back: release "
+TAKEN_BACK = "taken back: "
 """How the reason of a task begins that is undone because its release is taken back."""
 _MOVED = re.compile(r"moved by (\d+) days: ")
 _STATES = {
@@ -34,6 +35,14 @@ _STATES = {
     "rollback": State.ROLLING_BACK,
     **{state.value: state for state in FINAL},
 }
+
+
+def taken_back(release: str) -> str:
+    """How the reason of every task begins that is undone because of `release`.
+
+    Quoted, so that no name is the beginning of another one.
+    """
+    return f"{TAKEN_BACK}release {json.dumps(release, ensure_ascii=False)};"
 
 
 @dataclass
@@ -74,7 +83,7 @@ class Ledger:
         paused_s: When each paused release was paused.
         busy: Tasks that run or roll back, by name.
         hosts: Their hosts.
-        lanes: Their lanes, as (domain, lane).
+        lanes: Who holds each lane that is held: names of tasks by (domain, lane).
         down: Hosts by service that are down: the busy ones, and those that were given up
             without a rollback that ended well, since nobody knows that they serve.
 
@@ -90,9 +99,10 @@ class Ledger:
         # Kept apart, since a plan of 100,000 tasks is looked at every few minutes; linked, since
         # a plain dict whose first items are gone is walked from its very beginning.
         self.planned, self.busy = OrderedDict(self.works), dict[str, Work]()
-        self.hosts, self.lanes = set[str](), set[tuple[str, int]]()
+        # By owner: what ends frees the lane for itself alone.
+        self.hosts, self.lanes = set[str](), dict[tuple[str, int], set[str]]()
         self.down: dict[str, set[str]] = defaultdict(set)
-        self.paused_s: dict[str, int] = {}
+        self.paused_s: dict[Group, int] = {}
         self._audit, self._gates = audit, gates
         for entry in audit.entries:
             self._replay(entry, plan_digest)
@@ -104,17 +114,17 @@ class Ledger:
 
     def start(self, work: Work, at_s: int, why: str) -> None:
         """Write the start before it is asked for: after a crash it is never asked for again."""
-        self._audit.write(START, at_s, why, work.task)
+        self._audit.write(START, at_s, why, work)
         self._take(work, State.RUNNING, at_s, why)
 
     def roll_back(self, work: Work, at_s: int, why: str) -> None:
-        """Write that a task is to be rolled back."""
-        self._audit.write("rollback", at_s, why, work.task)
+        """Write that a task is to be rolled back, on the lane that `work` names."""
+        self._audit.write("rollback", at_s, why, work)
         self._take(work, State.ROLLING_BACK, at_s, why)
 
     def close(self, work: Work, state: State, at_s: int, why: str) -> None:
         """Write a final state."""
-        self._audit.write(state.value, at_s, why, work.task)
+        self._audit.write(state.value, at_s, why, work)
         self._take(work, state, at_s, why)
 
     def reopen(self, work: Work, days: int, at_s: int, why: str) -> None:
@@ -123,12 +133,12 @@ class Ledger:
         `sort` after the last one.
         """
         said = f"moved by {days} days: {why}"
-        self._audit.write(State.PLANNED.value, at_s, said, work.task)
+        self._audit.write(State.PLANNED.value, at_s, said, work)
         self._take(work, State.PLANNED, at_s, said)
 
     def leave(self, work: Work, at_s: int, why: str) -> None:
         """Write that a task stays as it is although something else was asked for."""
-        self._audit.write(LEFT, at_s, why, work.task)
+        self._audit.write(LEFT, at_s, why, work)
 
     def sort(self) -> None:
         """Bring what is planned into order of start."""
@@ -136,15 +146,15 @@ class Ledger:
             (work.task, work) for work in sorted(self.planned.values(), key=by_start)
         )
 
-    def pause(self, group: str, at_s: int, why: str) -> None:
+    def pause(self, group: Group, at_s: int, why: str) -> None:
         """Write that a release is paused, once."""
         if group not in self._gates.paused:
-            self._audit.write(PAUSED, at_s, f"{group}: {why}")
+            self._audit.write(PAUSED, at_s, f"{group}: {why}", group=group)
             self._pause(group, at_s, why)
 
-    def unpause(self, group: str, at_s: int, why: str) -> None:
+    def unpause(self, group: Group, at_s: int, why: str) -> None:
         """Write that a person lets a release go on."""
-        self._audit.write(UNPAUSED, at_s, f"{group}: {why}")
+        self._audit.write(UNPAUSED, at_s, f"{group}: {why}", group=group)
         self._gates.unpause(group)
 
     def _replay(self, entry: Mapping[str, Any], plan_digest: str) -> None:
@@ -155,16 +165,18 @@ class Ledger:
                 "log of its own"
             )
         if what == PAUSED:
-            group, _, reason = why.partition(": ")
-            self._pause(group, int(entry["clock_s"]), reason)
+            group = Group(*entry["group"])
+            self._pause(group, int(entry["clock_s"]), why.removeprefix(f"{group}: "))
         elif what == UNPAUSED:
-            self._gates.unpause(why.partition(": ")[0])
+            self._gates.unpause(Group(*entry["group"]))
         elif task is not None and what in _STATES:
             if task not in self.works:
                 raise AuditError(f"{self._audit.file} names task {task}, which the plan lacks")
-            self._take(self.works[task], _STATES[what], int(entry["clock_s"]), why)
+            # A rollback may hold another lane than the upgrade did.
+            work = replace(self.works[task], lane=int(entry["lane"]))
+            self._take(work, _STATES[what], int(entry["clock_s"]), why)
 
-    def _pause(self, group: str, at_s: int, why: str) -> None:
+    def _pause(self, group: Group, at_s: int, why: str) -> None:
         self.paused_s[group] = at_s
         self._gates.pause(group, why)
 
@@ -178,15 +190,17 @@ class Ledger:
                 self._gates.reopen(work)
             return
         self.planned.pop(work.task, None)
+        held = self.busy.pop(work.task, None)
+        if held is not None:
+            self._free_lane(held)
         if state not in FINAL:
             record.end_s = None
             self.busy[work.task] = work
             self.hosts.add(work.host)
-            self.lanes.add((work.domain, work.lane))
+            self.lanes.setdefault((work.domain, work.lane), set()).add(work.task)
             self.down[work.service].add(work.host)
-        elif self.busy.pop(work.task, None) is not None:
+        elif held is not None:
             self.hosts.discard(work.host)
-            self.lanes.discard((work.domain, work.lane))
             if state != State.GIVEN_UP or why.endswith(UNDONE):
                 self.down[work.service].discard(work.host)
         if state == State.RUNNING:
@@ -201,6 +215,12 @@ class Ledger:
             # A lost or stuck upgrade is a failure of the release too.
             is_failure = record.has_failed or state == State.GIVEN_UP
             self._gates.record(work, state, at_s, is_failure=is_failure)
+
+    def _free_lane(self, work: Work) -> None:
+        owners = self.lanes[work.domain, work.lane]
+        owners.discard(work.task)
+        if not owners:
+            del self.lanes[work.domain, work.lane]
 
     def _move(self, work: Work, why: str) -> None:
         moved = _MOVED.match(why)

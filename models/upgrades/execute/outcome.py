@@ -14,23 +14,26 @@ from models.upgrades.config import CostModel
 from models.upgrades.execute.audit import FINISHED
 from models.upgrades.execute.base import State
 from models.upgrades.execute.gates import WAVES_BEFORE
-from models.upgrades.execute.ledger import TAKEN_BACK, Record
+from models.upgrades.execute.ledger import Record, taken_back
 from models.upgrades.execute.plan_file import PlanFile
 from models.upgrades.execute.reopen import NOT_APPROVED
 
 LOCK_LOST = "lock lost"
+STOPPED_BY_GATE = "paused"
+"""Every task is in a final state, and a release waits for a person."""
 DRY = "dry run, nothing was started"
 MOST_NAMES = 8
 _APPROVAL = "for approval"
+_NO_TIME, _TOO_LATE = "without the time reserved for them", "busy until too late"
 # What stands in the reason of a held task, by the words of the summary.
 _HELD = (
     (_APPROVAL, NOT_APPROVED),
     ("of a paused release", " is paused: "),
     ("behind earlier waves", WAVES_BEFORE),
-    ("without the time reserved for them", "are reserved"),
+    (_NO_TIME, "are reserved"),
     ("on hosts in the queue of a person", "in the queue of a person"),
     ("behind other work of their host", "must come first"),
-    ("busy until too late", "until too late"),
+    (_TOO_LATE, "until too late"),
 )
 COLUMNS = (
     *("task", "host", "domain", "service", "type", "release", "wave", "lane", "start_s"),
@@ -43,7 +46,7 @@ class Standing:
     """Where the tasks of a plan stand after a run.
 
     Attributes:
-        status: finished, halted or lock lost.
+        status: finished, paused, halted or lock lost.
         why: Reason of the status.
         plan: What was carried out.
         records: Where each placed task stands.
@@ -85,7 +88,8 @@ class Standing:
     @property
     def status_words(self) -> str:
         """The status; with its reason where the run stopped early, to be told apart."""
-        return self.status if self.status == FINISHED else f"{self.status} ({self.why})"
+        is_over = self.status in (FINISHED, STOPPED_BY_GATE)
+        return self.status if is_over else f"{self.status} ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class RollbackResult(Standing):
     @property
     def touched(self) -> Mapping[str, Record]:
         """Tasks whose rollback was asked for because of the release, in this run or before."""
-        begin = f"{TAKEN_BACK}{self.release};"
+        begin = taken_back(self.release)
         return {
             task: record for task, record in self.records.items() if record.reason.startswith(begin)
         }
@@ -161,9 +165,9 @@ def execution_summary(result: RolloutResult, executor: str, *, is_dry: bool) -> 
         baseline="the plan, all of it completed",
         figures=(
             Figure("upgrades completed", counts[State.COMPLETED], placed, "{:,.0f}"),
-            Figure("rolled back", counts[State.ROLLED_BACK], 0, "{:,.0f}"),
-            Figure("in the queue of a person", counts[State.GIVEN_UP], 0, "{:,.0f}"),
-            Figure("held", counts[State.HELD], 0, "{:,.0f}"),
+            Figure("rolled back", counts[State.ROLLED_BACK], None, "{:,.0f}"),
+            Figure("in the queue of a person", counts[State.GIVEN_UP], None, "{:,.0f}"),
+            Figure("held", counts[State.HELD], None, "{:,.0f}"),
         ),
     )
 
@@ -178,8 +182,9 @@ def _did(result: RolloutResult, executor: str, counts: Mapping[State, int], *, i
     became += f" ({held})" if held else ""
     if result.paused:
         names = ", ".join(result.paused)
-        became += f"; paused: {names} (once a person has looked, name it in resume)"
-    if not result.had_work and result.status == FINISHED:
+        which = "it" if len(result.paused) == 1 else "them"
+        became += f"; paused: {names} (once a person has looked, name {which} in resume)"
+    if not result.had_work and result.status in (FINISHED, STOPPED_BY_GATE):
         return (
             f"nothing left to do: {result.log} says that all {placed} tasks have ended: {became}. "
             "Use another seed to simulate anew, or move the log and its neighbours away"
@@ -213,7 +218,11 @@ def held_words(result: RolloutResult) -> str:
             f"{said} of {', '.join(shown)}{more}: to start them, name these in approved and run "
             "again"
         )
-    return ", ".join(words)
+    said = ", ".join(words)
+    if kinds[_NO_TIME] or kinds[_TOO_LATE]:
+        # Else the same plan and durations seem to give two answers.
+        said += "; the replay of a plan starts such tasks however little time is left"
+    return said
 
 
 def rollback_metrics(result: RollbackResult) -> dict[str, float | None]:
@@ -227,8 +236,10 @@ def rollback_metrics(result: RollbackResult) -> dict[str, float | None]:
     }
 
 
-def rollback_summary(result: RollbackResult, executor: str, *, is_dry: bool) -> FlowSummary:
-    """Say what came back."""
+def rollback_summary(
+    result: RollbackResult, executor: str, *, is_dry: bool, source: str = ""
+) -> FlowSummary:
+    """Say what came back; `source` says by which log."""
     counts = Counter(record.state for record in result.touched.values())
     asked = len(result.touched) + len(result.left)
     own = {work.task for work in result.plan.works if work.release == result.release}
@@ -246,12 +257,12 @@ def rollback_summary(result: RollbackResult, executor: str, *, is_dry: bool) -> 
             f"{what} release {result.release} with the {executor} executor, "
             f"{result.status_words}: {len(undone)} of {asked} upgrades came back "
             f"({n_own} of it, {len(undone) - n_own} built on it), {counts[State.GIVEN_UP]} given "
-            "up to a person" + (f"; {left}" if left else "")
+            "up to a person" + (f"; {left}" if left else "") + (f"; {source}" if source else "")
         ),
         baseline="everything of the release that had begun",
         figures=(
             Figure("upgrades undone", len(undone), asked, "{:,.0f}"),
-            Figure("in the queue of a person", counts[State.GIVEN_UP], 0, "{:,.0f}"),
-            Figure("left as they are", len(result.left), 0, "{:,.0f}"),
+            Figure("in the queue of a person", counts[State.GIVEN_UP], None, "{:,.0f}"),
+            Figure("left as they are", len(result.left), None, "{:,.0f}"),
         ),
     )

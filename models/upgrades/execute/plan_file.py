@@ -20,6 +20,10 @@ NEEDED = (
 )
 _NUMBERS = ("lane", "start_s", "reserved_s", "deadline_s", "window_open_s", "wave")
 _LAST_S = 2.0**62
+MOST_S = 7_258_118_400
+"""No plan reaches beyond the year 2200, in seconds since 1970."""
+MOST_SPAN_S = 10 * 366 * 86_400
+"""No plan, and nothing in one, lasts longer than ten years: its clock would walk for ever."""
 
 
 class PlanFileError(DataError):
@@ -55,7 +59,8 @@ def read_plan(path: Path) -> PlanFile:
         DatasetMissingError: There is no such file.
         DatasetUnreadableError: It is no Parquet file.
         PlanFileError: Columns are missing, a task has no name or is placed twice, or a time,
-            lane or wave is no number that can be carried out.
+            lane or wave is no number that can be carried out; or the plan reaches beyond
+            `MOST_S` or lasts longer than `MOST_SPAN_S`.
     """
     if not path.is_file():
         raise DatasetMissingError(
@@ -112,10 +117,15 @@ def _refuse_bad_rows(placed: pd.DataFrame, frame: pd.DataFrame, source: str) -> 
         **{f"has no {name}": _is_blank(placed[name]) for name in NEEDED[:5]},
         "is placed twice": placed["task"].astype(str).duplicated(keep="first"),
         "has no time in numbers": times.isna().any(axis=1),
-        "has a time beyond all clocks": ~(times.abs() < _LAST_S).all(axis=1),
+        "has a time beyond all clocks (the year 2200)": ~(times.abs() < MOST_S).all(axis=1),
         "reserves no time": ~(times["reserved_s"] > 0),
         "starts at or after its latest safe instant": ~(times["start_s"] < times["deadline_s"]),
-        "has no opening of its window": ~(opens.astype(float).abs() < _LAST_S),
+        "has no opening of its window": ~(opens.astype(float).abs() < MOST_S),
+        "ends more than ten years after the plan begins": (
+            times["deadline_s"] - min(times["start_s"].min(), opens.astype(float).min())
+            > MOST_SPAN_S
+        ),
+        "reserves more than ten years": times["reserved_s"] > MOST_SPAN_S,
         "has a lane that is no whole number from 0": ~((lanes >= 0) & (lanes % 1 == 0)),
     }
     if "wave" in placed:

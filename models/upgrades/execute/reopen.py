@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from models.errors import unknown_name
+from models.errors import ConfigError, unknown_name
 from models.upgrades.config import DAY_S
-from models.upgrades.execute.base import EVERY, State, Work
+from models.upgrades.execute.base import EVERY, Group, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.gates import WAVES_BEFORE, Gates
 from models.upgrades.execute.ledger import Ledger
@@ -16,6 +16,10 @@ from models.upgrades.fleet.base import Freeze
 NOT_APPROVED = "keeps state and is not approved"
 """How the reason of a task ends that waits for an approval."""
 MOST_DAYS = 366
+
+
+class AmbiguousReleaseError(ConfigError):
+    """A name that two releases of the plan share."""
 
 
 def reopen_held(
@@ -30,9 +34,10 @@ def reopen_held(
 
     Raises:
         UnknownNameError: A release to resume is not in the plan.
+        AmbiguousReleaseError: A name that two releases share.
     """
-    resumed = groups_to_resume(config.resume, ledger.works.values(), gates)
-    all_held: dict[str, list[Work]] = defaultdict(list)
+    resumed = groups_to_resume(config.resume, ledger.works.values(), gates.paused)
+    all_held: dict[Group, list[Work]] = defaultdict(list)
     for work in ledger.works.values():
         if ledger.records[work.task].state == State.HELD:
             all_held[work.group].append(work)
@@ -59,23 +64,31 @@ def is_approved(work: Work, config: ExecuteConfig) -> bool:
     return bool({work.service, EVERY} & set(config.approved))
 
 
-def groups_to_resume(asked: Sequence[str], works: Iterable[Work], gates: Gates) -> list[str]:
-    """Paused groups that `asked` names, by release or as "type release"; `*`: all.
+def groups_to_resume(
+    asked: Sequence[str], works: Iterable[Work], paused: Iterable[Group]
+) -> list[Group]:
+    """Those of `paused` that `asked` names, by release or as "type release"; `*`: all.
 
     Raises:
         UnknownNameError: A name that is not in the plan.
+        AmbiguousReleaseError: A "type release" that reads alike for two pairs.
     """
-    paused = set(gates.paused)
     if EVERY in asked:
         return sorted(paused)
-    names = {(work.group, work.release) for work in works}
-    found: set[str] = set()
+    known = {work.group for work in works}
+    found: set[Group] = set()
     for name in asked:
-        groups = {group for group, release in names if name in (group, release)}
+        in_full = sorted(group for group in known if name == str(group))
+        if len(in_full) > 1:
+            said = " and ".join(f"type {g.type!r} release {g.release!r}" for g in in_full)
+            raise AmbiguousReleaseError(
+                f"asked to resume '{name}', which may be {said}; name the release alone"
+            )
+        groups = {*in_full, *(group for group in known if name == group.release)}
         if not groups:
-            raise unknown_name("release in the plan", name, {group for group, _ in names})
+            raise unknown_name("release in the plan", name, {str(group) for group in known})
         found |= groups
-    return sorted(found & paused)
+    return sorted(found & set(paused))
 
 
 def _held_since(ledger: Ledger, works: Sequence[Work], paused_s: int) -> list[Work]:
@@ -98,7 +111,7 @@ def _approved_by_now(ledger: Ledger, works: Sequence[Work], config: ExecuteConfi
 
 def _put_back(
     ledger: Ledger,
-    group: str,
+    group: Group,
     held: Sequence[Work],
     freezes: Sequence[Freeze],
     now_s: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
@@ -13,7 +14,7 @@ from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.gates import WAVES_BEFORE, Gates
 from models.upgrades.execute.guards import RolloutLock, halt_reason
 from models.upgrades.execute.ledger import Ledger
-from models.upgrades.execute.outcome import LOCK_LOST, RolloutResult
+from models.upgrades.execute.outcome import LOCK_LOST, STOPPED_BY_GATE, RolloutResult
 from models.upgrades.execute.plan_file import PlanFile
 from models.upgrades.execute.reopen import NOT_APPROVED, is_approved, reopen_held
 from models.upgrades.execute.watch import Watcher
@@ -50,6 +51,11 @@ class Controls:
     caps: Mapping[str, int] | None = None
     freezes: Sequence[Freeze] = ()
     wait: Callable[[int], None] = field(default=_pass)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the plan's clock waits for nobody."""
+        return self.wait is _pass
 
 
 def run_rollout(
@@ -115,6 +121,9 @@ class _Rollout:
                 self._start_what_is_due()
             self._move_on(is_halted=why is not None)
         ledger.write(FINISHED, self._now_s, "every task is in a final state")
+        if self._gates.paused:
+            names = ", ".join(map(str, sorted(self._gates.paused)))
+            return self._result(STOPPED_BY_GATE, f"a person must look at {names}")
         return self._result(FINISHED, "every task is in a final state")
 
     def _start_what_is_due(self) -> None:
@@ -189,11 +198,13 @@ class _Rollout:
         ledger, now_s = self._ledger, self._now_s
         planned = ledger.planned.values()
         is_waiting = any(work.start_s <= now_s for work in islice(planned, 1))
-        instants = [self._look_s] if ledger.busy else []
+        later = (work.start_s for work in planned if work.start_s > now_s)
+        starts = [] if is_halted else list(islice(later, 1))
+        if self._controls.is_simulated and not is_waiting:
+            self._look_s = self._watcher.skip(self._look_s, min(starts, default=math.inf))
+        instants = [*starts, self._look_s] if ledger.busy else starts
         if is_waiting:
-            instants.append(now_s + self._config.poll_s)
-        if not is_halted:
-            instants += islice((w.start_s for w in planned if w.start_s > now_s), 1)
+            instants = [*instants, now_s + self._config.poll_s]
         if instants:
             self._controls.wait(min(instants))
             self._now_s = min(instants)
@@ -204,7 +215,7 @@ class _Rollout:
             why,
             self._plan,
             dict(self._ledger.records),
-            sorted(self._gates.paused),
+            [str(group) for group in sorted(self._gates.paused)],
             self._controls.audit.file,
             had_work=self._had_work,
         )

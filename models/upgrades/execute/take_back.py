@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict, deque
+import math
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import replace
 from itertools import takewhile
 
@@ -14,7 +15,7 @@ from models.upgrades.execute.base import Executor, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.gates import Gates
 from models.upgrades.execute.guards import halt_reason
-from models.upgrades.execute.ledger import TAKEN_BACK, Ledger
+from models.upgrades.execute.ledger import Ledger, taken_back
 from models.upgrades.execute.outcome import LOCK_LOST, RollbackResult
 from models.upgrades.execute.plan_file import PlanFile
 from models.upgrades.execute.reopen import NOT_APPROVED, is_approved
@@ -50,6 +51,17 @@ def take_back(
     return _TakeBack(plan, fleet, executor, config, controls).run()
 
 
+def refuse_unknown_release(plan: PlanFile, release: str) -> None:
+    """Let nobody take back what the plan does not have.
+
+    Raises:
+        UnknownNameError: No task of the plan is of that release.
+    """
+    known = {work.release for work in plan.works} - {""}
+    if release not in known:
+        raise unknown_name("release in the plan", release, known)
+
+
 def rollback_order(ledger: Ledger, fleet: Fleet, release: str, at_s: int) -> list[Work]:
     """Tasks to undo in order, with the lanes and times of their rollback."""
     records = ledger.records
@@ -77,8 +89,7 @@ class _TakeBack:
         controls: Controls,
     ) -> None:
         release = config.rollback or ""
-        if release not in {work.release for work in plan.works} - {""}:
-            raise unknown_name("release in the plan", release, {w.release for w in plan.works})
+        refuse_unknown_release(plan, release)
         self._plan, self._config, self._controls = plan, config, controls
         audit, gates = controls.audit, Gates(plan.works, config)
         self._ledger = Ledger(plan.works, audit, gates, plan.digest)
@@ -88,7 +99,7 @@ class _TakeBack:
         self._lanes = dict(zip(fleet.domains["domain"], fleet.domains["lanes"], strict=True))
         self._release = release
         said = config.why or "no reason was given"
-        self._reason = f"{TAKEN_BACK}{release}; {said}"
+        self._reason = f"{taken_back(release)} {said}"
         order = rollback_order(self._ledger, fleet, release, self._now_s)
         self._todo = OrderedDict((work.task, work) for work in order)
         # Per host in order: what was built on a task is undone before it.
@@ -129,21 +140,20 @@ class _TakeBack:
 
     def _undo_what_is_due(self) -> None:
         due = list(takewhile(lambda work: work.start_s <= self._now_s, self._todo.values()))
-        lanes = Counter(work.domain for work in self._ledger.busy.values())
         for work in due:
             obstacle = self._obstacle(work)
             if obstacle is not None:
                 self._leave(work, obstacle)
-            elif self._must_wait(work, lanes) is None:
+            elif self._must_wait(work) is None:
                 self._drop(work)
-                self._watcher.roll_back(work, self._now_s, self._reason)
-                lanes[work.domain] += work.task in self._ledger.busy
+                placed = replace(work, lane=self._lane_of(work))
+                self._watcher.roll_back(placed, self._now_s, self._reason)
                 self._look_s = min(self._look_s, self._now_s + self._config.poll_s)
         if self._ledger.busy or len(due) < len(self._todo):
             return
         for work in list(self._todo.values()):
             # Nothing runs that they could wait for.
-            why = self._must_wait(work, Counter())
+            why = self._must_wait(work)
             if why is not None:
                 self._leave(work, why)
 
@@ -158,19 +168,31 @@ class _TakeBack:
                 return f"{work.host} is in the queue of a person ({task})"
         return None
 
-    def _must_wait(self, work: Work, lanes: Counter[str]) -> str | None:
+    def _must_wait(self, work: Work) -> str | None:
         """Say what a task waits for; None if it need not."""
         if self._ledger.records[work.task].state == State.RUNNING:
             # It holds its host and its lane already.
             return None
         if self._on_host[work.host][0] != work.task or work.host in self._ledger.hosts:
             return f"{work.host} is busy"
-        if lanes[work.domain] >= self._lanes.get(work.domain, 1):
+        if self._free_lane(work.domain) is None:
             return f"the lanes of {work.domain} are busy"
         down, caps = self._ledger.down.get(work.service, set()), self._controls.caps or {}
         if work.host not in down and len(down) >= caps.get(work.service, len(down) + 1):
             return f"{len(down)} hosts of {work.service} are down, its cap"
         return None
+
+    def _lane_of(self, work: Work) -> int:
+        """Lane on which a task is undone: its own while it runs, else the first free one."""
+        running = self._ledger.busy.get(work.task)
+        free = self._free_lane(work.domain) if running is None else running.lane
+        return work.lane if free is None else free
+
+    def _free_lane(self, domain: str) -> int | None:
+        n_lanes = self._lanes.get(domain, 1)
+        taken = {lane for of, lane in self._ledger.lanes if of == domain}
+        free = (lane for lane in range(n_lanes) if lane not in taken)
+        return next(free, None) if len(taken) < n_lanes else None
 
     def _leave(self, work: Work, why: str) -> None:
         self._ledger.leave(work, self._now_s, f"{self._reason}; not undone: {why}")
@@ -183,11 +205,14 @@ class _TakeBack:
 
     def _move_on(self) -> None:
         """Move the clock to the next instant that matters."""
-        instants = [self._look_s] if self._ledger.busy else []
         first = next(iter(self._todo.values()), None)
-        if first is not None:
-            is_due = first.start_s <= self._now_s
-            instants.append(self._now_s + self._config.poll_s if is_due else first.start_s)
+        is_due = first is not None and first.start_s <= self._now_s
+        later = [] if first is None or is_due else [first.start_s]
+        if self._controls.is_simulated and not is_due:
+            self._look_s = self._watcher.skip(self._look_s, min(later, default=math.inf))
+        instants = [*later, self._look_s] if self._ledger.busy else later
+        if is_due:
+            instants = [*instants, self._now_s + self._config.poll_s]
         if instants:
             self._controls.wait(min(instants))
             self._now_s = min(instants)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from models.upgrades.execute.base import Executor, Progress, State, Work
+import math
+
+from models.upgrades.execute.base import Executor, Foreseeing, Progress, State, Work
 from models.upgrades.execute.config import ExecuteConfig
 from models.upgrades.execute.gates import Gates
 from models.upgrades.execute.ledger import FAILED, TAKEN_BACK, UNDONE, Ledger
@@ -56,6 +58,32 @@ class Watcher:
                 self.roll_back(work, now_s, why)
         deadlines = [work.deadline_s for work in busy.values() if work.deadline_s > now_s]
         return min([now_s + self._config.poll_s, *deadlines])
+
+    def skip(self, look_s: int, until_s: float) -> int:
+        """Pass over looks that would see nothing new; for a clock that need not wait.
+
+        Args:
+            look_s: Next look.
+            until_s: Where something else happens; looks are passed over up to there.
+
+        Returns:
+            The first look of the same rhythm at or after the next change, in seconds.
+        """
+        busy = self._ledger.busy.values()
+        if not isinstance(self._executor, Foreseeing) or not busy:
+            return look_s
+        latest_s = [work.deadline_s for work in busy if work.deadline_s >= look_s]
+        limits_s = [
+            since_s + self._config.rollback_limit_s + 1
+            for work in busy
+            if (since_s := self._ledger.records[work.task].rollback_from_s) is not None
+        ]
+        changes_s = [self._executor.changes_s(work) for work in busy]
+        next_s = min(until_s, *latest_s, *limits_s, *changes_s)
+        if next_s <= look_s or next_s == math.inf:
+            return look_s
+        polls = math.ceil((next_s - look_s) / self._config.poll_s)
+        return min([look_s + polls * self._config.poll_s, *latest_s])
 
     def roll_back(self, work: Work, now_s: int, why: str) -> None:
         """Ask for a rollback, and see whether it is over at once."""

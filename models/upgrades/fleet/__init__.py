@@ -14,9 +14,10 @@ from models.upgrades.fleet.base import (
     UnknownReferenceError,
     WindowError,
 )
-from models.upgrades.fleet.read import fleet_from_tables, read_fleet
+from models.upgrades.fleet.read import PAST, fleet_from_tables, read_fleet, table_file
 
 __all__ = [
+    "PAST",
     "CapError",
     "DuplicateIdError",
     "EmptyBacklogError",
@@ -28,4 +29,5 @@ __all__ = [
     "WindowError",
     "fleet_from_tables",
     "read_fleet",
+    "table_file",
 ]

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from models.errors import DataError, DatasetMissingError, DatasetUnreadableError
-from models.upgrades.fleet.base import Fleet, FleetTableError, FleetTimeError, Freeze
+from models.upgrades.fleet.base import (
+    EmptyBacklogError,
+    Fleet,
+    FleetTableError,
+    FleetTimeError,
+    Freeze,
+)
 from models.upgrades.fleet.check import check_fleet
 from models.upgrades.history.clock import one_clock
 
@@ -27,6 +33,8 @@ SCHEMA: Mapping[str, tuple[str, ...]] = {
     "events.parquet": ("host_id", "type", "release", "started", "ended", "outcome"),
 }
 
+PAST = "events.parquet"
+
 # Columns that may be absent, with what stands for them then.
 OPTIONAL: Mapping[str, Mapping[str, str]] = {
     "services.csv": {"max_domains_per_window": "", "one_domain_at_a_time": "false"},
@@ -35,17 +43,64 @@ _BLANK_OK = ("max_down_hosts", "max_domains_per_window")
 _NUMBERS = ("value", "max_down_share", *_BLANK_OK)
 
 
-def read_fleet(folder: Path) -> Fleet:
+def read_fleet(folder: Path, *, has_past: bool = True) -> Fleet:
     """Read and check a fleet folder; `SCHEMA` and `OPTIONAL` list its files and columns.
+
+    Each table may be Parquet or CSV, whatever its name in `SCHEMA` ends with.
+
+    Args:
+        folder: Where the tables are.
+        has_past: Whether the folder must hold the past events; without them they are empty.
 
     Raises:
         DatasetMissingError: A file is not there.
         DatasetUnreadableError: A file cannot be parsed.
-        FleetTableError: A table breaks the schema; the message names file, row and remedy.
+        FleetTableError: A table breaks the schema, or is there in both formats; the message
+            names file, row and remedy.
         EmptyBacklogError: There is nothing to plan.
         CyclicPrecedenceError: Types wait for each other in a circle.
     """
-    return fleet_from_tables({name: _read(folder / name) for name in SCHEMA})
+    files = {name: table_file(folder, name) for name in SCHEMA if has_past or name != PAST}
+    if not has_past and any(file.exists() for file in _formats(folder, PAST)):
+        files[PAST] = table_file(folder, PAST)
+    tables = {name: _read(file) for name, file in files.items()}
+    tables.setdefault(PAST, pd.DataFrame(columns=list(SCHEMA[PAST])))
+    try:
+        return fleet_from_tables(tables)
+    except (FleetTableError, EmptyBacklogError) as error:
+        # Checks know tables by their names in SCHEMA; people know the files that they have.
+        said = str(error)
+        for name, file in files.items():
+            said = said.replace(name, file.name)
+        raise type(error)(said) from None
+
+
+def table_file(folder: Path, name: str) -> Path:
+    """Return the file of a table of `SCHEMA`, Parquet or CSV.
+
+    Raises:
+        DatasetMissingError: There is neither.
+        FleetTableError: There are both.
+    """
+    found = [file for file in _formats(folder, name) if file.is_file()]
+    if len(found) > 1:
+        raise FleetTableError(
+            f"{folder} has both {found[0].name} and {found[1].name}; remove one of them"
+        )
+    if not found:
+        asked = " or ".join(file.name for file in _formats(folder, name))
+        there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else None
+        held = "the folder does not exist" if there is None else ", ".join(there[:12]) or "nothing"
+        raise DatasetMissingError(
+            f"the fleet folder has no {asked} (looked in {folder}, found: {held}); a fleet "
+            f"consists of {', '.join(SCHEMA)}, each as Parquet or CSV"
+        )
+    return found[0]
+
+
+def _formats(folder: Path, name: str) -> tuple[Path, Path]:
+    stem = Path(name).stem
+    return folder / f"{stem}.parquet", folder / f"{stem}.csv"
 
 
 def fleet_from_tables(tables: Mapping[str, pd.DataFrame]) -> Fleet:
@@ -71,16 +126,15 @@ def _read(file: Path) -> pd.DataFrame:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
         # As text first: pandas would turn a domain "007" into 7 and "NA" into nothing.
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise DatasetMissingError(
-            f"the fleet folder has no {file.name} (looked for {file}); a fleet consists of "
-            f"{', '.join(SCHEMA)}"
-        ) from None
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DatasetUnreadableError(
             f"{file} cannot be read ({error}); write it again as {file.suffix[1:]}"
         ) from None
+    if Path(PAST).stem == file.stem:
+        # What still runs has no end; a blank is no date.
+        table = table.replace("", np.nan)
+    return table
 
 
 def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +144,7 @@ def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
             f"{name} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}; "
             f"the schema asks for {', '.join(SCHEMA[name])}"
         )
-    if name == "events.parquet":
+    if name == PAST:
         return _on_one_clock(name, table)
     typed = {}
     absent = {

@@ -2,7 +2,7 @@
 
 inputs.py  what it is made from      figures.py  all numbers; their parts in
 words.py   its sentences             timeline.py (lanes, days, caps) and waves.py
-page.py    the file, scripts.py its  charts.py   draws them
+page.py    the file, scripts.py its  charts.py   draws them, search.py its tables
 """
 
 from models.upgrades.fleet_report.figures import fleet_figures

@@ -124,11 +124,15 @@ def waves_chart(waves: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any
     )
     for number, name in enumerate(names):
         mine = [wave for wave in placed if wave["wave"] == number]
+        is_used = any(wave["wave"] == number for wave in waves)
+        label = f"wave {number}, {name}"
+        # A trace without a point would be missing in the legend.
+        none: list[Any] = [None]
         figure.add_bar(
-            name=name,
-            y=[row[wave["release"]] for wave in mine],
-            base=[wave["start_s"] * 1_000 for wave in mine],
-            x=[(wave["end_s"] - wave["start_s"]) * 1_000 for wave in mine],
+            name=label if is_used else f"{label} (no hosts)",
+            y=[row[wave["release"]] for wave in mine] or none,
+            base=[wave["start_s"] * 1_000 for wave in mine] or none,
+            x=[(wave["end_s"] - wave["start_s"]) * 1_000 for wave in mine] or none,
             orientation="h",
             width=0.62,
             marker={"color": wave_colour(number)},

@@ -16,6 +16,7 @@ from models.upgrades.fleet_report.timeline import (
 from models.upgrades.fleet_report.waves import wave_figures
 from models.upgrades.plan import RolloutPlan
 from models.upgrades.report.plan_figures import records, refusal_figures
+from models.upgrades.rollout.summary import cap_warning, solver_words
 
 MOST_EXAMPLES = 3
 MOST_MOVED = 50
@@ -28,6 +29,7 @@ def fleet_figures(inputs: FleetReportInputs) -> dict[str, Any]:
         "policy": plan.policy,
         "solver": plan.solver,
         "solver_status": plan.solver_status,
+        "solver_words": solver_words(plan, config),
         "plan_s": plan.plan_s,
         "horizon_days": config.horizon_days,
         "soak_s": config.soak_s,
@@ -41,6 +43,7 @@ def fleet_figures(inputs: FleetReportInputs) -> dict[str, Any]:
         "burn_down": burn_down_figures(plan, fleet, config),
         "services": service_figures(plan, fleet),
         "cap_risk": cap_risk_figures(plan),
+        "cap_warning": cap_warning(plan, config),
         "refusals": refusal_figures(plan),
         "examples": example_figures(plan),
         "changes": change_figures(inputs),

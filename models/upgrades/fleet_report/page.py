@@ -12,7 +12,13 @@ import pandas as pd
 
 from models.upgrades.fleet_report import charts, words
 from models.upgrades.fleet_report.inputs import FleetReportInputs
-from models.upgrades.fleet_report.scripts import SCRIPT, packed, packed_refusals
+from models.upgrades.fleet_report.scripts import SCRIPT
+from models.upgrades.fleet_report.search import (
+    MOST_SEARCH_BYTES,
+    packed,
+    packed_placed,
+    packed_refusals,
+)
 from models.upgrades.fleet_report.waves import MOST_RELEASES, wave_names
 from models.upgrades.report.tables import html_table
 
@@ -41,6 +47,9 @@ def render_fleet_report(inputs: FleetReportInputs, numbers: Mapping[str, Any]) -
         drawn["cap_risk"] = charts.cap_risk_chart(numbers["cap_risk"])
     documents = {f"chart-{name}": json.loads(chart.to_json()) for name, chart in drawn.items()}
     refusals, n_kept = packed_refusals(inputs.plan.refusals)
+    placed, n_found = packed_placed(
+        inputs.plan.assignments, MOST_SEARCH_BYTES - len(refusals), inputs.plan.plan_s
+    )
     says = {
         "headline": words.headline(numbers),
         "plan_words": words.plan_words(numbers),
@@ -48,8 +57,8 @@ def render_fleet_report(inputs: FleetReportInputs, numbers: Mapping[str, Any]) -
         "wave_words": _wave_words(len(releases)),
         "burn_words": f"{words.full_words(numbers).capitalize()}.",
         "service_words": words.service_words(numbers["services"], charts.MOST_SERVICES),
-        "risk_words": words.risk_words(numbers["cap_risk"]),
-        "search_words": words.search_words(n_kept, numbers["refused"]),
+        "risk_words": words.risk_words(numbers["cap_risk"], numbers["cap_warning"]),
+        "search_words": words.search_words(n_kept, numbers["refused"], n_found, numbers["placed"]),
         "change_words": f"Against the last plan: {numbers['changes']['words']}.",
         "inputs": f"inputs {numbers['inputs_hash'][:16]} · plan.json and report.json hold the "
         "same numbers",
@@ -58,6 +67,7 @@ def render_fleet_report(inputs: FleetReportInputs, numbers: Mapping[str, Any]) -
         plotly=packed(get_plotlyjs()),
         charts=packed(json.dumps(documents, separators=(",", ":"))),
         packed_refusals=refusals,
+        packed_placed=placed,
         script=SCRIPT,
         tiles=_tiles(numbers),
         wave_table=_wave_table(shown),
@@ -78,13 +88,19 @@ def _tiles(numbers: Mapping[str, Any]) -> str:
     hosts_done = burn["n_hosts"] - burn["hosts_left"][-1]
     at_cap = sum(load["peak"] >= load["cap"] for load in services)
     full = "-" if burn["days_to_full"] is None else f"{burn['days_to_full']:,.0f}"
+    never = f"{burn['n_never']:,} never" if burn["n_never"] else "at the pace of this plan"
+    likely = sum(risk["windows"] > 0 for risk in numbers["cap_risk"] or [])
     tiles = [
         ("better", f"{numbers['placed']:,}", "upgrades placed", f"{burn['per_day']:,.0f} a day"),
         ("worse", f"{numbers['refused']:,}", "without a place", "reasons below"),
         ("better", f"{hosts_done:,}", "hosts done", f"of {burn['n_hosts']:,} with work"),
-        ("no", full, "days to full fleet", "at the pace of this plan"),
+        ("no", full, "days to full fleet", never),
         ("no", f"{at_cap:,}", "services at their cap", f"of {len(services):,} touched"),
     ]
+    if numbers["cap_warning"]:
+        worst = numbers["cap_risk"][0]
+        more = f"{worst['service']} {worst['p_breach']:.0%} in its worst night"
+        tiles.append(("worse", f"{likely:,}", "services likely above their cap", more))
     return "".join(
         f"<div class='tile {kind}'><b>{value}</b><span>{what}</span><small>{more}</small></div>"
         for kind, value, what, more in tiles
@@ -105,7 +121,7 @@ def _wave_table(waves: list[Mapping[str, Any]]) -> str:
     rows = [
         {
             "release": wave["release"],
-            "wave": f"{wave['wave']}, {wave['name']}",
+            "wave": "none" if wave["wave"] is None else f"{wave['wave']}, {wave['name']}",
             "placed": wave["placed"],
             "without a place": wave["waiting"],
             "first start": words.moment(wave["start_s"]),
@@ -122,7 +138,7 @@ def _examples(examples: Mapping[str, list[Mapping[str, Any]]], counts: Mapping[s
     for reason, count in counts.items():
         lines = "".join(
             f"<li>{escape(one['detail'])} <span class='muted'>({escape(one['task'])} on "
-            f"{escape(one['host'])}; said of {one['tasks']:,})</span></li>"
+            f"{escape(one['host'])}; {one['tasks']:,} tasks have this reason)</span></li>"
             for one in examples.get(reason, [])
         )
         parts.append(f"<h3>{escape(reason)}: {count:,}</h3><ul>{lines}</ul>")
@@ -182,7 +198,7 @@ $chart_burn_down</section>
 reserved; the dashed line is how many may be.</p>
 $chart_services
 <h3>How likely are more down than may be?</h3><p>$risk_words</p>$chart_cap_risk</section>
-<section><h2>Why was this host not scheduled?</h2>
+<section><h2>When is this host upgraded, or why not?</h2>
 $chart_refusals
 <p>$search_words</p>
 <p><input id="search" type="search" aria-label="search" placeholder="host, task, service, release
@@ -198,5 +214,6 @@ or reason; several words narrow it down"></p><p class="muted" id="count"></p>
 <script type="text/plain" id="packed-plotly">$plotly</script>
 <script type="text/plain" id="packed-charts">$charts</script>
 <script type="text/plain" id="packed-refusals">$packed_refusals</script>
+<script type="text/plain" id="packed-placed">$packed_placed</script>
 <script>$script</script></body></html>
 """)

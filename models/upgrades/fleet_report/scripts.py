@@ -1,55 +1,4 @@
-"""What the page carries packed, and the script that unpacks it in the browser."""
-
-from __future__ import annotations
-
-import base64
-import gzip
-import json
-from typing import Any
-
-import pandas as pd
-
-MOST_REFUSAL_BYTES = 1_700_000
-"""Of the packed search table: with the chart library the page stays below 5 MB."""
-_COLUMNS = ("task", "host", "domain", "service", "type", "release", "reason", "detail")
-
-
-def packed(content: str) -> str:
-    """Compress text for the page; plotly alone is 4.8 MB, packed 2."""
-    # No time stamp: the same plan gives the same page. Level 9 takes seven times as long as 6
-    # and saves 2 %.
-    return base64.b64encode(gzip.compress(content.encode(), 6, mtime=0)).decode()
-
-
-def packed_refusals(refusals: pd.DataFrame) -> tuple[str, int]:
-    """Pack the tasks without a place for the search.
-
-    Args:
-        refusals: `FLEET_REFUSAL_COLUMNS`.
-
-    Returns:
-        The packed table and the number of tasks in it: all, or those of the highest value
-        where all would make the page too large.
-    """
-    table = refusals.sort_values("value", ascending=False, kind="stable")
-    while True:
-        # Like sentences side by side pack a fifth smaller.
-        ordered = table.sort_values(["reason", "detail", "host"], kind="stable")
-        text = packed(json.dumps(_coded(ordered), separators=(",", ":")))
-        if len(text) <= MOST_REFUSAL_BYTES:
-            return text, len(table)
-        # A little less than what would fit if all rows were alike.
-        table = table.head(int(len(table) * 0.95 * MOST_REFUSAL_BYTES / len(text)))
-
-
-def _coded(table: pd.DataFrame) -> dict[str, Any]:
-    """Columns as codes into their sorted values: sentences repeat, and like ones lie together."""
-    found = {}
-    for column in _COLUMNS:
-        codes, values = pd.factorize(table[column].astype(str), sort=True)
-        found[column] = {"codes": codes.tolist(), "values": list(values)}
-    return found
-
+"""The script that unpacks in the browser what the page carries packed."""
 
 SCRIPT = """
 const unpack = async id => {
@@ -66,39 +15,72 @@ const drawCharts = async () => {
     Plotly.newPlot(id, chart.data, chart.layout, {displayModeBar: false, responsive: true});
 };
 const MOST_ROWS = 100;
+const COLUMNS = ["task", "host", "domain", "service", "type", "release", "reason", "detail"];
+const summed = steps => { let at = 0; return steps.map(step => at += step); };
+const decoded = table => {
+  const found = {};
+  for (const name of COLUMNS.filter(name => table[name]))
+    found[name] = {codes: summed(table[name].steps), values: table[name].values};
+  return found;
+};
+const refusedTable = table => {
+  const columns = decoded(table);
+  const cell = (name, row) => columns[name].values[columns[name].codes[row]];
+  return {columns, cell, size: columns.task.codes.length};
+};
+const placedTable = table => {
+  const columns = decoded(table), size = columns.task.codes.length;
+  columns.reason = {codes: new Array(size).fill(0), values: ["placed"]};
+  const detail = row => {
+    const start = new Date((table.plan_s + 60 * table.start_min[row]) * 1000).toISOString();
+    const wave = table.wave[row] < 0 ? "no wave" : `wave ${table.wave[row]}`;
+    return `placed ${start.slice(0, 16).replace("T", " ")}, lane ${table.lane[row]}, ${wave}`;
+  };
+  const cell = (name, row) =>
+    name === "detail" ? detail(row) : columns[name].values[columns[name].codes[row]];
+  return {columns, cell, size};
+};
+// A word is looked up once per distinct value, not once per row.
+const rowsWith = (words, table) => {
+  const hits = words.map(word => Object.values(table.columns).map(column => {
+    return [column.codes, column.values.map(value => value.toLowerCase().includes(word))];
+  }));
+  const rows = [];
+  for (let row = 0; row < table.size; row++)
+    if (hits.every(hit => hit.some(([codes, own]) => own[codes[row]]))) rows.push(row);
+  return rows;
+};
+const counted = (found, shown) => {
+  const tasks = found === 1 ? "1 task" : `${found.toLocaleString("en")} tasks`;
+  return `${tasks} found` + (found > shown ? `, the first ${shown} shown` : "");
+};
 const search = async () => {
-  const table = JSON.parse(await unpack("packed-refusals"));
-  const names = Object.keys(table), n = table.task.codes.length;
-  const cell = (name, row) => table[name].values[table[name].codes[row]];
+  const tables = [
+    refusedTable(JSON.parse(await unpack("packed-refusals"))),
+    placedTable(JSON.parse(await unpack("packed-placed"))),
+  ];
   const field = document.getElementById("search"), body = document.getElementById("found");
   const show = () => {
     const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean);
-    // A word is looked up once per distinct value, not once per row.
-    const hits = words.map(word => names.map(name => {
-      const own = table[name].values.map(value => value.toLowerCase().includes(word));
-      return [name, own];
-    }));
-    const rows = [];
-    let count = 0;
-    for (let row = 0; row < n; row++) {
-      if (hits.every(hit => hit.some(([name, own]) => own[table[name].codes[row]]))) {
-        count++;
-        if (rows.length < MOST_ROWS) rows.push(row);
-      }
+    const lines = [];
+    let found = 0;
+    for (const table of tables) {
+      const rows = rowsWith(words, table);
+      found += rows.length;
+      for (const row of rows.slice(0, MOST_ROWS - lines.length))
+        lines.push(COLUMNS.map(name => table.cell(name, row)));
     }
-    body.replaceChildren(...rows.map(row => {
+    body.replaceChildren(...lines.map(cells => {
       const line = document.createElement("tr");
-      for (const name of names) {
-        const place = document.createElement("td");
-        place.className = name === "detail" ? "word long" : "word";
-        place.textContent = cell(name, row);
-        line.appendChild(place);
-      }
+      cells.forEach((text, place) => {
+        const cell = document.createElement("td");
+        cell.className = COLUMNS[place] === "detail" ? "word long" : "word";
+        cell.textContent = text;
+        line.appendChild(cell);
+      });
       return line;
     }));
-    document.getElementById("count").textContent =
-      `${count.toLocaleString("en")} tasks found` +
-      (count > rows.length ? `, the first ${rows.length} shown` : "");
+    document.getElementById("count").textContent = counted(found, lines.length);
   };
   field.addEventListener("input", show);
   show();

@@ -14,6 +14,7 @@ from models.upgrades.headroom import service_loads
 from models.upgrades.plan import RolloutPlan
 from models.upgrades.report.plan_figures import records
 from models.upgrades.rollout import RolloutConfig
+from models.upgrades.rollout.never import never_placed
 
 MOST_BARS = 3_000
 MOST_LANES = 160
@@ -65,8 +66,9 @@ def burn_down_figures(plan: RolloutPlan, fleet: Fleet, config: RolloutConfig) ->
     Returns:
         day_s (midnights), tasks_left, hosts_left (hosts with work left), n_tasks, n_hosts,
         per_day (tasks placed per day of the horizon), days_to_full: days from the plan until
-        nothing is left: those of the plan, and for what it does not place as many as that
-        takes at its mean pace; None: nothing is placed.
+        nothing is left that these windows could ever take: those of the plan, and for what
+        it does not place as many as that takes at its mean pace; None: nothing is placed.
+        n_never: tasks that no later plan could place either, see `never_placed`.
     """
     placed = plan.assignments
     ends_s = np.sort(placed["end_s"].to_numpy(float))
@@ -80,16 +82,18 @@ def burn_down_figures(plan: RolloutPlan, fleet: Fleet, config: RolloutConfig) ->
     done_s = np.sort(last_s.to_numpy(float))
     until_s = (days + 1) * DAY_S
     per_day = len(placed) / config.horizon_days
-    full = None
+    full, n_never = None, int(never_placed(plan, fleet, config).sum())
     if len(placed):
         planned_days = (float(ends_s[-1]) - plan.plan_s) / DAY_S
-        full = planned_days if plan.refusals.empty else n_tasks / per_day
+        has_more = len(plan.refusals) > n_never
+        full = (n_tasks - n_never) / per_day if has_more else planned_days
     return {
         "day_s": (days * DAY_S).tolist(),
         "tasks_left": (n_tasks - np.searchsorted(ends_s, until_s, "right")).tolist(),
         "hosts_left": (hosts - np.searchsorted(done_s, until_s, "right")).tolist(),
         "n_tasks": n_tasks,
         "n_hosts": int(hosts),
+        "n_never": n_never,
         "per_day": round(per_day, 2),
         "days_to_full": None if full is None else round(full, 2),
     }

@@ -16,9 +16,10 @@ MOST_RELEASES = 40
 def wave_figures(plan: RolloutPlan, config: RolloutConfig) -> list[dict[str, Any]]:
     """One entry per wave of each release, by first start of the release.
 
-    Each entry: release ("type release"), wave, name, placed, waiting (tasks of the wave
-    without a place), start_s and end_s of what is placed (None: nothing is), soaked_s (end
-    and soak time).
+    Each entry: release ("type release"), wave (None: tasks that are in none, such as those
+    too long for any window or of a stopped release), name, placed, waiting (tasks of the
+    wave without a place), start_s and end_s of what is placed (None: nothing is), soaked_s
+    (end and soak time). A release of which nothing is placed comes last.
     """
     columns = ["type", "release", "wave"]
     placed = plan.assignments[~plan.assignments["release"].isin(NO_RELEASE)]
@@ -28,16 +29,18 @@ def wave_figures(plan: RolloutPlan, config: RolloutConfig) -> list[dict[str, Any
     )
     waiting = refused.groupby(columns).size().rename("waiting")
     table = spans.join(waiting, how="outer").fillna({"placed": 0, "waiting": 0}).reset_index()
-    # Hosts that a person keeps out of the waves are in none.
-    table = table[table["wave"] >= 0]
+    is_placed = table["placed"] > 0
+    has_start = is_placed.groupby([table["type"], table["release"]]).transform("any")
+    # In no wave are also single tasks of a release that goes on: they are among the refusals.
+    table = table[(table["wave"] >= 0) | ~has_start]
     first_s = table.groupby(["type", "release"])["start_s"].transform("min")
     table = table.assign(first_s=first_s).sort_values(["first_s", "type", "release", "wave"])
     names = wave_names(config)
     return [
         {
             "release": f"{row['type']} {row['release']}",
-            "wave": int(row["wave"]),
-            "name": names[int(row["wave"])],
+            "wave": None if row["wave"] < 0 else int(row["wave"]),
+            "name": "no wave" if row["wave"] < 0 else names[int(row["wave"])],
             "placed": int(row["placed"]),
             "waiting": int(row["waiting"]),
             "start_s": _second(row["start_s"]),

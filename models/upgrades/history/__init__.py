@@ -4,6 +4,7 @@ base.py         History, what every reader needs    sources.py  which schema, lo
 lanl.py         LANL outages (bundled)              grid5000.py Grid'5000 unavailability
 wfinstances.py  workflow tasks without start times  imported.py an operator's own history
 mapping.py      its columns and values              clock.py    its times
+doubts.py       what in it looks like a mistake
 """
 
 from models.upgrades.history.base import UNKNOWN, EventTimeError, History

@@ -21,6 +21,7 @@ from models.upgrades.history.base import (
     require_columns,
 )
 from models.upgrades.history.clock import one_clock
+from models.upgrades.history.doubts import refuse_unknown_outcomes
 from models.upgrades.history.mapping import (
     Columns,
     HistoryMapping,
@@ -60,7 +61,8 @@ def import_table(
         the contract to report.
 
     Raises:
-        ContractError: A required column is missing, or no row has a known outcome.
+        ContractError: A required column is missing, no row has a known outcome, or several
+            have the same unknown one.
         EventTimeError: See `one_clock`; or a duration is no number.
         ConfigError: See `apply_mapping` and `one_clock`.
     """
@@ -80,6 +82,7 @@ def import_table(
     if has_duration:
         table["ended"] = _ends(table, _UNIT_S[mapping.duration_unit], source)
     _require_outcomes(table["outcome"], source)
+    refuse_unknown_outcomes(table["outcome"], source)
     for name, value in DEFAULTS.items():
         table[name] = table[name].fillna(value) if name in table.columns else value
     if "batch_id" not in table.columns:

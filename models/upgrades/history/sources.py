@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +19,8 @@ from models.contracts import (
 from models.errors import ConfigError, ContractError
 from models.upgrades.history import grid5000, imported, lanl, wfinstances
 from models.upgrades.history.base import History
-from models.upgrades.history.mapping import read_mapping
+from models.upgrades.history.doubts import doubts, overlap_remedy
+from models.upgrades.history.mapping import HistoryMapping, read_mapping
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class LoadedTable:
     contract: Contract
     path: Path
     checked: CheckedTable
+    doubts: tuple[str, ...] = ()
+    """What looks like a mistake of the mapping, in words; `checked.warnings` has them too."""
 
     def history(self) -> History:
         """Turn the good rows into canonical events; see the source's reader.
@@ -140,17 +143,20 @@ def load_table(
     path = data or datasets / LANL.dataset / read_contract(datasets / LANL.dataset).file
     frame = read_table(path)
     source = IMPORTED if mapping is not None else detect_source(frame.columns)
-    if source is IMPORTED:
-        rules = read_mapping(mapping) if mapping is not None else None
-        frame = imported.import_table(frame, rules, str(path))
-    contract = read_contract(datasets / source.dataset)
     remedy = REMEDIES.get(source.name, "correct them at their source")
+    found: tuple[str, ...] = ()
+    if source is IMPORTED:
+        rules = read_mapping(mapping) if mapping is not None else HistoryMapping()
+        raw, frame = frame, imported.import_table(frame, rules, str(path))
+        remedy = overlap_remedy(frame, rules) + remedy
+        found = doubts(frame, raw, rules, path.name)
+    contract = read_contract(datasets / source.dataset)
     checked = check_table(contract, frame, str(path), remedy)
     if quarantine_file is not None and len(checked.quarantine):
         quarantine_file.parent.mkdir(parents=True, exist_ok=True)
         checked.quarantine.to_csv(quarantine_file, index=False)
-    checked = CheckedTable(**{**checked.__dict__, "digest": file_digest(path)})
-    return LoadedTable(source, contract, path, checked)
+    checked = replace(checked, digest=file_digest(path))
+    return LoadedTable(source, contract, path, checked, found)
 
 
 def load_history(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.figures import Figure, FlowSummary
 from models.upgrades.monitor.verdict import Action
 from models.upgrades.monitor.watch import Watch
+from models.upgrades.monitor.words import next_step
 
 
 def monitor_metrics(found: Watch) -> dict[str, float | None]:
@@ -27,14 +28,15 @@ def monitor_metrics(found: Watch) -> dict[str, float | None]:
 
 
 def monitor_summary(found: Watch) -> FlowSummary:
-    """Say the verdict; beside the figures stands what the plan promised."""
+    """Say the verdict and what to do next; beside the figures stands what the plan promised."""
     level = 0.9
     last = found.periods.iloc[-1]
     promised, spent = found.promised.metrics, found.spent.metrics
     # Said first: a verdict about the fallback says nothing about the forecaster that was chosen.
     stands_in = f"{found.note.upper()[:1]}{found.note[1:]}. " if found.is_fallback else ""
+    onward = next_step(found.verdict.action, is_fallback=found.is_fallback)
     return FlowSummary(
-        did=f"{stands_in}Judged {found.policy}: {found.verdict.words}",
+        did=f"{stands_in}Judged {found.policy}: {found.verdict.words}{onward}",
         baseline="the promise of the select part; nominal coverage",
         figures=(
             Figure("coverage at 0.9, last period", last["coverage@0.9"], level, "{:.1%}"),

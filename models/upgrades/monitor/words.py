@@ -4,6 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
+from models.upgrades.monitor.verdict import Action
+
+_NEXT = {
+    Action.OK: "",
+    Action.RECALIBRATE: (
+        "append what has ended since to the history and run `loom run plan-upgrades`, which "
+        "measures new margins"
+    ),
+    Action.RETRAIN: (
+        "append what has ended since to the history and run `loom run plan-upgrades`; on the same "
+        "file it fits the same model again"
+    ),
+    Action.FALL_BACK: (
+        "run `loom run monitor-upgrades --set act=true`, which lets the fallback plan from now on"
+    ),
+}
 DETECTORS = {"page_hinkley": "Page-Hinkley", "adaptive_window": "adaptive window"}
 _RULES = {
     "name": "rule",
@@ -51,6 +67,20 @@ _SHARES = ("coverage@", "_share")
 def feature_words(name: str) -> str:
     """Say what a feature is; one that we do not know keeps its name, without dashes."""
     return _FEATURES.get(name, name.replace("_", " ").replace("-", " "))
+
+
+def next_step(action: Action, *, is_fallback: bool) -> str:
+    """Say what a person does next, as a sentence; empty where nothing is to do.
+
+    Args:
+        action: The verdict.
+        is_fallback: Whether the fallback was judged: it has no fallback of its own.
+    """
+    if is_fallback and action == Action.FALL_BACK:
+        said = _NEXT[Action.RECALIBRATE]
+    else:
+        said = _NEXT[action]
+    return f". Next: {said}" if said else ""
 
 
 def column_words(name: str) -> str:

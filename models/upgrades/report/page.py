@@ -171,7 +171,7 @@ Orange lines: the references. "x" columns divide by type-p95 calendar; regret is
 clairvoyant oracle's net value that is missed.</p>$policies</details></section>
 <section><h2>Cancellations at equal completions</h2>
 <p>How to read it: each forecaster's level is moved until it completes as much as the reference
-(times the share held); the ratio of cancellation rates is what is left to compare. Below 1 is
+(times the share held); the ratio of cancelled shares is what is left to compare. Below 1 is
 better; green lines are clearly so (the 95 % interval lies below 1). "Reached: no" means that the
 forecaster cannot complete that much and stands at its most.</p>$equal_completions</section>
 <section><h2>Does the forecast keep its word?</h2>
@@ -205,7 +205,7 @@ or never fitted.</p>$burn_down</section>
 durations; where it passes the dashed cap, the service level is broken.</p>$headroom
 <details><summary>Every service</summary>$headroom_table</details></section>
 <section><h2>What each part brings</h2><p>How to read it: one thing changed, the rest equal; 95 %
-intervals in brackets. Below 1 is better for the cancellation rate.</p>$ablation</section>
+intervals in brackets. Below 1 is better for the cancelled share.</p>$ablation</section>
 <section><h2>What to keep in mind</h2><ul>$caveats</ul><p class="muted">$inputs</p></section>
 </main></body></html>
 """)

@@ -17,13 +17,13 @@ POLICY_COLUMNS = {
     "scheduled": "started",
     "completed": "completed",
     "cancelled": "cancelled",
-    "cancellation_rate": "cancel rate",
+    "cancellation_rate": "cancelled share",
     "refused": "refused",
     "utilisation": "utilisation",
     "waste": "waste",
     "cost_per_task": "cost / task",
     "x_completed": "x completed",
-    "x_cancellation": "x cancel rate",
+    "x_cancellation": "x cancelled share",
     "regret": "regret",
 }
 CANDIDATES_SHOWN = 20
@@ -48,7 +48,7 @@ def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> str:
     is_shown = (table.index < CANDIDATES_SHOWN) | table["is_selected"].to_numpy(bool)
     marks = dict.fromkeys(table.index[table["is_selected"]], "selected")
     names = {
-        "cancellation_rate": "cancel rate",
+        "cancellation_rate": "cancelled share",
         "more_than_cheapest": "more than cheapest",
         "standard_error": "standard error",
     }
@@ -71,7 +71,7 @@ def equal_completions_table(lines: Sequence[Mapping[str, Any]]) -> str:
             "reference": table["reference"],
             "completions held": table["completions_held"],
             "reached": ["yes" if is_reached else "no" for is_reached in table["is_reached"]],
-            "x cancel rate": table["x_cancellation"],
+            "x cancelled share": table["x_cancellation"],
             "95 % interval": interval,
         }
     )

@@ -3,7 +3,8 @@
 config.py   what defines a plan     problem.py  fleet to arrays    fleet_plan.py  plan_fleet
 windows.py  freezes, pins, excludes waves.py    canaries, gates    forecast.py    P(D <= t)
 reasons.py  why not scheduled       rollback.py the way back       ical.py, diff.py  outputs
-scenarios.py  are caps kept when tasks overrun?
+openings.py  open and shut windows  length.py   too long           never.py  what no plan places
+scenarios.py  are caps kept when tasks overrun?                    summary.py  figures, warnings
 """
 
 from models.upgrades.rollout.config import RolloutConfig

@@ -14,7 +14,7 @@ from models.upgrades.fleet.base import Fleet
 from models.upgrades.forecast.base import DurationModel
 from models.upgrades.history import UNKNOWN, History
 from models.upgrades.policy import Policy
-from models.upgrades.rollout.forecast import TaskForecast
+from models.upgrades.rollout.forecast import LONGEST_WINDOW_S, TaskForecast
 
 # An end that never comes before any decision; nothing is learnt from such a row.
 NEVER_S = np.iinfo(np.int64).max // 4
@@ -63,6 +63,23 @@ def backlog_features(history: History, fleet: Fleet, plan_s: int) -> FeatureTabl
     return features.take(np.arange(len(past), len(joined)))
 
 
+def fleet_with_past(fleet: Fleet, history: History) -> Fleet:
+    """Return the fleet with the past that it is planned from, where it has none of its own.
+
+    Waves and gates count who has a release and who failed by the events of the fleet.
+    """
+    if len(fleet.events):
+        return fleet
+    past = history.events
+    columns = {"host_id": past["host_id"], "type": past["type"], "release": past["release"]}
+    times = {
+        name: pd.to_datetime(past[column], unit="s")
+        for name, column in (("started", "start_s"), ("ended", "end_s"))
+    }
+    events = pd.DataFrame({**columns, **times, "outcome": past["outcome"]})
+    return replace(fleet, events=events.reset_index(drop=True))
+
+
 def forecast_backlog(
     model: DurationModel,
     policy: Policy,
@@ -71,7 +88,7 @@ def forecast_backlog(
     plan_s: int,
     config: UpgradeConfig,
 ) -> TaskForecast:
-    """Forecast every task of the backlog for the longest window of the fleet.
+    """Forecast every task of the backlog for the longest window; what is longer, for a day.
 
     Args:
         model: The policy's fitted forecaster.
@@ -86,4 +103,11 @@ def forecast_backlog(
     forecast = in_time(model, X, window_s)
     reserved_s = policy.reserved_s(forecast, config.model_copy(update={"window_s": window_s}))
     quantiles_s = model.quantiles(X, (0.5, 0.9))
-    return TaskForecast(forecast, reserved_s, quantiles_s[:, 0], quantiles_s[:, 1])
+    longer_s = reserved_s.copy()
+    too_long = np.flatnonzero(~np.isfinite(reserved_s))
+    if len(too_long):
+        whole_day = in_time(model, X.take(too_long), LONGEST_WINDOW_S)
+        # A rule of thumb is capped at the window: without one, beyond a day is never.
+        asked_s = policy.reserved_s(whole_day, config.model_copy(update={"window_s": NEVER_S}))
+        longer_s[too_long] = np.where(asked_s <= LONGEST_WINDOW_S, asked_s, np.inf)
+    return TaskForecast(forecast, reserved_s, quantiles_s[:, 0], quantiles_s[:, 1], longer_s)

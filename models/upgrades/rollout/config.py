@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.config import Config
+from models.config import Config, Texts
 from models.upgrades.config import CostModel
 
 
@@ -17,7 +17,7 @@ class RolloutConfig(Config):
 
     horizon_days: int = Field(7, ge=1, le=366)
     """Windows of each domain that one plan spans, in days."""
-    exclude: tuple[str, ...] = ()
+    exclude: Texts = ()
     """Hosts that are left alone, as globs such as `db-*`."""
     pin: Path | None = None
     """CSV of task and window_open_s: tasks that must go to the window that opens then."""
@@ -48,7 +48,8 @@ class RolloutConfig(Config):
     have in common in a scenario; the rest is each task's own."""
     cap_breach_eps: float | None = Field(None, gt=0, lt=1)
     """Most likely breach of a service's cap in one window that a plan may have: it is made again
-    under lower caps where it has more, and what stays above is marked; None: only measured."""
+    under lower caps where it has more, and what stays above is marked; None: it is
+    only measured, and marked above 0.1."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the choice of canaries."""
 

@@ -67,7 +67,7 @@ def plan_fleet(
     built = replace(built, problem=problem)
     return RolloutPlan(
         assignments=_assignments(built, forecast, solution),
-        refusals=_refusals(fleet, built, solution, config),
+        refusals=_refusals(fleet, built, forecast, solution, config),
         policy=policy,
         plan_s=plan_s,
         inputs_hash=_inputs_hash(fleet, forecast, config, plan_s, policy, chosen),
@@ -137,10 +137,14 @@ def _assignments(built: FleetProblem, forecast: TaskForecast, solution: Solution
 
 
 def _refusals(
-    fleet: Fleet, built: FleetProblem, solution: Solution, config: RolloutConfig
+    fleet: Fleet,
+    built: FleetProblem,
+    forecast: TaskForecast,
+    solution: Solution,
+    config: RolloutConfig,
 ) -> pd.DataFrame:
     board = board_of(built.problem, solution)
-    explainer = Explainer(fleet, built, board, config)
+    explainer = Explainer(fleet, built, forecast, board, config)
     refused = np.flatnonzero(~solution.is_placed)
     found = [explainer.explain(task) for task in refused.tolist()]
     # Of objects even where nothing was refused: an empty list would become numbers.

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.errors import ConfigError
+from models.upgrades.config import DAY_S
 from models.upgrades.costs import InTime
 from models.upgrades.schedule.base import NEVER_S, Floats, Ints
 from models.upgrades.schedule.gains import Gains
+
+LONGEST_WINDOW_S = DAY_S
+"""Windows are daily, so none is longer."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,15 @@ class TaskForecast:
             window is long enough.
         p50_s: Median duration, seconds, shape (n_tasks,).
         p90_s: 90 % quantile, same shape.
+        longer_s: What would be reserved where windows were as long as it takes, same shape;
+            infinite where a day is too short; None: not asked. Only sentences use it.
     """
 
     in_time: InTime
     reserved_s: Floats
     p50_s: Floats
     p90_s: Floats
+    longer_s: Floats | None = None
 
 
 def check_forecast(forecast: TaskForecast, n_tasks: int) -> None:

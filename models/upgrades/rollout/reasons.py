@@ -6,6 +6,7 @@ enough, is it frozen, too late, blocked by other work, and only then whether it 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,9 +15,17 @@ import numpy as np
 from models.upgrades.fleet.base import Fleet
 from models.upgrades.plan import RefusalReason
 from models.upgrades.rollout.config import RolloutConfig
+from models.upgrades.rollout.forecast import TaskForecast
+from models.upgrades.rollout.length import too_long_words
+from models.upgrades.rollout.openings import Openings, Shut, minutes, moment
 from models.upgrades.rollout.problem import FleetProblem
 from models.upgrades.schedule.base import NEVER_S, NONE
 from models.upgrades.schedule.board import Board
+
+# What a pin has no part in: no other window would do either.
+_UNPINNED = (
+    *(RefusalReason.EXCLUDED, RefusalReason.NEEDS_LONGER_WINDOW, RefusalReason.DOES_NOT_PAY),
+)
 
 
 class Refusal(NamedTuple):
@@ -30,22 +39,38 @@ class Explainer:
     """Explains the refusals of one finished board."""
 
     def __init__(
-        self, fleet: Fleet, fleet_problem: FleetProblem, board: Board, config: RolloutConfig
+        self,
+        fleet: Fleet,
+        fleet_problem: FleetProblem,
+        forecast: TaskForecast,
+        board: Board,
+        config: RolloutConfig,
     ) -> None:
         self._fleet, self._config, self._board = fleet, config, board
-        self._built = fleet_problem
+        self._built, self._forecast = fleet_problem, forecast
         self._problem = fleet_problem.problem
+        self._open = Openings(fleet, fleet_problem, board)
         columns = ["task", "host", "domain", "service", "type", "release"]
         self._names = fleet_problem.tasks[columns].to_dict("list")
         self._deadline_s: list[int] = self._problem.tasks.deadline_s.tolist()
-        self._pin: list[int] = self._problem.tasks.pin.tolist()
-        self._pair: list[int] = self._problem.tasks.pair.tolist()
         codes, names = self._problem.tasks.domain.tolist(), self._names["domain"]
         self._domains = dict(zip(codes, names, strict=True))
         self._known: dict[tuple[int, ...], Refusal] = {}
+        self._told: dict[int, Refusal] = {}
+        self._gates: dict[tuple[int, int], str] = {}
+        self._members: dict[tuple[int, int], list[int]] = {}
+        for task in np.flatnonzero(self._problem.tasks.group != NONE).tolist():
+            self._members.setdefault((board.group[task], board.wave[task]), []).append(task)
 
     def explain(self, task: int) -> Refusal:
         """Say why a task without a place has none."""
+        if task not in self._told:
+            found = self._explained(task)
+            is_pinned = self._board.pin[task] != NONE and found.reason not in _UNPINNED
+            self._told[task] = self._pinned(task, found) if is_pinned else found
+        return self._told[task]
+
+    def _explained(self, task: int) -> Refusal:
         reason = self._built.refused[task]
         if reason is not None:
             return Refusal(reason, self._never(task, reason))
@@ -53,18 +78,44 @@ class Explainer:
         if task in self._board.siblings:
             return self._placeable(task, from_s, until_s)
         # Tasks that differ in nothing that the board looks at share one sentence.
+        board = self._board
         key: tuple[int, ...] = (
-            *(self._pair[task], self._board.reserved_s[task], self._board.rollback_s[task]),
-            *(from_s, until_s, self._pin[task], self._board.group[task], self._board.wave[task]),
+            *(board.pair[task], board.reserved_s[task], board.rollback_s[task]),
+            *(from_s, until_s, board.pin[task], board.group[task], board.wave[task]),
         )
         if key not in self._known:
             self._known[key] = self._placeable(task, from_s, until_s)
         return self._known[key]
 
+    def _pinned(self, task: int, found: Refusal) -> Refusal:
+        """Say it of the window that the task is pinned to."""
+        pin, (from_s, until_s) = self._board.pin[task], self._board.limits(task)
+        head = f"pinned to the window of {moment(self._open.opens_s(task, pin))}"
+        shut = None
+        # After a wave or a task that has no place there is no time to compare with.
+        if from_s < NEVER_S:
+            shut = self._open.shut_by(task, pin, from_s, until_s)
+        if shut is Shut.FREEZE:
+            return Refusal(
+                RefusalReason.FREEZE, f"{head}, which has a {self._open.freeze(task, [pin])}"
+            )
+        if shut is Shut.DEADLINE:
+            words = f"where it would end after its deadline {moment(self._deadline_s[task])}"
+            return Refusal(RefusalReason.DEADLINE, f"{head}, {words}")
+        if shut is Shut.EARLIER_WAVES:
+            group, wave = self._board.group[task], self._board.wave[task]
+            begins = moment(self._board.wave_limits(group, wave)[0])
+            words = f"which is over when its wave {wave} may start at {begins}"
+            return Refusal(RefusalReason.WAVE_GATE, f"{head}, {words}")
+        if shut is Shut.ARRIVAL:
+            words = f"which is over before it can begin at {moment(self._board.ready_s[task])}"
+            return Refusal(RefusalReason.NO_CAPACITY, f"{head}, {words}")
+        return Refusal(found.reason, f"{head}: {found.detail}")
+
     def _never(self, task: int, reason: RefusalReason) -> str:
         """Sentence for a task that no plan could place."""
         domain, release = self._names["domain"][task], self._names["release"][task]
-        rollback_s, window_s = self._board.rollback_s[task], self._window_s(task)
+        window_s = self._open.length_s(task)
         n_windows, needs = self._board.n_windows, self._needs(task)
         if reason is RefusalReason.EXCLUDED:
             return f"host {self._names['host'][task]} is excluded by {list(self._config.exclude)}"
@@ -75,12 +126,7 @@ class Explainer:
                 f"hosts, more than {self._config.gate_failure_share:.0%}: withdraw or repair it"
             )
         if reason is RefusalReason.NEEDS_LONGER_WINDOW:
-            if self._board.reserved_s[task] >= NEVER_S:
-                needs = f"more than the {minutes(window_s)} of its window"
-            return (
-                f"it needs {needs} and {minutes(rollback_s)} for a rollback, the windows of "
-                f"{domain} have {minutes(window_s)}: lengthen them or hand it to a person"
-            )
+            return too_long_words(self._built, self._forecast, task)
         if reason is RefusalReason.DOES_NOT_PAY:
             return (
                 f"with all {minutes(window_s)} of a window its expected value is still below 0: "
@@ -97,7 +143,7 @@ class Explainer:
         if reason is RefusalReason.FREEZE:
             return (
                 f"it needs {needs} and none of {n_windows} windows of {domain} leaves it that: "
-                f"{self._freezes(task, self._board.ready_s[task], self._deadline_s[task])}"
+                f"{self._freeze(task, self._board.ready_s[task], self._deadline_s[task])}"
             )
         return (
             f"no window of {domain} leaves it {minutes(self._board.reserved_s[task])} after its "
@@ -117,20 +163,20 @@ class Explainer:
         group, wave = self._board.group[task], self._board.wave[task]
         if group != NONE:
             span = self._board.wave_limits(group, wave)
-            if not self._windows(task, *span):
-                if self._frozen(task, *span):
+            if not self._open.open_to(task, *span):
+                if self._open.frozen(task, *span):
                     words = self._after_freeze(task, *span)
                     return Refusal(RefusalReason.FREEZE, words)
                 return Refusal(RefusalReason.WAVE_GATE, self._gate(task, span[0], needs))
-        windows = self._windows(task, from_s, until_s)
+        windows = self._open.open_to(task, from_s, until_s)
         if not windows:
-            if self._frozen(task, from_s, until_s):
+            if self._open.frozen(task, from_s, until_s):
                 words = self._after_freeze(task, from_s, until_s)
                 return Refusal(RefusalReason.FREEZE, words)
             kind = RefusalReason.DEADLINE
             words = f"its deadline {moment(self._deadline_s[task])}"
-            if self._windows(task, 0, self._deadline_s[task]):
-                kind, words = RefusalReason.PRECEDENCE, "other work of its host and release"
+            if self._open.open_to(task, 0, self._deadline_s[task]):
+                kind, words = RefusalReason.PRECEDENCE, self._open.order(task)
             return Refusal(kind, f"it needs {needs}, and {words} leaves no window for it")
         return self._full(task, windows, from_s, until_s)
 
@@ -141,10 +187,8 @@ class Explainer:
             f"it needs {self._needs(task)} and {rollback} for a rollback; {len(windows)} of "
             f"{self._board.n_windows} windows of {names['domain'][task]} are open to it"
         )
-        words += self._before_wave(task)
-        if self._frozen(task, from_s, until_s):
-            words += f" ({self._freezes(task, from_s, until_s)})"
-        free_s = max(self._free_s(task, window, from_s, until_s) for window in windows)
+        words += self._open.closed(task, from_s, until_s)
+        free_s = max(self._open.free_s(task, window, from_s, until_s) for window in windows)
         if free_s < self._board.reserved_s[task]:
             return Refusal(
                 RefusalReason.NO_CAPACITY,
@@ -187,59 +231,41 @@ class Explainer:
             f"{', '.join(touched)}"
         )
 
-    def _before_wave(self, task: int) -> str:
-        """Say how many windows are over when the wave of a task may start."""
-        group, wave = self._board.group[task], self._board.wave[task]
-        if group == NONE:
-            return ""
-        from_s = self._board.wave_limits(group, wave)[0]
-        over = len(self._windows(task, 0, NEVER_S)) - len(self._windows(task, from_s, NEVER_S))
-        return (
-            f", {over} are over when its wave {wave} may start at {moment(from_s)}" if over else ""
-        )
-
     def _after_freeze(self, task: int, from_s: int, until_s: int) -> str:
         group, wave = self._board.group[task], self._board.wave[task]
         words = f"it needs {self._needs(task)}"
         if group != NONE and self._board.wave_limits(group, wave)[0] > self._board.ready_s[task]:
             words += f", may start at {moment(from_s)} after the waves before its own"
-        lost = len(self._frozen(task, from_s, until_s))
-        return (
-            f"{words}, and {lost} windows are frozen then: {self._freezes(task, from_s, until_s)}"
-        )
+        lost = len(self._open.frozen(task, from_s, until_s))
+        return f"{words}, and {lost} windows are frozen then: {self._freeze(task, from_s, until_s)}"
 
     def _gate(self, task: int, from_s: int, needs: str) -> str:
         release, wave = self._names["release"][task], self._board.wave[task]
         if from_s >= NEVER_S:
-            return (
-                f"wave {wave} of release {release} waits: fewer than "
-                f"{self._config.wave_quorum:.0%} of an earlier wave have a place"
-            )
+            key = (self._board.group[task], wave)
+            if key not in self._gates:
+                self._gates[key] = self._short_wave(*key)
+            return f"wave {wave} of release {release} waits: {self._gates[key]}"
         return (
             f"wave {wave} of release {release} may start at {moment(from_s)}, after the wave "
             f"before it and {minutes(self._config.soak_s)} of soak; no window of {needs} is left"
         )
 
-    def _windows(self, task: int, from_s: int, until_s: int) -> list[int]:
-        """Windows in which the task would fit between two times if it were alone."""
-        length_s, rollback_s = self._board.reserved_s[task], self._board.rollback_s[task]
-        return [
-            window
-            for window, parts in enumerate(self._problem.segments[self._pair[task]])
-            if self._pin[task] in (NONE, window)
-            and any(max(a, from_s) + length_s <= min(b - rollback_s, until_s) for a, b in parts)
-        ]
-
-    def _free_s(self, task: int, window: int, from_s: int, until_s: int) -> int:
-        """Longest free time of a lane that the task could use in a window, seconds."""
-        rollback_s = self._board.rollback_s[task]
-        return max(
-            (
-                min(b - rollback_s, until_s, gap.until_s) - max(a, from_s, gap.from_s)
-                for a, b in self._problem.segments[self._pair[task]][window]
-                for gap in self._board.free_gaps(self._board.domain[task], window)
-            ),
-            default=0,
+    def _short_wave(self, group: int, wave: int) -> str:
+        """Say which earlier wave is short of its quorum, by how much and mostly why."""
+        waves, board = self._problem.waves, self._board
+        before = next(n for n in range(wave) if board.spare(group, n) < 0)
+        missing = [task for task in self._members[group, before] if task not in board.slots]
+        n_hosts = int(waves.size[group, before])
+        # Members of an earlier wave wait for still earlier ones only, so this ends.
+        refusals = [self.explain(task) for task in missing]
+        ((reason, n_same),) = Counter(found.reason for found in refusals).most_common(1)
+        first = next(place for place, found in enumerate(refusals) if found.reason is reason)
+        return (
+            f"{n_hosts - len(missing)} of {n_hosts} hosts of wave {before} are done or have a "
+            f"place, fewer than {self._config.wave_quorum:.0%}; {n_same} of the others have none "
+            f"for '{reason}' (task {self._names['task'][missing[first]]}: "
+            f"{refusals[first].detail})"
         )
 
     def _unplaced_before(self, task: int) -> int | None:
@@ -250,50 +276,8 @@ class Explainer:
                 return other
         return None
 
-    def _frozen(self, task: int, from_s: int, until_s: int) -> list[int]:
-        """Windows that the task could use between two times if nothing were frozen."""
-        whole = self._problem.opens_s[self._board.domain[task]].tolist()
-        length_s, rollback_s = self._board.reserved_s[task], self._board.rollback_s[task]
-        left = set(self._windows(task, from_s, until_s))
-        return [
-            window
-            for window, open_s in enumerate(whole)
-            if window not in left
-            and self._pin[task] in (NONE, window)
-            and max(open_s, from_s) + length_s
-            <= min(open_s + self._window_s(task) - rollback_s, until_s)
-        ]
-
-    def _freezes(self, task: int, from_s: int, until_s: int) -> str:
-        """Name the last freeze that takes a window between two times from the task."""
-        domain, service = self._names["domain"][task], self._names["service"][task]
-        opens_s = self._problem.opens_s[self._board.domain[task]]
-        lost_s = opens_s[self._frozen(task, from_s, until_s)]
-        last = max(
-            (
-                freeze
-                for freeze in self._fleet.freezes
-                if freeze.covers(domain, service)
-                and (
-                    (lost_s < freeze.until_s) & (lost_s + self._window_s(task) > freeze.from_s)
-                ).any()
-            ),
-            key=lambda freeze: freeze.until_s,
-        )
-        return f"freeze by {last.owner} until {moment(last.until_s)}: {last.reason}"
+    def _freeze(self, task: int, from_s: int, until_s: int) -> str:
+        return self._open.freeze(task, self._open.frozen(task, from_s, until_s))
 
     def _needs(self, task: int) -> str:
         return minutes(self._board.reserved_s[task])
-
-    def _window_s(self, task: int) -> int:
-        return int(self._problem.window_s[self._board.domain[task]])
-
-
-def minutes(seconds: float) -> str:
-    """Write a length of time in minutes."""
-    return f"{seconds / 60:,.0f} min"
-
-
-def moment(seconds: int) -> str:
-    """Write a time of the local clock."""
-    return str(np.datetime64(seconds, "s")).replace("T", " ")

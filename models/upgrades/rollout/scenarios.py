@@ -24,6 +24,8 @@ from models.upgrades.schedule.gains import Gains
 
 # Draws held at a time: 8 million are about 200 MB over all arrays.
 BLOCK = 4_000_000
+# A plan that breaks a cap in one night of ten is worth a warning though no limit was asked for.
+LIKELY_BREACH = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,15 @@ class CapRisk:
         """Return `CAP_RISK_COLUMNS`, the likeliest breach first."""
         share = self.p_breach(caps)
         columns = (names[self.service], self.open_s, caps[self.service], self.hosts, share)
-        above = share > (1.0 if eps is None else eps)
+        above = share > breach_limit(eps)
         table = pd.DataFrame(dict(zip(CAP_RISK_COLUMNS, (*columns, above), strict=True)))
         by = ["p_breach", "service", "window_open_s"]
         return table.sort_values(by, ascending=[False, True, True], ignore_index=True)
+
+
+def breach_limit(eps: float | None) -> float:
+    """Share of the scenarios above which a breach is marked: as asked, or `LIKELY_BREACH`."""
+    return LIKELY_BREACH if eps is None else eps
 
 
 def cap_risk(problem: Problem, solution: Solution, config: RolloutConfig) -> CapRisk:

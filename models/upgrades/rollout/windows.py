@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import translate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -114,18 +115,59 @@ def pinned_windows(file: Path | None, tasks: pd.DataFrame, opens_s: Ints, domain
     return pin
 
 
-def check_wishes(fleet: Fleet, config: RolloutConfig, plan_s: int) -> int:
-    """Check pins and excludes without planning; return the number of excluded tasks.
+class Wishes(NamedTuple):
+    """What pins and excludes ask for.
+
+    Attributes:
+        excluded: Number of excluded tasks.
+        pinned: Number of pinned tasks.
+        warnings: A sentence per pin that cannot be kept, whatever the forecast.
+    """
+
+    excluded: int
+    pinned: int
+    warnings: list[str]
+
+
+def check_wishes(fleet: Fleet, config: RolloutConfig, plan_s: int) -> Wishes:
+    """Check pins and excludes without planning.
 
     Raises as `excluded_tasks` and `pinned_windows` do.
     """
     start_s = fleet.domains["window_start_s"].to_numpy(np.int64)
     place = {name: code for code, name in enumerate(fleet.domains["domain"])}
     domain = fleet.tasks["domain"].map(place).to_numpy(np.int64)
-    pinned_windows(
-        config.pin, fleet.tasks, opening_times(start_s, plan_s, config.horizon_days), domain
+    opens_s = opening_times(start_s, plan_s, config.horizon_days)
+    pin = pinned_windows(config.pin, fleet.tasks, opens_s, domain)
+    excluded = int(excluded_tasks(fleet, config.exclude).sum())
+    pinned = np.flatnonzero(pin != NONE)
+    warnings = []
+    for task, open_s in zip(pinned.tolist(), opens_s[domain[pinned], pin[pinned]], strict=True):
+        why = _never_kept(fleet, task, int(open_s), int(fleet.domains["window_s"][domain[task]]))
+        if why:
+            name = fleet.tasks["task"][task]
+            warnings.append(f"task {name} is pinned to {_moment(int(open_s))}, {why}")
+    return Wishes(excluded, len(pinned), warnings)
+
+
+def _never_kept(fleet: Fleet, task: int, open_s: int, window_s: int) -> str:
+    """Why a pin to a window cannot be kept however short the task is; blank: it may."""
+    about = fleet.tasks.iloc[task]
+    if about["deadline_s"] <= open_s:
+        return f"after its deadline {_moment(int(about['deadline_s']))}"
+    freezes = [f for f in fleet.freezes if f.covers(about["domain"], about["service"])]
+    parts = open_segments(open_s, open_s + window_s, freezes)
+    if about["arrival_s"] >= open_s + window_s:
+        return f"before it arrives at {_moment(int(about['arrival_s']))}"
+    if parts == [(open_s, open_s + window_s)]:
+        return ""
+    touching = [f for f in freezes if f.from_s < open_s + window_s and f.until_s > open_s]
+    last = max(touching, key=lambda freeze: freeze.until_s)
+    left = f"all but {max(b - a for a, b in parts) / 60:,.0f} min of " if parts else ""
+    return (
+        f"and {left}that window is frozen by {last.owner} until {_moment(last.until_s)}: "
+        f"{last.reason}"
     )
-    return int(excluded_tasks(fleet, config.exclude).sum())
 
 
 def _moment(open_s: int) -> str:

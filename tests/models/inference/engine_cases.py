@@ -61,6 +61,18 @@ def random_weights(config: DecoderConfig, seed: int = 0) -> DecoderWeights:
     return DecoderWeights(embedding, layers, torch.ones(config.hidden), embedding)
 
 
+def narrowed(weights: DecoderWeights) -> DecoderWeights:
+    """The same weights in bfloat16; the head stays tied."""
+    layers = []
+    for layer in weights.layers:
+        values: dict[str, Any] = {
+            name: None if value is None else value.bfloat16() for name, value in vars(layer).items()
+        }
+        layers.append(replace(layer, **values))
+    embedding = weights.embedding.bfloat16()
+    return DecoderWeights(embedding, tuple(layers), weights.norm.bfloat16(), embedding)
+
+
 def run_alone(decoder: Decoder, prompt: list[int], n_tokens: int) -> list[int]:
     """Greedy tokens of one prompt, one sequence, no prefix."""
     attention: Attention = decoder.attention

@@ -11,13 +11,15 @@ import torch
 from models.inference.attention.base import Piece
 from models.inference.attention.reference import ReferenceAttention
 from models.inference.config import BatchConfig
-from models.inference.engine import Engine, Output
+from models.inference.engine import Engine
 from models.inference.kv import KvLedger
 from models.inference.loads import RowLoads
 from models.inference.memory import KvBudget
 from models.inference.model.decoder import Decoder
+from models.inference.outputs import Output
 from models.inference.plan import Plan
 from models.inference.planner import plan_job
+from models.inference.replay import ExactDecoder
 from models.inference.requests import Sampling
 from tests.models.inference.engine_cases import TINY, random_tree, random_weights, run_alone, table
 
@@ -158,20 +160,47 @@ def test_stop_texts_and_tokens_end_a_row_and_are_not_in_its_text(decoder: Decode
     assert cut.text == decode(cut.token_ids[:-1])
 
 
-def test_a_row_whose_logits_are_no_numbers_fails_alone(
-    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-):
-    step = Decoder.step
+def spoil(monkeypatch: pytest.MonkeyPatch, decoder: Decoder, at_calls: set[int] | None) -> None:
+    """Make token 96 give no numbers in the fast decoder: always, or in some of its steps."""
+    hidden, calls = Decoder.hidden, []
 
     def spoiled(self: Decoder, ids: torch.Tensor, pieces: list[Piece], wanted: torch.Tensor):
-        logits = step(self, ids, pieces, wanted).clone()
+        values = hidden(self, ids, pieces, wanted).clone()
+        if self is not decoder:
+            return values
+        calls.append(1)
         rows = [i for i, at in enumerate(wanted.tolist()) if int(ids[at]) == 96]
-        logits[rows] = torch.nan
-        return logits
+        if at_calls is None or len(calls) in at_calls:
+            values[rows] = torch.nan
+        return values
 
-    monkeypatch.setattr(Decoder, "step", spoiled)
+    monkeypatch.setattr(Decoder, "hidden", spoiled)
+
+
+def test_a_row_whose_logits_are_no_numbers_is_computed_once_more_in_float32(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+):
+    prompts = [[5, 6, 96], [5, 6, 7], [5, 6, 8, 9, 96]]
+    samplings = [greedy(6), greedy(6), greedy(6)]
+    samplings[2] = Sampling(max_tokens=6, temperature=0.8, seed=3)
+    sound, _ = run(decoder, prompts, samplings, 500)
+    spoil(monkeypatch, decoder, {1, 2})
+    got, engine = run(decoder, prompts, samplings, 500, step_tokens=64)
+    assert {i: o.choices for i, o in got.items()} == {i: o.choices for i, o in sound.items()}
+    assert engine.preempted == 2  # what they had computed is not trusted any more
+    assert engine.ledger.used == 0
+
+
+def test_a_row_without_numbers_in_float32_either_fails_alone(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        ExactDecoder, "logits", lambda *_: torch.full((1, TINY.vocabulary), torch.nan)
+    )
+    spoil(monkeypatch, decoder, None)
     got, engine = run(decoder, [[5, 6, 96], [5, 6, 7]], [greedy(1), greedy(1)], 500)
     assert got[0].choices == ()
+    assert got[0].code == "invalid_logits"
     assert "no numbers" in str(got[0].failure)
     assert got[1].failure is None
     assert engine.ledger.used == 0

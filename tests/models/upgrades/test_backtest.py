@@ -120,4 +120,9 @@ def test_the_tables_of_all_origins_add_up(make_outages, config):
     assert backtest_metrics(result)["backtest/x_strong_rule/completed_value"] == pytest.approx(
         ratio
     )
-    assert "2 origins" in backtest_summary(result).did
+    days = result.origins["origin"].unique()
+    assert f"2 origins ({days[0]}, {days[1]}), " in backtest_summary(result).did
+    alone = put_together(tables[:1], attempts[:1], seed=0)
+    said = backtest_summary(alone).did
+    assert said.startswith(f"walked over 1 origin ({days[0]}), ")
+    assert "upgrades after it; selected" in said

@@ -173,9 +173,13 @@ def test_the_summary_says_why_tasks_were_held_and_what_to_set(tmp_path: Path):
         task("d", 7_300, lane=3, host="h", reserved_s=7_000.0),
     ]
     result = execute(rows, tmp_path, stateful=frozenset({"db", "cache"}))
-    said = execution_summary(result, "simulated", is_dry=False).did
+    summary = execution_summary(result, "simulated", is_dry=False)
+    said, figures = summary.did, summary.figures
     assert "2 for approval of cache, db: to start them, name these in approved and run" in said
     assert "1 busy until too late" in said
+    # The replay of the plan has no such rule.
+    assert "the replay of a plan starts such tasks however little time is left" in said
+    assert [figure.baseline for figure in figures][1:] == [None, None, None]
     assert "nothing left to do" not in said
     again = execute(rows, tmp_path, stateful=frozenset({"db", "cache"}))
     said = execution_summary(again, "simulated", is_dry=False).did

@@ -73,7 +73,7 @@ def test_a_start_on_record_that_the_executor_does_not_know_is_never_repeated(tmp
     plan = plan_of(pd.DataFrame(rows))
     audit = AuditLog(tmp_path / "audit.jsonl", "dead")
     audit.write("open", 0, f"plan {plan.digest} through executor simulated")
-    audit.write("start", 0, "due", "a")
+    audit.write("start", 0, "due", plan.works[0])
     result = execute(rows, tmp_path)
     assert states(result) == {"a": "given up"}
     assert "does not know it" in reason(result, "a")

@@ -121,7 +121,7 @@ def test_what_has_begun_is_undone_in_reverse_order_with_what_was_built_on_it(
     assert opened["who"] == "ann"
     assert "release r1 is taken back, 5 tasks to undo" in opened["why"]
     undone = [e for e in entries if e["what"] == "rolled back"]
-    assert undone[0]["why"] == "taken back: release r1; it corrupts disks; rolled back"
+    assert undone[0]["why"] == 'taken back: release "r1"; it corrupts disks; rolled back'
 
 
 def test_nothing_more_of_the_release_starts_afterwards_and_again_undoes_nothing(

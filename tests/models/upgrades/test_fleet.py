@@ -138,7 +138,7 @@ def test_an_empty_backlog_a_missing_column_and_a_missing_file_say_what_to_do(mak
     with pytest.raises(DatasetUnreadableError, match=r"hosts.parquet cannot be read"):
         read_fleet(tmp_path)
     (tmp_path / "hosts.parquet").unlink()
-    with pytest.raises(DatasetMissingError, match=r"no hosts.parquet .* a fleet consists of"):
+    with pytest.raises(DatasetMissingError, match=r"no hosts.parquet .* a fleet consists"):
         read_fleet(tmp_path)
 
 
@@ -151,3 +151,52 @@ def test_the_digest_changes_with_any_table(make_tables):
         make_tables(TASKS, freezes=(("*", "*", 1, 2, "ann", "why"),)),
     ):
         assert fleet_from_tables(other).digest != first.digest
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_every_table_may_be_csv_or_parquet(make_tables, tmp_path, suffix):
+    """The same plan inputs by either: blanks, flags, numbers, dates."""
+    freeze = ("*", "s", 10, 20, "ann", "launch")
+    tables = make_tables(TASKS, freezes=(freeze,), after="bios")
+    started = pd.Timestamp("2024-01-01 01:00")
+    rows = [("d-s-0", "os", "r1", started, started + pd.Timedelta("1h"), "completed")]
+    rows += [("d-s-1", "os", "r1", started, pd.NaT, "running")]
+    columns = tables["events.parquet"].columns
+    tables["events.parquet"] = pd.DataFrame(rows, columns=columns)
+    as_usual, other = tmp_path / "usual", tmp_path / "other"
+    as_usual.mkdir()
+    other.mkdir()
+    written(tables, as_usual)
+    written({f"{name.split('.')[0]}{suffix}": table for name, table in tables.items()}, other)
+    usual, found = read_fleet(as_usual), read_fleet(other)
+    for name in ("hosts", "services", "domains", "types", "backlog"):
+        pd.testing.assert_frame_equal(getattr(usual, name), getattr(found, name))
+    assert found.freezes == usual.freezes
+    assert found.events["ended"].isna().tolist() == [False, True]
+    assert found.events["ended"][0] == usual.events["ended"][0]
+
+
+def test_a_table_is_named_as_the_file_that_was_found(make_tables, tmp_path):
+    tables = make_tables(TASKS)
+    tables["hosts.csv"] = tables.pop("hosts.parquet").assign(host_id="d-s-0")
+    written(tables, tmp_path)
+    with pytest.raises(DuplicateIdError, match=r"^hosts.csv row 1"):
+        read_fleet(tmp_path)
+    tables["hosts.csv"].to_parquet(tmp_path / "hosts.parquet")
+    with pytest.raises(FleetTableError, match=r"both hosts.parquet and hosts.csv; remove one"):
+        read_fleet(tmp_path)
+    for name in ("hosts.csv", "hosts.parquet"):
+        (tmp_path / name).unlink()
+    with pytest.raises(
+        DatasetMissingError, match=r"no hosts.parquet or hosts.csv .*found: backlog.parquet, domain"
+    ):
+        read_fleet(tmp_path)
+
+
+def test_a_fleet_without_a_past_of_its_own_is_read_where_another_is_given(make_tables, tmp_path):
+    tables = make_tables(TASKS)
+    written(tables, tmp_path)
+    (tmp_path / "events.parquet").unlink()
+    with pytest.raises(DatasetMissingError, match=r"no events.parquet or events.csv"):
+        read_fleet(tmp_path)
+    assert read_fleet(tmp_path, has_past=False).events.empty

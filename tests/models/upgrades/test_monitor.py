@@ -35,7 +35,7 @@ from models.upgrades.monitor.drift import psi_of_labels
 from models.upgrades.monitor.page import page_figures
 from models.upgrades.monitor.rolling import Scored, period_table, score_rows
 from models.upgrades.monitor.verdict import coverage_error, coverage_rule, limit_rule
-from models.upgrades.monitor.words import rules_for_people
+from models.upgrades.monitor.words import next_step, rules_for_people
 
 STRONG = Policy("body-p95", "online", 0.95)
 
@@ -173,6 +173,7 @@ def test_a_look_at_a_calm_history_asks_for_no_more_than_margins(looked, fast_con
     assert found.verdict.action.value in page
     assert page_figures(found)["note"] == "test"
     assert monitor_summary(found).figures[0].baseline == 0.9
+    assert monitor_summary(found).did.endswith(next_step(found.verdict.action, is_fallback=False))
 
 
 def test_the_page_speaks_of_days_and_words_not_of_seconds_and_code_names(looked, fast_config):
@@ -212,6 +213,23 @@ def test_a_fallback_that_stands_in_is_flagged_first_with_its_reason(looked, fast
     assert "<b>Fallback stands in: no champion is registered as x.</b>" in render_page(
         found, config
     )
+
+
+@pytest.mark.parametrize(
+    ("action", "is_fallback", "words"),
+    [
+        (Action.RECALIBRATE, False, "`loom run plan-upgrades`, which measures new margins"),
+        (Action.RETRAIN, False, "on the same file it fits the same model again"),
+        (Action.FALL_BACK, False, "`loom run monitor-upgrades --set act=true`"),
+        # It stands in already: there is nothing to fall back to.
+        (Action.FALL_BACK, True, "`loom run plan-upgrades`"),
+    ],
+)
+def test_every_verdict_but_ok_names_the_command_that_follows(
+    action: Action, is_fallback: bool, words: str
+):
+    assert words in next_step(action, is_fallback=is_fallback)
+    assert next_step(Action.OK, is_fallback=is_fallback) == ""
 
 
 def test_broken_rules_come_first_and_in_words():

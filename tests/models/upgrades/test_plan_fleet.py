@@ -8,12 +8,6 @@ from models.errors import ConfigError, DatasetMissingError
 from models.upgrades import CostModel, RolloutConfig, check_fleet_plan, plan_fleet
 from models.upgrades.config import DAY_S
 from models.upgrades.costs import InTime
-from models.upgrades.fleet import (
-    DuplicateIdError,
-    FleetTableError,
-    UnknownReferenceError,
-    WindowError,
-)
 from models.upgrades.rollout import TaskForecast
 
 from .conftest import PLAN_S
@@ -45,12 +39,39 @@ def explained(make_fleet, even_forecast):
     return build
 
 
-def test_a_task_longer_than_its_window_is_told_both_lengths(explained):
+def test_a_task_longer_than_its_window_is_told_its_quantiles_its_chance_and_what_would_do(
+    explained,
+):
+    """Its reservation is known: 59 minutes and 2 of rollback ask for 61."""
     reason, detail = explained(hosts(1), [3_540], "t0", rollback_s=120)
     assert reason == "needs longer window"
-    assert "it needs 59 min and 2 min for a rollback, the windows of d have 60 min" in detail
-    reason, detail = explained(hosts(1), [np.inf], "t0")
-    assert "it needs more than the 60 min of its window" in detail
+    assert detail == (
+        "P50 is 59 min and P90 59 min; it ends with probability 0% in a whole window of d, 60 min "
+        "less 2 min for a rollback; it needs one of 61 min: lengthen them or hand it to a person"
+    )
+
+
+@pytest.mark.parametrize(
+    ("longer", "would"),
+    [
+        (None, "more than 60 min"),
+        (np.array([5_400.0]), "90 min"),
+        (np.array([np.inf]), "more than 1,440 min"),
+    ],
+)
+def test_a_task_that_no_window_of_the_forecast_is_enough_for_is_told_how_far_it_was_asked(
+    make_fleet, longer, would
+):
+    left_s = np.array([1_800.0, 3_600.0])
+    forecast = TaskForecast(
+        InTime(left_s, np.array([[0.2, 0.41]])),
+        *(np.array([np.inf]), np.array([4_200.0]), np.array([10_800.0])),
+        longer_s=longer,
+    )
+    plan = plan_fleet(make_fleet(hosts(1)), forecast, NIGHT, PLAN_S)
+    _, detail = refusal(plan, "t0")
+    assert "P50 is 70 min and P90 180 min; it ends with probability 41% in a whole window" in detail
+    assert f"it needs one of {would}:" in detail
 
 
 def test_a_frozen_task_is_told_who_froze_it_until_when_and_why(explained):
@@ -113,7 +134,7 @@ def test_a_full_plan_names_the_windows_that_were_over_before_the_wave_and_no_fre
     )
     assert reason == "no capacity"
     assert "freeze" not in detail
-    assert "2 of 3 windows of d are open to it, 1 are over when its wave 2 may start at" in detail
+    assert "2 of 3 windows of d are open to it, 1 is over when its wave 2 may start at" in detail
 
 
 def test_a_task_behind_a_cap_is_told_the_cap(explained):
@@ -138,7 +159,11 @@ def test_a_task_behind_another_on_its_host_is_told_which(explained):
     )
     reason, detail = explained(tasks, [1_900, 1_900], "t1", after="bios")
     assert reason == "precedence"
-    assert "it needs 32 min, and other work of its host and release leaves no window" in detail
+    ends = str(np.datetime64(OPEN_S + 1_920, "s")).replace("T", " ")
+    assert (
+        "it needs 32 min, and bios task t0, which must come first on its host until "
+        f"{ends}, leaves no window"
+    ) in detail
 
 
 def test_a_task_of_a_busy_host_is_told_the_host(explained):
@@ -183,40 +208,19 @@ def test_a_reservation_grows_until_a_start_pays(make_fleet):
     assert plan.assignments["reserved_s"].tolist() == [3_000]
 
 
-@pytest.fixture
-def pins(tmp_path):
-    def write(text):
-        (tmp_path / "pins.csv").write_text(text)
-        return RolloutConfig(horizon_days=2, pin=tmp_path / "pins.csv")
-
-    return write
-
-
-def test_a_pinned_task_goes_to_its_window_before_all_others(make_fleet, even_forecast, pins):
-    fleet = make_fleet(hosts(2), lanes=1, value=[1.0, 9.0])
-    config = pins(f"task,window_open_s\nt0,{OPEN_S}\n")
-    plan = plan_fleet(fleet, even_forecast([3_600] * 2), config, PLAN_S)
+def test_every_window_of_a_full_plan_is_accounted_for(make_fleet, even_forecast):
+    """One frozen night, one after the deadline, and both others are full."""
+    freeze = ("*", "s", OPEN_S, OPEN_S + 3_600, "ann", "launch")
+    fleet = make_fleet(
+        hosts(4), lanes=1, freezes=(freeze,), deadline_s=OPEN_S + 3 * DAY_S - 60, value=[3, 3, 2, 1]
+    )
+    config = RolloutConfig(horizon_days=4)
+    plan = plan_fleet(fleet, even_forecast([2_400] * 4), config, PLAN_S)
     assert check_fleet_plan(plan, fleet, config) == []
-    opens = dict(zip(plan.assignments["task"], plan.assignments["window_open_s"], strict=True))
-    assert opens == {"t0": OPEN_S, "t1": OPEN_S + DAY_S}
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "words"),
-    [
-        ("task,window_open_s\nt9,5\n", UnknownReferenceError, "row 0: task 't9' is not in the"),
-        ("task,window_open_s\nt0,5\n", WindowError, f"its windows open at {OPEN_S}"),
-        ("task,when\nt0,5\n", FleetTableError, "lacks the columns window_open_s"),
-        (
-            f"task,window_open_s\nt0,{OPEN_S}\nt0,{OPEN_S}\n",
-            DuplicateIdError,
-            "row 1: task 't0' is already pinned",
-        ),
-    ],
-)
-def test_a_bad_pin_is_named(make_fleet, even_forecast, pins, text, error, words):
-    with pytest.raises(error, match=words):
-        plan_fleet(make_fleet(hosts(1)), even_forecast([60]), pins(text), PLAN_S)
+    reason, detail = refusal(plan, "t3")
+    assert reason == "no capacity"
+    assert "2 of 4 windows of d are open to it, 1 is too late for its deadline" in detail
+    assert ", 1 is frozen (freeze by ann until" in detail
 
 
 def test_bad_inputs_of_a_plan_say_what_to_do(make_fleet, even_forecast, tmp_path):

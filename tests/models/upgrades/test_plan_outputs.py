@@ -1,15 +1,26 @@
 """What a plan of a fleet becomes: a difference, a calendar, a way back."""
 
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from prefect.logging import disable_run_logger
 
-from models.errors import UnknownNameError
+from flows.plan_fleet import preview, words
+from models.errors import DatasetMissingError, UnknownNameError
 from models.upgrades import RolloutConfig, plan_diff, plan_fleet
+from models.upgrades.fleet import read_fleet
+from models.upgrades.history import load_history
 from models.upgrades.rollout import rollback_plan, to_ical
+from models.upgrades.rollout.backlog import fleet_with_past
+from models.upgrades.rollout.flow_config import FleetPlanConfig
+from models.upgrades.rollout.summary import solver_words
+from tasks.schedule import write_plan
 
 from .conftest import PLAN_S
 
@@ -88,3 +99,62 @@ def test_a_rollback_takes_the_last_begun_first(make_fleet, even_forecast):
     back = rollback_plan(plan, fleet, "r1", OPEN_S + 3_600)
     assert back["task"].tolist() == plan.assignments["task"].tolist()[::-1]
     assert back["start_s"].tolist() == [OPEN_S + 3_600 + 60 * i for i in range(3)]
+
+
+EXAMPLE = Path(__file__).parents[3] / "datasets/upgrades/example_fleet"
+
+
+def test_a_past_from_elsewhere_is_enough_and_pins_that_cannot_be_kept_are_warned_of(tmp_path):
+    """The example without its events, and a pin to a window after the deadline of its task."""
+    for file in EXAMPLE.glob("*.*"):
+        if file.stem != "events":
+            shutil.copy(file, tmp_path)
+    config = FleetPlanConfig(fleet=tmp_path, data=EXAMPLE / "events.parquet")
+    lines = preview(config)
+    assert any("example_fleet/events.parquet" in line for line in lines)
+    assert not any(line.startswith("warning") for line in lines)
+    with pytest.raises(DatasetMissingError, match=r"no events.parquet or events.csv"):
+        preview(FleetPlanConfig(fleet=tmp_path))
+
+    fleet = read_fleet(tmp_path, has_past=False)
+    assert fleet.events.empty
+    history = load_history(EXAMPLE / "events.parquet", None, EXAMPLE.parents[1])
+    events = fleet_with_past(fleet, history).events
+    own = read_fleet(EXAMPLE).events
+    assert len(events) == len(history)
+    shared = events.merge(own, on=["host_id", "type", "release", "started", "ended", "outcome"])
+    assert len(shared) > 0.99 * len(events)
+    # A fleet that has a past of its own keeps it.
+    assert fleet_with_past(read_fleet(EXAMPLE), history).events.equals(own)
+
+
+def test_a_plan_that_repair_could_not_improve_says_what_to_raise(make_fleet, even_forecast):
+    plan = plan_fleet(make_fleet(hosts(2)), even_forecast([600] * 2), NIGHT, PLAN_S)
+    assert solver_words(plan, NIGHT) == "greedy"
+    late = replace(plan, solver="classes (repair found nothing)", solver_status="timed out")
+    assert solver_words(late, NIGHT).startswith(
+        "classes (repair found nothing), timed out: raise rollout.solver_budget_s above 5; the "
+        "bound is loose where waves wait"
+    )
+    failed = replace(plan, solver="classes (repair failed: no ortools)", solver_status="failed")
+    assert solver_words(failed, NIGHT).endswith("no ortools), failed")
+    assert "timed out: raise rollout.solver_budget_s" in words(late, NIGHT, "there is none")
+    assert words(plan, NIGHT, "there is none").startswith("placed 2 of 2 upgrades in 1 days of")
+
+
+def test_a_table_for_people_has_a_blank_where_there_is_no_wave(
+    make_fleet, even_forecast, tmp_path, monkeypatch
+):
+    class Run:
+        run_id = "r"
+
+        def artifact(self, name, content):
+            pass
+
+    plan = plan_fleet(make_fleet(hosts(2)), even_forecast([600, np.inf]), NIGHT, PLAN_S)
+    monkeypatch.setattr("tasks.schedule.get_settings", lambda: SimpleNamespace(home=tmp_path))
+    with disable_run_logger():
+        files = write_plan.fn(plan, Run())
+    assert pd.read_csv(files["refusals"])["wave"].isna().all()
+    # What other programs read is as it was.
+    assert (pd.read_parquet(files["plan"])["wave"] == -1).all()

@@ -10,6 +10,7 @@ from models.upgrades.costs import InTime
 from models.upgrades.rollout import TaskForecast
 from models.upgrades.rollout.problem import build_problem
 from models.upgrades.rollout.scenarios import cap_risk, durations
+from models.upgrades.rollout.summary import cap_warning
 from models.upgrades.schedule.gains import gains_of
 from models.upgrades.schedule.greedy import GreedySolver
 
@@ -88,8 +89,16 @@ def test_room_is_made_until_breaches_are_as_rare_as_asked(make_fleet):
     common = {"scenarios": 400, "shared_variance": OWN}
     free = planned(fleet, forecast(12, 0.1, 1_200.0), **common)
     kept = planned(fleet, forecast(12, 0.1, 1_200.0), cap_breach_eps=0.05, **common)
-    assert free.cap_risk["p_breach"].max() > 0.05
-    assert not free.cap_risk["is_above_limit"].any()
+    # Without a limit of its own a plan is warned of what is likelier than one night in ten.
+    assert free.cap_risk["p_breach"].max() > 0.1
+    above = free.cap_risk["p_breach"] > 0.1
+    assert free.cap_risk["is_above_limit"].tolist() == above.tolist()
+    warning = cap_warning(free, RolloutConfig())
+    assert warning is not None
+    worst = f"(s {free.cap_risk['p_breach'].max():.0%} in the worst night)"
+    assert warning.startswith(f"1 service is likely to have more hosts down than its cap {worst}")
+    assert warning.endswith("set rollout.cap_breach_eps=0.05 to make room")
+    assert cap_warning(kept, RolloutConfig(cap_breach_eps=0.05)) is None
     assert kept.cap_risk["p_breach"].max() <= 0.05
     assert kept.cap_risk["cap"].tolist() == [5]
 

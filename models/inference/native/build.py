@@ -13,9 +13,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from models.errors import ServiceError
+from models.errors import ConfigError, ServiceError
+from models.inference.native.symbols import Level, declare
 
-SOURCE = Path(__file__).with_name("prefix_attention.cpp")
+FOLDER = Path(__file__).parent
+SOURCES = tuple(
+    FOLDER / f"{name}.cpp"
+    for name in ("elementwise", "file_rows", "levels", "prefix_attention", "tiles", "tiles_amx")
+)
 # No -march: each function names the instructions that it uses and is called only where the
 # processor has them, so a cache shared between machines never holds an illegal one.
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno")
@@ -28,7 +33,7 @@ class BuildError(ServiceError):
 
 @cache
 def load_library(folder: Path) -> ctypes.CDLL:
-    """Build the library if this source was never built here, and load it.
+    """Build the library if these sources were never built here, and load it.
 
     Args:
         folder: Cache of built libraries; made if missing.
@@ -42,8 +47,9 @@ def load_library(folder: Path) -> ctypes.CDLL:
     if not compiler or not shutil.which(compiler):
         raise BuildError("no C++ compiler (g++ or clang++) is installed; install g++")
     version = _run([compiler, "--version"]).stdout
-    recipe = "\n".join([SOURCE.read_text(), *FLAGS, version])
-    name = f"prefix_attention-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}.so"
+    texts = [path.read_text() for path in (*SOURCES, *sorted(FOLDER.glob("*.h")))]
+    recipe = "\n".join([*texts, *FLAGS, version])
+    name = f"inference-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}.so"
     library = folder / name
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,9 +57,21 @@ def load_library(folder: Path) -> ctypes.CDLL:
             if not library.exists():
                 _build(compiler, library)
     try:
-        return ctypes.CDLL(str(library))
+        return declare(ctypes.CDLL(str(library)))
     except OSError as error:
         raise BuildError(f"{library} cannot be loaded ({error}); remove it to build anew") from None
+
+
+def usable_level(library: ctypes.CDLL, asked: Level | None) -> Level:
+    """Return the level to use: the one asked for, or the best that the processor has.
+
+    Raises:
+        ConfigError: The processor lacks the level.
+    """
+    best = Level(library.loom_level())
+    if asked is not None and asked > best:
+        raise ConfigError(f"{asked.name} asked for, this processor has {best.name}")
+    return best if asked is None else asked
 
 
 def _build(compiler: str, library: Path) -> None:
@@ -61,10 +79,10 @@ def _build(compiler: str, library: Path) -> None:
     descriptor, scratch = tempfile.mkstemp(dir=library.parent, suffix=".so")
     os.close(descriptor)
     try:
-        done = _run([compiler, *FLAGS, str(SOURCE), "-o", scratch])
+        done = _run([compiler, *FLAGS, *map(str, SOURCES), "-o", scratch])
         if done.returncode:
             last = done.stderr.strip().splitlines()[-3:]
-            raise BuildError(f"{compiler} could not build {SOURCE.name}: {' | '.join(last)}")
+            raise BuildError(f"{compiler} could not build {FOLDER.name}: {' | '.join(last)}")
         os.replace(scratch, library)
     finally:
         Path(scratch).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Who computes a plan: our engine, vLLM, or a server behind OpenAI's interface."""

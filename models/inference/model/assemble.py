@@ -1,0 +1,58 @@
+"""Puts a decoder together: the fastest parts that this machine and this type allow."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from models.errors import ConfigError
+from models.inference.attention.base import Attention
+from models.inference.attention.reference import ReferenceAttention
+from models.inference.model.architecture import DecoderConfig
+from models.inference.model.decoder import Decoder
+from models.inference.model.steps import Steps, TorchSteps
+from models.inference.model.weights import DecoderWeights
+from models.inference.native.build import BuildError
+from models.inference.native.symbols import Level
+
+log = logging.getLogger("loom.inference")
+
+# Rows of every product in deterministic mode. Weights are read once per tile: fewer rows cost
+# large steps, more rows cost small ones.
+DETERMINISTIC_TILE = 64
+
+
+def assemble(
+    config: DecoderConfig,
+    weights: DecoderWeights,
+    cache: Path,
+    n_threads: int = 1,
+    is_deterministic: bool = False,
+) -> Decoder:
+    """Return a decoder; what cannot be built here runs in torch, with one warning.
+
+    Args:
+        config: Shapes.
+        weights: As loaded; the C++ parts take bfloat16.
+        cache: Folder of built libraries.
+        n_threads: OpenMP threads of a step.
+        is_deterministic: A row gives the same values whatever shares its step: products in tiles
+            of a fixed number of rows, attention by one kernel whatever the number of rows.
+    """
+    tile = DETERMINISTIC_TILE if is_deterministic else None
+    attention: Attention = ReferenceAttention(config, weights.embedding.dtype)
+    steps: Steps | None = None
+    if weights.embedding.dtype is torch.bfloat16:
+        from models.inference.attention.native import NativeAttention
+        from models.inference.model.native_steps import NativeSteps
+
+        try:
+            # Tiles of 16 rows and of 6 add in another order.
+            most = Level.AVX512_BF16 if is_deterministic else None
+            attention = NativeAttention(config, cache, n_threads, most=most)
+            steps = NativeSteps(config, weights, cache, n_threads, tile=tile)
+        except (BuildError, ConfigError) as error:
+            log.warning("the engine runs in torch, slower: %s", error)
+    return Decoder(config, weights, attention, steps or TorchSteps(config, weights, tile))

@@ -1,0 +1,287 @@
+"""From an input file to a plan of what is left to do: everything before the first token."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from models.errors import AlreadyRunningError, ConfigError, DataError, NotEnoughDataError
+from models.inference.backends.choose import Chosen, check_backend, choose_backend
+from models.inference.bodies import write_bodies
+from models.inference.job_config import JobConfig
+from models.inference.job_state import STOP, JobSpec, write_keys
+from models.inference.journal import Journal
+from models.inference.keys import Samplings, row_keys
+from models.inference.local_model import LocalModel, find_model
+from models.inference.memory import KvBudget
+from models.inference.outcome import Failure
+from models.inference.plan import Plan
+from models.inference.plan_file import write_plan
+from models.inference.planner import over_budget, plan_job
+from models.inference.progress import rate_words
+from models.inference.tokens import JobInput, Limits, tokenize_file
+
+NATURAL_PROMPTS = Path("inference") / "natural_prompts" / "natural_prompts.jsonl"
+LEAST_SHARD_S = 30.0
+"""Predicted CPU seconds below which another engine process costs more than it gives."""
+SERVER_CONTEXT = 2**20
+"""A server says itself which prompts are too long; our tokenizer only finds prefixes for it."""
+
+
+class ErrorRateError(DataError):
+    """More rows failed than the job allows."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a job finds and keeps things.
+
+    Attributes:
+        home: Of the project's state.
+        datasets: Root of the data folders.
+    """
+
+    home: Path
+    datasets: Path
+
+    @property
+    def cache(self) -> Path:
+        """Converted models, built kernels, tokenised inputs, jobs."""
+        return self.home / "inference"
+
+
+@dataclass(frozen=True)
+class BatchInput:
+    """A job that has been read, and what is known of it before planning.
+
+    Attributes:
+        config: With paths filled in.
+        data: Input file.
+        output, errors: Files to write.
+        folder: State of the job.
+        model: Files of the model.
+        job: Tokenised input.
+        samplings: By prompt.
+    """
+
+    config: JobConfig
+    data: Path
+    output: Path
+    errors: Path
+    folder: Path
+    model: LocalModel
+    job: JobInput
+    samplings: Samplings
+
+    @property
+    def n_input(self) -> int:
+        """Rows of the input, bad ones included."""
+        return len(self.job.rows) + self.job.n_errors
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job that may start.
+
+    Attributes:
+        batch: What was read.
+        spec: What its processes are told.
+        keys: Row key of each prompt.
+        plan: What is left to do.
+        chosen: The backend, and why.
+        refused: Prompts that no engine can run, and why.
+        rows_before: Prompts that earlier starts finished.
+        torn, damaged: What was mended in the journal.
+    """
+
+    batch: BatchInput
+    spec: JobSpec
+    keys: list[bytes]
+    plan: Plan
+    chosen: Chosen
+    refused: dict[int, Failure]
+    rows_before: int
+    torn: int
+    damaged: int
+
+    @property
+    def folder(self) -> Path:
+        """State of the job."""
+        return self.batch.folder
+
+
+def read_batch(config: JobConfig, places: Places) -> BatchInput:
+    """Read and tokenise the input.
+
+    Raises:
+        ConfigError: Backend, url and model contradict each other.
+        DatasetMissingError: No such input or model.
+        NotEnoughDataError: The input has no rows.
+    """
+    data = (config.data or places.datasets / NATURAL_PROMPTS).expanduser().absolute()
+    output = config.output or places.cache / "results" / data.stem / "results.jsonl"
+    output = output.expanduser().absolute()
+    if output.suffix not in (".jsonl", ".parquet"):
+        raise ConfigError(f"results are written as .jsonl or .parquet, got output {output.name}")
+    if output == data:
+        raise ConfigError(f"output and input are the same file, {data}; name another output")
+    model = find_model(config.model, places.cache)
+    check_backend(config, model)
+    is_served = config.url is not None
+    limits = Limits(
+        context_tokens=config.context_tokens
+        or (SERVER_CONTEXT if is_served else model.context_tokens),
+        vocabulary=model.vocabulary,
+        too_long=config.too_long,
+        default_max_tokens=config.default_max_tokens,
+    )
+    job = tokenize_file(data, model.tokenizer, limits, places.cache / "tokens")
+    if not len(job.rows) and not job.n_errors:
+        raise NotEnoughDataError(f"{data} has no rows; a batch needs one at least")
+    name = hashlib.sha256(f"{data}\0{output}".encode()).hexdigest()[:16]
+    return BatchInput(
+        config=config,
+        data=data,
+        output=output,
+        errors=output.with_name("errors.jsonl"),
+        folder=places.cache / "jobs" / f"{data.stem[:40]}-{name}",
+        model=model,
+        job=job,
+        samplings=Samplings(job.rows, config.seed),
+    )
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a job: two runs of one would write each other's results.
+
+    Raises:
+        AlreadyRunningError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "owner.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AlreadyRunningError(
+            f"another run works on this job ({folder}); wait for it, or name another output"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def kv_budget(batch: BatchInput) -> KvBudget:
+    """KV of one engine process."""
+    config = batch.config
+    return KvBudget(int(config.kv_gib * 1024**3), batch.model.token_bytes(config.dtype))
+
+
+def plan_batch(batch: BatchInput, workers: int, todo: NDArray[np.int64] | None = None) -> Plan:
+    """Plan prompts for as many workers as the work is worth; None: all that fit the budget."""
+    job, budget = batch.job, kv_budget(batch)
+    loads = job.rows.loads()
+    left = np.arange(len(job.prompts)) if todo is None else todo
+    refused = over_budget(job.prompts, loads, budget, left)
+    left = np.setdiff1d(left, refused)
+    # Prompts that are not planned at all keep the statistics of the whole job.
+    some = None if len(left) == len(job.prompts) else left
+    plan = plan_job(job.prompts, loads, budget, batch.config, todo=some)
+    worth = min(workers, int(plan.predicted_s // LEAST_SHARD_S))
+    if worth > 1 and batch.config.url is None:
+        plan = plan_job(job.prompts, loads, budget, batch.config, workers=worth, todo=some)
+    return plan
+
+
+def refuse_too_many(batch: BatchInput, failed: int) -> None:
+    """Refuse a job whose input alone breaks its error rate.
+
+    Raises:
+        ErrorRateError: More rows failed than `max_error_rate` allows.
+    """
+    if failed > batch.config.max_error_rate * batch.n_input:
+        words = rate_words(failed, batch.n_input, batch.config.max_error_rate)
+        first = next(iter(batch.job.errors()), None)
+        said = f", the first: row {first.row}: {first.message}" if first else ""
+        raise ErrorRateError(
+            f"{words}{said}; mend the rows, or raise max_error_rate to run the others"
+        )
+
+
+def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
+    """Subtract what is finished, plan the rest, and write what the processes need.
+
+    The job must be held, see `held`.
+
+    Raises:
+        ErrorRateError: Too many rows cannot run.
+    """
+    config, folder = batch.config, batch.folder
+    if not config.resume:
+        shutil.rmtree(folder / "journal", ignore_errors=True)
+    for leftover in ("shards", "bodies"):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+    (folder / STOP).unlink(missing_ok=True)
+    loads, budget = batch.job.rows.loads(), kv_budget(batch)
+    refused = {
+        int(prompt): _too_large(int(needed), budget)
+        for prompt in over_budget(batch.job.prompts, loads, budget)
+        for needed in [
+            batch.job.prompts.lengths[prompt] + loads.output_tokens[prompt] * loads.forks[prompt]
+        ]
+    }
+    refuse_too_many(batch, batch.job.n_errors + len(refused))
+    chosen = choose_backend(config, batch.model, plan_batch(batch, 1))
+    fingerprint, mode = batch.model.fingerprint, f"{chosen.name}/{config.dtype}"
+    if chosen.name == "openai_http":
+        fingerprint, mode = f"{config.url} {config.served_model or ''}", chosen.name
+    if config.deterministic:
+        mode += "/deterministic"
+    keys = row_keys(
+        *(batch.job.prompts, batch.samplings, fingerprint, mode, config.merge_duplicates)
+    )
+    journal = Journal.open(folder / "journal")
+    if config.retry_failed:
+        journal.forget_failures()
+    todo = np.array([p for p, key in enumerate(keys) if key not in journal.places], np.int64)
+    plan = plan_batch(batch, workers, todo)
+    write_plan(plan, folder / "plan")
+    write_keys(folder, keys)
+    spec = JobSpec(
+        input_folder=batch.job.folder,
+        backend=chosen.name,
+        model=config.model if batch.model.name == "smollm2" else str(batch.model.folder),
+        fingerprint=fingerprint,
+        mode=mode,
+        cache=places.cache,
+        # Two threads of one process trip over each other as soon as anything else runs: 80 CPU s
+        # for the shipped prompts instead of 12. More processes are the better use of cores.
+        threads=1,
+        config=config,
+    )
+    spec.write(folder)
+    if chosen.name == "openai_http" and len(plan.rows.prompt):
+        write_bodies(batch.data, batch.job, folder / "bodies")
+    rows_before = len(keys) - len(todo)
+    return PreparedJob(
+        *(batch, spec, keys, plan, chosen, refused, rows_before),
+        *(journal.torn, journal.damaged),
+    )
+
+
+def _too_large(needed_tokens: int, budget: KvBudget) -> Failure:
+    return Failure(
+        "kv_budget_exceeded",
+        f"prompt and output need {needed_tokens:,} tokens of KV, the budget holds "
+        f"{budget.tokens:,}; raise kv_gib, or shorten the row",
+        type="invalid_request_error",
+    )
