@@ -112,7 +112,7 @@ def _plan(place: Path, n_prompts: int, seed: int) -> PlannerScale:
         phase_s=phases.seconds,
         compile_s=compile_s,
         total_s=sum(phases.seconds.values()),
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=_peak_rss_bytes(),
         n_groups=plan.n_groups,
         plan_bytes=sum(file.stat().st_size for file in written.iterdir()),
         optimal_share=plan.stats.saving(plan.stats.optimal),
@@ -120,6 +120,16 @@ def _plan(place: Path, n_prompts: int, seed: int) -> PlannerScale:
         single_level_share=plan.stats.saving(plan.stats.single_level),
         enlarged_share=plan.stats.saving(plan.stats.enlarged),
     )
+
+
+def _peak_rss_bytes() -> int:
+    """Most memory that this program held; `ru_maxrss` would count what its parent held too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
