@@ -33,7 +33,7 @@ def read_requests(path: Path) -> Iterator[Request | RowError]:
         DatasetUnreadableError: It cannot be opened, or is no Parquet file.
     """
     if not path.is_file():
-        raise DatasetMissingError(f"no input file {path}; check --input")
+        raise DatasetMissingError(f"no input file {path}; check the path given as `data` (--data)")
     source = _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
     return _without_repeats(source)
 

@@ -79,7 +79,7 @@ def tokenize_file(path: Path, tokenizer: Tokenizer | None, limits: Limits, cache
         cache: Folder of all tokenised jobs.
     """
     if not path.is_file():
-        raise DatasetMissingError(f"no input file {path}; check --input")
+        raise DatasetMissingError(f"no input file {path}; check the path given as `data` (--data)")
     hasher = hashlib.sha256(orjson.dumps([_FORMAT, path.suffix == ".parquet", asdict(limits)]))
     hasher.update((tokenizer.digest if tokenizer else "").encode())
     with path.open("rb") as file:
