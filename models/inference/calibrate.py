@@ -81,9 +81,8 @@ def measure(decoder: Decoder) -> Calibration:
     """Time steps of several sizes, the head and a copy: 1-2 s for a model of 135 M weights."""
     sizes = [size for size in SIZES if size <= decoder.config.context]
     attention = decoder.attention
-    wanted = torch.tensor([0])
 
-    def step(size: int) -> None:
+    def step(size: int, wanted: torch.Tensor) -> torch.Tensor:
         # Sequences of 32 tokens: attention is priced by the planner's token counts alone.
         ids = torch.arange(size) % decoder.config.vocabulary
         ends = [min(begin + 32, size) for begin in range(0, size, 32)]
@@ -91,13 +90,12 @@ def measure(decoder: Decoder) -> Calibration:
             Piece(slice(begin, end), None, attention.new_span(end - begin))
             for begin, end in zip(range(0, size, 32), ends, strict=True)
         ]
-        decoder.hidden(ids, pieces, wanted)
+        return decoder.hidden(ids, pieces, wanted)
 
-    step(sizes[0])  # the first call pays for what is made lazily
-    seconds = [_fastest(lambda size=size: step(size)) for size in sizes]  # type: ignore[misc]
-    hidden = torch.zeros(
-        _SAMPLED_ROWS, decoder.config.hidden, dtype=decoder.weights.embedding.dtype
-    )
+    one = torch.tensor([0])
+    step(sizes[0], one)  # the first call pays for what is made lazily
+    seconds = [_fastest(lambda size=size: step(size, one)) for size in sizes]  # type: ignore[misc]
+    hidden = step(_SAMPLED_ROWS, torch.arange(_SAMPLED_ROWS))
     sample_s = _fastest(lambda: decoder.best(hidden)) / _SAMPLED_ROWS
     source, target = attention.new_span(_COPIED_TOKENS), attention.new_span(_COPIED_TOKENS)
     copy_s = _fastest(lambda: attention.copy(source, _COPIED_TOKENS, target)) / _COPIED_TOKENS

@@ -78,12 +78,11 @@ class NativeAttention:
         """
         self._library = load_library(cache)
         self.level = min(usable_level(self._library, level), max(Level) if most is None else most)
-        if config.head_dim % (64 if self.level >= Level.AVX512_BF16 else 2) or (
-            config.head_dim > 512
-        ):
+        step = 64 if self.level >= Level.AVX512_BF16 else 2
+        if config.head_dim % step or config.head_dim > 512:
             raise ConfigError(
                 f"heads of {config.head_dim} values do not fit the {self.level.name} kernel, which "
-                "takes multiples of 64 up to 512; use the reference attention"
+                f"takes multiples of {step} up to 512; use the reference attention"
             )
         self.name = f"native {self.level.name.lower().replace('_', '-')}"
         self._config, self._n_threads = config, n_threads
@@ -147,7 +146,8 @@ class NativeStep:
         self._rows = len(self._positions)
         self._piece_table, self._prefix_table, self._prefix_rows = _describe(pieces)
         # Where fewer places than numbers are written, a later step would read old ones.
-        self._q = torch.empty(self._rows, config.n_heads, config.head_dim, dtype=torch.bfloat16)
+        self._type = level.activations
+        self._q = torch.empty(self._rows, config.n_heads, config.head_dim, dtype=self._type)
         self._state = torch.empty(self._rows * config.n_heads * (config.head_dim + 2))
 
     def attend(
@@ -158,9 +158,9 @@ class NativeStep:
         k_gain: torch.Tensor | None,
     ) -> torch.Tensor:
         """Run the kernel; see `AttentionStep.attend`."""
-        if qkv.dtype is not torch.bfloat16 or not qkv.is_contiguous() or len(qkv) != self._rows:
+        if qkv.dtype is not self._type or not qkv.is_contiguous() or len(qkv) != self._rows:
             raise ValueError(
-                f"the native kernel takes {self._rows} contiguous rows of bfloat16, got "
+                f"the native kernel takes {self._rows} contiguous rows of {self._type}, got "
                 f"{tuple(qkv.shape)} of {qkv.dtype}"
             )
         lib, c, level = self._library, self._config, self._level
@@ -171,7 +171,7 @@ class NativeStep:
             *(address(k_gain), c.norm_eps, pieces.ctypes.data, len(pieces)),
             *(self._shape, layer, self._n_threads),
         )
-        out = torch.empty(self._rows, c.n_heads * c.head_dim, dtype=torch.bfloat16)
+        out = torch.empty(self._rows, c.n_heads * c.head_dim, dtype=self._type)
         failed = failed or lib.loom_attend(
             *(level, address(self._q), address(out), address(self._state), self._rows),
             *(pieces.ctypes.data, len(pieces), prefixes.ctypes.data, len(prefixes)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -75,14 +76,14 @@ class Layer(NamedTuple):
     down: Linear
 
 
-def pack_layers(weights: DecoderWeights, tile: int | None) -> list[Layer]:
-    """Pack the products of all layers; see `Linear` for `tile`."""
+def pack_layers(weights: DecoderWeights, pack: Callable[..., Linear]) -> list[Layer]:
+    """Make the products of all layers; `pack` takes a weight and its bias."""
     return [
         Layer(
-            Linear(layer.qkv, layer.qkv_bias, tile),
-            Linear(layer.out, None, tile),
-            Linear(layer.gate_up, None, tile),
-            Linear(layer.down, None, tile),
+            pack(layer.qkv, layer.qkv_bias),
+            pack(layer.out, None),
+            pack(layer.gate_up, None),
+            pack(layer.down, None),
         )
         for layer in weights.layers
     ]
@@ -102,9 +103,15 @@ class TorchSteps:
         self, config: DecoderConfig, weights: DecoderWeights, tile: int | None = None
     ) -> None:
         self._eps, self._weights = config.norm_eps, weights
-        self._layers = pack_layers(weights, tile)
+        # In float32 tokens are to be those of Hugging Face, which adds in the order of the layout.
+        is_packed = weights.embedding.dtype is torch.bfloat16
+
+        def pack(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
+            return Linear(weight, bias, tile, is_packed)
+
+        self._layers = pack_layers(weights, pack)
         self._gains = norm_gains(weights)
-        self._head = Linear(weights.head, None, tile)
+        self._head = pack(weights.head, None)
 
     def open(self, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Steps.open`."""

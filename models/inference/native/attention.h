@@ -10,7 +10,8 @@
 #include "bfloat16.h"
 
 constexpr int64_t BLOCK = 16;  // tokens of a packed block
-constexpr int TILE = 6;        // rows of a tile: 6 x 4 accumulators fill the registers
+constexpr int TILE = 6;        // rows of a tile: 6 x 4 accumulators fill 32 registers
+constexpr int NARROW_TILE = 4; // 4 x 2 accumulators, keys and queries fill 16
 constexpr int WIDE_TILE = 16;  // rows of a tile with AMX
 constexpr int64_t MOST_DIM = 512;
 constexpr float NEVER = -std::numeric_limits<float>::infinity();
@@ -47,7 +48,7 @@ struct Shape {
 
 // Softmax state of the rows of a tile; the tile's rows are gathered by pointer.
 struct Tile {
-    const uint16_t *q[WIDE_TILE];
+    const void *q[WIDE_TILE];  // bfloat16, or float where the level is wide
     float *o[WIDE_TILE];
     float *m[WIDE_TILE];
     float *l[WIDE_TILE];
@@ -60,4 +61,9 @@ void attend_tile(int level, const Tile &tile, int rows, const uint16_t *kv, int6
 void tile_rows_amx(const Tile &tile, int rows, const uint16_t *kv, int64_t n_keys, int64_t dim,
                    float scale);
 
-inline int tile_rows_of(int level) { return level == WITH_AMX_BF16 ? WIDE_TILE : TILE; }
+void tile_rows_avx2(const Tile &tile, int rows, const uint16_t *kv, int64_t n_keys, int64_t dim,
+                    float scale);
+
+inline int tile_rows_of(int level) {
+    return level == WITH_AMX_BF16 ? WIDE_TILE : level == WITH_AVX512_BF16 ? TILE : NARROW_TILE;
+}

@@ -20,3 +20,10 @@ INLINE uint16_t narrow(float value) {
     const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;  // ties to even
     return static_cast<uint16_t>(is_nan ? (bits >> 16) | 0x40u : nearest);
 }
+
+// Activations are bfloat16 or float, see `is_wide`.
+INLINE float widen(float value) { return value; }
+
+INLINE void put(uint16_t &place, float value) { place = narrow(value); }
+
+INLINE void put(float &place, float value) { place = value; }

@@ -19,7 +19,10 @@ from models.inference.native.symbols import Level, declare
 FOLDER = Path(__file__).parent
 SOURCES = tuple(
     FOLDER / f"{name}.cpp"
-    for name in ("elementwise", "file_rows", "levels", "prefix_attention", "tiles", "tiles_amx")
+    for name in (
+        *("elementwise", "file_rows", "levels"),
+        *("prefix_attention", "tiles", "tiles_amx", "tiles_avx2"),
+    )
 )
 # No -march: each function names the instructions that it uses and is called only where the
 # processor has them, so a cache shared between machines never holds an illegal one.

@@ -1,9 +1,10 @@
-// The steps between matrix products. The residual stream is float, what products read and
-// write is bfloat16, sums are float.
+// The steps between matrix products. The residual stream and sums are float; what products read
+// and write (T) is bfloat16 where the processor multiplies it, else float. Gains are bfloat16.
 
 #include <omp.h>
 
 #include <cmath>
+#include <limits>
 
 #include "bfloat16.h"
 
@@ -26,8 +27,11 @@ INLINE float exp2_of(float x) {
     return p * scale;
 }
 
-INLINE void norm_row_body(float *x, const uint16_t *delta, const uint16_t *gain, uint16_t *out,
+template <typename T>
+INLINE void norm_row_body(float *x, const void *added, const uint16_t *gain, void *result,
                           int64_t width, float eps) {
+    const T *delta = static_cast<const T *>(added);
+    T *out = static_cast<T *>(result);
     float sum = 0;
     if (delta) {
 #pragma omp simd reduction(+ : sum)
@@ -41,18 +45,22 @@ INLINE void norm_row_body(float *x, const uint16_t *delta, const uint16_t *gain,
     }
     const float by = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
 #pragma omp simd
-    for (int64_t d = 0; d < width; ++d) out[d] = narrow(x[d] * by * widen(gain[d]));
+    for (int64_t d = 0; d < width; ++d) put(out[d], x[d] * by * widen(gain[d]));
 }
 
-INLINE void gate_row_body(const uint16_t *gate, const uint16_t *up, uint16_t *out, int64_t width) {
+template <typename T>
+INLINE void gate_row_body(const void *both, void *result, int64_t width) {
+    const T *gate = static_cast<const T *>(both), *up = gate + width;
+    T *out = static_cast<T *>(result);
     const float log2e = 1.4426950408889634f;
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) {
         const float g = widen(gate[d]);
-        out[d] = narrow(g / (1.0f + exp2_of(-g * log2e)) * widen(up[d]));
+        put(out[d], g / (1.0f + exp2_of(-g * log2e)) * widen(up[d]));
     }
 }
 
+template <typename>
 INLINE void widen_row_body(const uint16_t *in, float *out, int64_t width) {
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) out[d] = widen(in[d]);
@@ -60,7 +68,7 @@ INLINE void widen_row_body(const uint16_t *in, float *out, int64_t width) {
 
 // Largest value of a row, or NaN if there is one. As whole numbers, bfloat16 of one sign are
 // in order; negative ones are turned around.
-INLINE void largest_body(const uint16_t *row, int64_t width, float *value, int64_t *place) {
+INLINE void largest_of(const uint16_t *row, int64_t width, float *value, int64_t *place) {
     int32_t top = INT32_MIN, bad = 0;
 #pragma omp simd reduction(max : top) reduction(| : bad)
     for (int64_t i = 0; i < width; ++i) {
@@ -75,18 +83,46 @@ INLINE void largest_body(const uint16_t *row, int64_t width, float *value, int64
     while (bad >= 0 && *place < width && row[*place] != best) ++*place;
 }
 
+INLINE void largest_of(const float *row, int64_t width, float *value, int64_t *place) {
+    float top = -std::numeric_limits<float>::infinity();
+    int32_t bad = 0;
+#pragma omp simd reduction(max : top) reduction(| : bad)
+    for (int64_t i = 0; i < width; ++i) {
+        int32_t bits;
+        std::memcpy(&bits, row + i, sizeof bits);
+        bad |= 0x7f800000 - (bits & 0x7fffffff);  // the sign tells a NaN
+        top = row[i] > top ? row[i] : top;
+    }
+    *value = bad < 0 ? std::nanf("") : top;
+    *place = 0;
+    while (bad >= 0 && *place < width && row[*place] != top) ++*place;
+}
+
+template <typename T>
+INLINE void largest_body(const void *row, int64_t width, float *value, int64_t *place) {
+    largest_of(static_cast<const T *>(row), width, value, place);
+}
+
 FOR_EACH_LEVEL(norm_row, norm_row_body,
-               (float *x, const uint16_t *delta, const uint16_t *gain, uint16_t *out,
-                int64_t width, float eps),
+               (float *x, const void *delta, const uint16_t *gain, void *out, int64_t width,
+                float eps),
                (x, delta, gain, out, width, eps))
-FOR_EACH_LEVEL(gate_row, gate_row_body,
-               (const uint16_t *gate, const uint16_t *up, uint16_t *out, int64_t width),
-               (gate, up, out, width))
+FOR_EACH_LEVEL(gate_row, gate_row_body, (const void *both, void *out, int64_t width),
+               (both, out, width))
 FOR_EACH_LEVEL(widen_row, widen_row_body, (const uint16_t *in, float *out, int64_t width),
                (in, out, width))
 FOR_EACH_LEVEL(largest, largest_body,
-               (const uint16_t *row, int64_t width, float *value, int64_t *place),
+               (const void *row, int64_t width, float *value, int64_t *place),
                (row, width, value, place))
+
+// Byte distance of `values` activations.
+int64_t step_of(int level, int64_t values) { return values * (is_wide(level) ? 4 : 2); }
+
+const char *at(const void *begin, int64_t bytes) {
+    return begin ? static_cast<const char *>(begin) + bytes : nullptr;
+}
+
+char *at(void *begin, int64_t bytes) { return static_cast<char *>(begin) + bytes; }
 
 bool is_known(int level) { return level >= PORTABLE && level <= loom_level(); }
 
@@ -95,23 +131,23 @@ bool is_known(int level) { return level >= PORTABLE && level <= loom_level(); }
 extern "C" {
 
 // x += delta (unless null); out = x / rms(x) * gain. x, delta, out: rows x width.
-int loom_norm(int level, float *x, const uint16_t *delta, const uint16_t *gain, uint16_t *out,
+int loom_norm(int level, float *x, const void *delta, const uint16_t *gain, void *out,
               int64_t rows, int64_t width, float eps, int threads) {
     if (!is_known(level)) return 2;
+    const int64_t step = step_of(level, width);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t r = 0; r < rows; ++r)
-        norm_row[level](x + r * width, delta ? delta + r * width : nullptr, gain, out + r * width,
-                        width, eps);
+        norm_row[level](x + r * width, at(delta, r * step), gain, at(out, r * step), width, eps);
     return 0;
 }
 
 // out = silu(gate) * up. both: rows x 2 width, the gate first; out: rows x width.
-int loom_gate(int level, const uint16_t *both, uint16_t *out, int64_t rows, int64_t width,
-              int threads) {
+int loom_gate(int level, const void *both, void *out, int64_t rows, int64_t width, int threads) {
     if (!is_known(level)) return 2;
+    const int64_t step = step_of(level, width);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t r = 0; r < rows; ++r)
-        gate_row[level](both + r * 2 * width, both + r * 2 * width + width, out + r * width, width);
+        gate_row[level](at(both, r * 2 * step), at(out, r * step), width);
     return 0;
 }
 
@@ -126,12 +162,13 @@ int loom_embed(int level, const int64_t *ids, const uint16_t *table, float *x, i
 }
 
 // Value (NaN if the row holds one) and first place of the largest number of each row.
-int loom_largest(int level, const uint16_t *logits, int64_t rows, int64_t width, float *values,
+int loom_largest(int level, const void *logits, int64_t rows, int64_t width, float *values,
                  int64_t *places, int threads) {
     if (!is_known(level)) return 2;
+    const int64_t step = step_of(level, width);
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t r = 0; r < rows; ++r)
-        largest[level](logits + r * width, width, values + r, places + r);
+        largest[level](at(logits, r * step), width, values + r, places + r);
     return 0;
 }
 

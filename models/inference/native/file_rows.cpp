@@ -9,8 +9,8 @@
 namespace {
 
 struct Rows {
-    const uint16_t *qkv;
-    uint16_t *q;
+    const void *qkv;
+    void *q;
     const float *cos;
     const float *sin;
     const int64_t *positions;
@@ -30,7 +30,8 @@ INLINE void norm_head(float *head, const uint16_t *gain, int64_t dim, float eps)
     for (int64_t d = 0; d < dim; ++d) head[d] = head[d] * by * widen(gain[d]);
 }
 
-INLINE void rotated(const uint16_t *in, uint16_t *out, const uint16_t *gain, const float *cos,
+template <typename In, typename Out>
+INLINE void rotated(const In *in, Out *out, const uint16_t *gain, const float *cos,
                     const float *sin, int64_t dim, float eps) {
     float head[MOST_DIM];
     const int64_t half = dim / 2;
@@ -39,21 +40,24 @@ INLINE void rotated(const uint16_t *in, uint16_t *out, const uint16_t *gain, con
     if (gain) norm_head(head, gain, dim, eps);
 #pragma omp simd
     for (int64_t d = 0; d < half; ++d) {
-        out[d] = narrow(head[d] * cos[d] - head[d + half] * sin[d]);
-        out[d + half] = narrow(head[d + half] * cos[d] + head[d] * sin[d]);
+        put(out[d], head[d] * cos[d] - head[d + half] * sin[d]);
+        put(out[d + half], head[d + half] * cos[d] + head[d] * sin[d]);
     }
 }
 
+template <typename T>
 INLINE void file_piece_body(const Rows &r, const Piece &piece) {
+    const T *qkv = static_cast<const T *>(r.qkv);
+    T *q = static_cast<T *>(r.q);
     const int64_t dim = r.shape.head_dim, half = dim / 2;
     const int64_t n_heads = r.shape.n_heads, n_kv = r.shape.n_kv_heads;
     const int64_t heads = n_heads + 2 * n_kv, part = BLOCK * dim, block = 2 * part;
     for (int64_t i = 0; i < piece.n_rows; ++i) {
         const int64_t row = piece.first_row + i, token = piece.own_length + i;
         const float *cos = r.cos + r.positions[row] * half, *sin = r.sin + r.positions[row] * half;
-        const uint16_t *in = r.qkv + row * heads * dim;
+        const T *in = qkv + row * heads * dim;
         for (int64_t h = 0; h < n_heads; ++h)
-            rotated(in + h * dim, r.q + (row * n_heads + h) * dim, r.q_gain, cos, sin, dim, r.eps);
+            rotated(in + h * dim, q + (row * n_heads + h) * dim, r.q_gain, cos, sin, dim, r.eps);
         uint16_t *place = piece.own + r.layer * piece.layer_stride + token / BLOCK * block;
         for (int64_t h = 0; h < n_kv; ++h, place += piece.head_stride) {
             alignas(64) uint16_t key[MOST_DIM];
@@ -63,8 +67,8 @@ INLINE void file_piece_body(const Rows &r, const Piece &piece) {
             // Places behind the last token count with weight 0; they must not hold a NaN.
             if (token % BLOCK == 0) std::memset(v, 0, part * sizeof(uint16_t));
             v += token % BLOCK / 2 * 2 * dim + token % 2;
-            const uint16_t *value = in + (n_heads + n_kv + h) * dim;
-            for (int64_t d = 0; d < dim; ++d) v[2 * d] = value[d];
+            const T *value = in + (n_heads + n_kv + h) * dim;
+            for (int64_t d = 0; d < dim; ++d) put(v[2 * d], widen(value[d]));
         }
     }
 }
@@ -74,8 +78,9 @@ FOR_EACH_LEVEL(file_piece, file_piece_body, (const Rows &r, const Piece &piece),
 }  // namespace
 
 // qkv: rows x (n_heads + 2 n_kv_heads) x head_dim; q: rows x n_heads x head_dim, written;
+// both of the level's activation type; keys and values are filed in bfloat16 at every level.
 // cos, sin: positions x head_dim/2 in float; positions: one per row.
-extern "C" int loom_file_rows(int level, const uint16_t *qkv, uint16_t *q, const float *cos,
+extern "C" int loom_file_rows(int level, const void *qkv, void *q, const float *cos,
                               const float *sin, const int64_t *positions, const uint16_t *q_gain,
                               const uint16_t *k_gain, float eps, const Piece *pieces,
                               int64_t n_pieces, Shape shape, int64_t layer, int threads) {

@@ -44,15 +44,16 @@ std::vector<Work> cut(const Owner *owners, int64_t n_owners, int64_t Owner::*row
 extern "C" {
 
 // Attend all rows of a step to their prefix and to their own tokens.
-//   q, out: rows x n_heads x head_dim; prefix_rows: rows by prefix, see Prefix;
+//   q, out: rows x n_heads x head_dim, of the level's activation type; prefix_rows: rows by prefix, see Prefix;
 //   state: rows x n_heads x (head_dim + 2) floats of scratch.
-int loom_attend(int level, const uint16_t *q, uint16_t *out, float *state, int64_t n_rows,
+int loom_attend(int level, const void *q, void *out, float *state, int64_t n_rows,
                 const Piece *pieces, int64_t n_pieces, const Prefix *prefixes,
                 int64_t n_prefixes, const int64_t *prefix_rows, Shape shape, int64_t layer,
                 int threads) {
     const int64_t dim = shape.head_dim, group = shape.n_heads / shape.n_kv_heads;
     if (level < PORTABLE || level > loom_level()) return 2;
     if (dim > MOST_DIM || dim % (level >= WITH_AVX512_BF16 ? 64 : 2)) return 1;
+    const int64_t value_bytes = is_wide(level) ? 4 : 2;
     const float scale = LOG2E / std::sqrt(static_cast<float>(dim));
     float *sums = state, *tops = state + n_rows * shape.n_heads,
           *mixed = state + 2 * n_rows * shape.n_heads;
@@ -68,7 +69,7 @@ int loom_attend(int level, const uint16_t *q, uint16_t *out, float *state, int64
         }
         const auto gather = [&](Tile &tile, int place, int64_t row, int64_t head) {
             const int64_t at = row * shape.n_heads + head;
-            tile.q[place] = q + at * dim;
+            tile.q[place] = static_cast<const char *>(q) + at * dim * value_bytes;
             tile.o[place] = mixed + at * dim;
             tile.m[place] = tops + at;
             tile.l[place] = sums + at;
@@ -107,8 +108,12 @@ int loom_attend(int level, const uint16_t *q, uint16_t *out, float *state, int64
                         most, dim, scale);
             for (int64_t i = 0; i < work.n_items; ++i) {
                 const float by = 1.0f / sums[at[i]];
-                for (int64_t d = 0; d < dim; ++d)
-                    out[at[i] * dim + d] = narrow(mixed[at[i] * dim + d] * by);
+                for (int64_t d = at[i] * dim; d < (at[i] + 1) * dim; ++d) {
+                    if (is_wide(level))
+                        static_cast<float *>(out)[d] = mixed[d] * by;
+                    else
+                        static_cast<uint16_t *>(out)[d] = narrow(mixed[d] * by);
+                }
             }
         }
     }

@@ -18,6 +18,11 @@ class Level(IntEnum):
     AVX512_BF16 = 2
     AMX_BF16 = 3
 
+    @property
+    def activations(self) -> torch.dtype:
+        """Type that products read and write: without products of bfloat16 it is float32."""
+        return torch.bfloat16 if self >= Level.AVX512_BF16 else torch.float32
+
 
 class Shape(ctypes.Structure):
     """Heads of the attention, as in `attention.h`."""

@@ -11,58 +11,50 @@ namespace {
 
 constexpr int64_t CHUNK = 128;  // keys whose scores are held at a time
 
-// ---------------------------------------------------------------- plain and AVX2
+// ---------------------------------------------------------------- plain
 
-#define DEFINE_TILE_PLAIN(NAME, TARGET)                                                       \
-    TARGET void NAME(const Tile &tile, int rows, const uint16_t *kv, int64_t n_keys,          \
-                     int64_t dim, float scale) {                                              \
-        const int64_t part = BLOCK * dim, block = 2 * part;                                   \
-        for (int r = 0; r < rows; ++r) {                                                      \
-            const int64_t visible = tile.limit[r] < n_keys ? tile.limit[r] : n_keys;          \
-            float *o = tile.o[r];                                                             \
-            for (int64_t from = 0; from < visible; from += CHUNK) {                           \
-                const int64_t n = visible - from < CHUNK ? visible - from : CHUNK;            \
-                float score[CHUNK];                                                           \
-                float top = NEVER;                                                            \
-                for (int64_t b = 0; b * BLOCK < n; ++b) {                                     \
-                    const uint16_t *k = kv + ((from / BLOCK) + b) * block;                    \
-                    float sum[BLOCK] = {0};                                                   \
-                    for (int64_t d = 0; d < dim / 2; ++d) {                                   \
-                        const float q0 = widen(tile.q[r][2 * d]);                             \
-                        const float q1 = widen(tile.q[r][2 * d + 1]);                         \
-                        for (int64_t i = 0; i < BLOCK; ++i)                                   \
-                            sum[i] += q0 * widen(k[d * 32 + 2 * i]) +                         \
-                                      q1 * widen(k[d * 32 + 2 * i + 1]);                      \
-                    }                                                                         \
-                    for (int64_t i = 0; i < BLOCK && b * BLOCK + i < n; ++i) {                \
-                        score[b * BLOCK + i] = sum[i] * scale;                                \
-                        if (score[b * BLOCK + i] > top) top = score[b * BLOCK + i];           \
-                    }                                                                         \
-                }                                                                             \
-                const float before = *tile.m[r];                                              \
-                const float now = before > top ? before : top;                                \
-                const float kept = std::exp2(before - now);                                   \
-                float total = 0;                                                              \
-                for (int64_t i = 0; i < n; ++i) {                                             \
-                    score[i] = std::exp2(score[i] - now);                                     \
-                    total += score[i];                                                        \
-                }                                                                             \
-                for (int64_t d = 0; d < dim; ++d) o[d] *= kept;                               \
-                for (int64_t i = 0; i < n; ++i) {                                             \
-                    const uint16_t *v =                                                       \
-                        kv + ((from + i) / BLOCK) * block + part + (i % BLOCK) / 2 * 2 * dim; \
-                    const int64_t odd = i % 2;                                                \
-                    for (int64_t d = 0; d < dim; ++d)                                         \
-                        o[d] += score[i] * widen(v[2 * d + odd]);                             \
-                }                                                                             \
-                *tile.m[r] = now;                                                             \
-                *tile.l[r] = *tile.l[r] * kept + total;                                       \
-            }                                                                                 \
-        }                                                                                     \
+void tile_portable(const Tile &tile, int rows, const uint16_t *kv, int64_t n_keys, int64_t dim,
+                   float scale) {
+    const int64_t part = BLOCK * dim, block = 2 * part;
+    for (int r = 0; r < rows; ++r) {
+        const int64_t visible = tile.limit[r] < n_keys ? tile.limit[r] : n_keys;
+        const float *q = static_cast<const float *>(tile.q[r]);
+        float *o = tile.o[r];
+        for (int64_t from = 0; from < visible; from += CHUNK) {
+            const int64_t n = visible - from < CHUNK ? visible - from : CHUNK;
+            float score[CHUNK];
+            float top = NEVER;
+            for (int64_t b = 0; b * BLOCK < n; ++b) {
+                const uint16_t *k = kv + (from / BLOCK + b) * block;
+                float sum[BLOCK] = {0};
+                for (int64_t d = 0; d < dim / 2; ++d)
+                    for (int64_t i = 0; i < BLOCK; ++i)
+                        sum[i] += q[2 * d] * widen(k[d * 32 + 2 * i]) +
+                                  q[2 * d + 1] * widen(k[d * 32 + 2 * i + 1]);
+                for (int64_t i = 0; i < BLOCK && b * BLOCK + i < n; ++i) {
+                    score[b * BLOCK + i] = sum[i] * scale;
+                    if (score[b * BLOCK + i] > top) top = score[b * BLOCK + i];
+                }
+            }
+            const float before = *tile.m[r];
+            const float now = before > top ? before : top;
+            const float kept = std::exp2(before - now);
+            float total = 0;
+            for (int64_t i = 0; i < n; ++i) {
+                score[i] = std::exp2(score[i] - now);
+                total += score[i];
+            }
+            for (int64_t d = 0; d < dim; ++d) o[d] *= kept;
+            for (int64_t i = 0; i < n; ++i) {
+                const uint16_t *v =
+                    kv + ((from + i) / BLOCK) * block + part + (i % BLOCK) / 2 * 2 * dim + i % 2;
+                for (int64_t d = 0; d < dim; ++d) o[d] += score[i] * widen(v[2 * d]);
+            }
+            *tile.m[r] = now;
+            *tile.l[r] = *tile.l[r] * kept + total;
+        }
     }
-
-DEFINE_TILE_PLAIN(tile_portable, )
-DEFINE_TILE_PLAIN(tile_avx2, AVX2)
+}
 
 // ---------------------------------------------------------------- AVX512 with bfloat16 products
 
@@ -95,7 +87,7 @@ AVX512 void tile_rows(const Tile &tile, const uint16_t *kv, int64_t n_keys, int6
                 const __m512bh key0 = (__m512bh)_mm512_loadu_si512(k0 + d * 32);
                 const __m512bh key1 = (__m512bh)_mm512_loadu_si512(k1 + d * 32);
                 for (int r = 0; r < R; ++r) {
-                    const __m512bh q = (__m512bh)pairs_at(tile.q[r] + 2 * d);
+                    const __m512bh q = (__m512bh)pairs_at(static_cast<const uint16_t *>(tile.q[r]) + 2 * d);
                     acc0[r] = _mm512_dpbf16_ps(acc0[r], q, key0);
                     acc1[r] = _mm512_dpbf16_ps(acc1[r], q, key1);
                 }
@@ -122,7 +114,7 @@ AVX512 void tile_rows(const Tile &tile, const uint16_t *kv, int64_t n_keys, int6
                 const __m512bh key = (__m512bh)_mm512_loadu_si512(k0 + d * 32);
                 for (int r = 0; r < R; ++r)
                     acc[r] =
-                        _mm512_dpbf16_ps(acc[r], (__m512bh)pairs_at(tile.q[r] + 2 * d), key);
+                        _mm512_dpbf16_ps(acc[r], (__m512bh)pairs_at(static_cast<const uint16_t *>(tile.q[r]) + 2 * d), key);
             }
             const int64_t at = from + b * BLOCK;
             for (int r = 0; r < R; ++r) {
@@ -203,6 +195,7 @@ void attend_tile(int level, const Tile &tile, int rows, const uint16_t *kv, int6
             default: return tile_rows<6>(tile, kv, n_keys, dim, scale);
         }
     }
-    if (level == WITH_AVX2) return tile_avx2(tile, rows, kv, n_keys, dim, scale);
+    if (level == WITH_AVX2 && dim % 16 == 0)
+        return tile_rows_avx2(tile, rows, kv, n_keys, dim, scale);
     tile_portable(tile, rows, kv, n_keys, dim, scale);
 }

@@ -54,7 +54,7 @@ def test_compiled_steps_agree_with_float32_torch(level: Level, libraries: Path):
             torch.testing.assert_close(mine[1].float(), wide[1], rtol=0.03, atol=0.03)
             qkv = native.qkv(layer, mine[1]).float()
             torch.testing.assert_close(qkv, exact.qkv(layer, wide[1]), rtol=0.05, atol=0.12)
-            mine = native.close(layer, mine[0].clone(), heads.bfloat16())
+            mine = native.close(layer, mine[0].clone(), heads.to(level.activations))
             wide = exact.close(layer, wide[0], heads)
         # bfloat16 keeps 8 bits; products sum 72 to 128 of them.
         error = (mine[0] - wide[0]).abs().max() / wide[0].abs().max()
@@ -70,7 +70,7 @@ def test_a_row_without_numbers_is_found_by_any_sign_and_place(level: Level, libr
     library = load_library(libraries)
     if level > library.loom_level():
         pytest.skip(f"this processor has no {level.name}")
-    logits = torch.full((6, 97), -3.0, dtype=torch.bfloat16)
+    logits = torch.full((6, 97), -3.0, dtype=level.activations)
     logits[0, 96], logits[1, 5] = torch.nan, -torch.nan
     logits[2, 40] = torch.inf
     logits[3, 11] = logits[3, 80] = -0.5
@@ -98,7 +98,10 @@ def test_packed_products_are_those_of_torch_and_tiles_make_rows_independent():
             assert out.is_contiguous()
             torch.testing.assert_close(out.float(), exact, rtol=0.01, atol=0.05)
         assert all(torch.equal(tiled(x[i : i + 1])[0], tiled(x)[i]) for i in range(rows))
-    assert not Linear(weight.float()).is_packed
+    kept = Linear(weight.float(), is_packed=False)
+    x = torch.randn(5, 64, generator=draws)
+    assert not kept.is_packed
+    assert torch.equal(kept(x), torch.nn.functional.linear(x, weight.float()))
 
 
 def test_a_bad_id_or_type_is_refused(libraries: Path):
