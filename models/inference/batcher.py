@@ -8,7 +8,7 @@ computes the private ones again later: nothing is lost, and the oldest always ge
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Batcher:
         ledger: KvLedger,
         reserve: Callable[[int, Sampling], int],
         skip: frozenset[int] = frozenset(),
+        resumed: Mapping[int, Sequence[Row]] | None = None,
     ) -> None:
         """Take a shard.
 
@@ -46,10 +47,11 @@ class Batcher:
             ledger: KV budget of this worker.
             reserve: Tokens to expect of a row, given its prompt and sampling.
             skip: Prompts that have their result already.
+            resumed: Sequences that go on where an earlier process left them, by prompt.
         """
         self._plan, self._prompts, self._samplings = plan, prompts, samplings
         self._attention, self._ledger, self._reserve = attention, ledger, reserve
-        self._skip = skip
+        self._skip, self._resumed = skip, resumed or {}
         self._groups = deque(plan.run_order(shard))
         self._n_copies = np.bincount(
             plan.groups.parent[plan.groups.parent >= 0], minlength=plan.n_groups
@@ -230,7 +232,8 @@ class Batcher:
             parent.copies_left -= 1
             self._release(parent)
         self._groups.popleft()
-        self._upcoming.extend(self._row(prompt, prefix) for prompt in members)
+        for prompt in members:
+            self._upcoming.extend(self._rows(prompt, prefix))
         return True
 
     def _release(self, prefix: RunningPrefix) -> None:
@@ -244,11 +247,17 @@ class Batcher:
             self._ledger.give_back(prefix.span)
             prefix.span = None
 
-    def _row(self, prompt: int, prefix: RunningPrefix | None) -> Row:
-        sampling, tokens = self._samplings[prompt], self._prompts[prompt].astype(np.int64)
-        row = Row(prompt, 0, sampling, tokens, prefix, 0)
-        row.reserved = min(row.most_own, row.n_own + self._reserve(prompt, sampling) - 1)
-        return row
+    def _rows(self, prompt: int, prefix: RunningPrefix | None) -> Sequence[Row]:
+        sampling = self._samplings[prompt]
+        rows = self._resumed.get(prompt)
+        if rows is None:
+            tokens = self._prompts[prompt].astype(np.int64)
+            rows = [Row(prompt, 0, sampling, tokens, None, 0, twins=sampling.n - 1)]
+        for row in rows:
+            row.prefix = prefix
+            expected = row.n_own - len(row.emitted) + self._reserve(prompt, sampling) - 1
+            row.reserved = min(row.most_own, max(expected, row.n_own))
+        return rows
 
     def _grow(self, row: Row, tokens: int) -> bool:
         """Give a sequence room, taking it from younger ones; False if it gave way itself."""

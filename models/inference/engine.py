@@ -16,6 +16,7 @@ from models.inference.kv import KvLedger
 from models.inference.model.decoder import Decoder
 from models.inference.outcome import Failure
 from models.inference.outputs import Decode, Output, Outputs
+from models.inference.partials import Begun, Checkpoints
 from models.inference.plan import Plan
 from models.inference.replay import ExactDecoder
 from models.inference.requests import FinishReason, Sampling
@@ -81,6 +82,8 @@ class Engine:
         self.trace: list[StepTrace] = []
         self.lengths = OutputLengths()
         self.preempted = 0
+        self._checkpoints: Checkpoints | None = None
+        self._batcher: Batcher | None = None
 
     def run(
         self,
@@ -89,6 +92,7 @@ class Engine:
         prompts: TokenTable,
         samplings: Sequence[Sampling],
         skip: frozenset[int] = frozenset(),
+        checkpoints: Checkpoints | None = None,
     ) -> Iterator[Output]:
         """Run a shard; yields each prompt's output as soon as it is there.
 
@@ -98,14 +102,16 @@ class Engine:
             prompts: Token table of the plan.
             samplings: By prompt; `max_tokens` is set.
             skip: Prompts that have their result already.
+            checkpoints: Outputs that go on, and where what they gain is kept; None: nowhere.
         """
         self.trace = []
         self._refused: dict[Row, Failure] = {}
-        batcher = Batcher(
-            *(plan, shard, prompts, samplings, self._decoder.attention, self.ledger),
-            *(self._expected, skip),
-        )
+        self._checkpoints = checkpoints
         outputs = Outputs(self._decode, self._decoder.config.eos_ids)
+        batcher = self._batcher = Batcher(
+            *(plan, shard, prompts, samplings, self._decoder.attention, self.ledger),
+            *(self._expected, skip, self._resume(prompts, samplings, outputs)),
+        )
         while batcher.has_work:
             begun = time.perf_counter()
             step = batcher.next_step()
@@ -122,6 +128,51 @@ class Engine:
             held = (len(batcher.running), self.ledger.used)
             self.trace.append(StepTrace(*kinds, *held, wall_s))
         self.preempted = batcher.preempted
+
+    def keep_all(self) -> None:
+        """Keep every output as it stands, between two steps."""
+        if self._checkpoints is not None and self._batcher is not None:
+            for row in (*self._batcher.running, *self._batcher.waiting):
+                self._checkpoints.take(row)
+
+    def _resume(
+        self, prompts: TokenTable, samplings: Sequence[Sampling], outputs: Outputs
+    ) -> dict[int, list[Row]]:
+        """Return the sequences that go on, by prompt; those that had ended are handed over."""
+        resumed: dict[int, list[Row]] = {}
+        for prompt, found in (self._checkpoints.begun if self._checkpoints else {}).items():
+            sampling, tokens = samplings[prompt], prompts[prompt].astype(np.int64)
+            begun = {one.fork: one for one in found}
+            if all(fork in begun and begun[fork].ended for fork in range(sampling.n)):
+                continue
+            rows = [
+                _restored(Row(prompt, fork, sampling, tokens, None, 0), begun.get(fork))
+                for fork in range(sampling.n)
+            ]
+            if not all(self._follows_grammar(row) for row in rows):
+                continue
+            for row in rows:
+                ended = begun[row.fork].ended if row.fork in begun else None
+                if ended is not None:
+                    outputs.close(row, ended)
+                else:
+                    resumed.setdefault(prompt, []).append(row)
+        return resumed
+
+    def _follows_grammar(self, row: Row) -> bool:
+        """Lead a row's grammar along its tokens; False if they do not fit, so it starts over."""
+        if not row.emitted or not is_constrained(row.sampling):
+            return True
+        self._constrain(row)
+        if row.grammar is None:
+            del self._refused[row]
+            return False
+        try:
+            for token in row.emitted:
+                row.grammar.accept(token)
+        except ValueError:
+            return False
+        return True
 
     def _expected(self, prompt: int, sampling: Sampling) -> int:
         most = np.array([sampling.max_tokens or 1], np.int64)
@@ -148,13 +199,14 @@ class Engine:
             assert isinstance(row, Row)
             rows.append(row)
             places.append(place)
-            if row.fork == 0 and not row.emitted:
+            if not row.emitted and row.grammar is None:
                 self._constrain(row)
-                for fork in range(1, row.sampling.n):
-                    rows.append(batcher.fork(row, fork))
-                    if row in self._refused:
-                        self._refused[rows[-1]] = self._refused[row]
-                    places.append(place)
+            for fork in range(1, row.twins + 1):
+                rows.append(batcher.fork(row, fork))
+                if row in self._refused:
+                    self._refused[rows[-1]] = self._refused[row]
+                places.append(place)
+            row.twins = 0
         numbers = [self._number(row) for row in rows]
         drawn = draw(self._decoder, hidden[places], rows, numbers)
         for row, choice, number in zip(rows, drawn, numbers, strict=True):
@@ -163,10 +215,15 @@ class Engine:
                 again = choice or self._replay(row, number, batcher)
                 ended = outputs.take(row, again) if again else UNSOUND
             if ended is None:
+                if self._checkpoints is not None:
+                    self._checkpoints.look(row)
                 continue
             if not isinstance(ended, Failure):
                 self.lengths.observe(len(row.emitted))
             done = outputs.close(row, ended)
+            if done is None and self._checkpoints is not None and not isinstance(ended, Failure):
+                # The row's other outputs go on; this one must not run again.
+                self._checkpoints.take(row, ended)
             batcher.finish(row, done is not None)
             if done is not None:
                 yield done
@@ -202,6 +259,15 @@ class Engine:
         # A request with a seed of its own gives the same tokens wherever it stands.
         place = row.prompt if row.sampling.seed is None else 0
         return uniform(seed, place, row.fork, len(row.emitted))
+
+
+def _restored(row: Row, begun: Begun | None) -> Row:
+    """Give a row what an earlier process had emitted of it."""
+    if begun is not None:
+        row.emitted, row.logprobs = list(begun.token_ids), list(begun.logprobs)
+        row.tops, row.is_replayed = list(begun.tops), begun.is_replayed
+        row.kept = len(row.emitted)
+    return row
 
 
 def _kinds(step: Sequence[Scheduled]) -> tuple[int, int, int]:

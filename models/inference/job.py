@@ -14,7 +14,7 @@ from models.errors import ServiceError
 from models.inference.backends.base import Counters
 from models.inference.engine_process import Start, start_process
 from models.inference.job_config import JobConfig
-from models.inference.job_state import ask_to_stop, stop_reason
+from models.inference.job_state import PARTIALS, ask_to_stop, stop_reason
 from models.inference.journal import Journal
 from models.inference.merge import Merged, merge_results
 from models.inference.prepare import (
@@ -167,7 +167,8 @@ def finish_job(prepared: PreparedJob, reports: Sequence[ShardReport], began: flo
         *(batch.output, batch.errors),
     )
     refuse_too_many(batch, merged.rows_failed)
-    shutil.rmtree(prepared.folder / "bodies", ignore_errors=True)
+    for name in ("bodies", PARTIALS):
+        shutil.rmtree(prepared.folder / name, ignore_errors=True)
     counters = sum((report.counters for report in reports), Counters())
     stats, computed = prepared.plan.stats, counters.prefix_tokens + counters.prompt_tokens
     has_run = bool(stats.logical) and bool(computed)

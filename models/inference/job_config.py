@@ -61,6 +61,10 @@ class JobConfig(BatchConfig):
     flush_s: float = Field(5.0, gt=0)
     """Most seconds between two such writes."""
 
+    checkpoint_tokens: int | None = Field(256, ge=1)
+    """Tokens of an output between two records of how far it has come, so that a start after a
+    kill goes on from there; none: an unfinished row starts over. Native engine only."""
+
     lease_s: float = Field(60.0, gt=0)
     """Seconds without a sign of life after which an engine process counts as dead."""
 

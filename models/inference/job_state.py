@@ -2,6 +2,7 @@
 
 spec.json   model, backend, config     keys.bin   row key of each prompt
 journal/    finished rows              plan/      of the newest start
+partials/   rows as far as they have come
 shards/     one folder per engine process: task, signs of life, log, steps
 stop        somebody asked all processes to stop; says why
 """
@@ -24,7 +25,7 @@ from models.inference.keys import Samplings
 from models.inference.segments import KEY_BYTES
 from models.inference.tokens import JobInput, open_job
 
-SPEC, KEYS, STOP = "spec.json", "keys.bin", "stop"
+SPEC, KEYS, STOP, PARTIALS = "spec.json", "keys.bin", "stop", "partials"
 
 
 @dataclass(frozen=True)

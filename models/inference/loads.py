@@ -20,12 +20,25 @@ class RowLoads:
         tenants: Code of the tenant; prompts of different tenants share nothing.
         kinds: Code of the sampling parameters where equal prompts give equal results, -1
             where they do not (draws).
+        emitted: Tokens that earlier starts emitted, all outputs together; they are computed
+            like prompt tokens that nobody shares. None: nothing.
     """
 
     output_tokens: NDArray[np.int64]
     forks: NDArray[np.int64]
     tenants: NDArray[np.int64]
     kinds: NDArray[np.int64]
+    emitted: NDArray[np.int64] | None = None
+
+    @property
+    def carried(self) -> NDArray[np.int64]:
+        """Tokens to compute once more because earlier starts emitted them, shape (n_prompts,)."""
+        return np.zeros_like(self.output_tokens) if self.emitted is None else self.emitted
+
+    @property
+    def remaining(self) -> NDArray[np.int64]:
+        """Tokens of one output that have yet to come, at least 1, shape (n_prompts,)."""
+        return np.maximum(self.output_tokens - self.carried // self.forks, 1)
 
     @classmethod
     def uniform(cls, output_tokens: NDArray[np.int64] | list[int], kind: int = -1) -> RowLoads:
@@ -38,6 +51,7 @@ class RowLoads:
         """sha256 over all columns."""
         hasher = hashlib.sha256()
         for item in fields(self):
-            column = np.ascontiguousarray(getattr(self, item.name), np.int64)
-            hasher.update(column.data.cast("B"))
+            values = getattr(self, item.name)
+            if values is not None:
+                hasher.update(np.ascontiguousarray(values, np.int64).data.cast("B"))
         return hasher.hexdigest()

@@ -101,7 +101,8 @@ def plan_job(
     del nodes, whole
     phases.mark("choose")
     work = Loads(
-        prompts.lengths[kept.order], loads.output_tokens[kept.order], loads.forks[kept.order]
+        *((prompts.lengths + loads.carried)[kept.order], loads.remaining[kept.order]),
+        loads.forks[kept.order],
     )
     division = divide(trees, work, cost, workers)
     parts = [
@@ -218,13 +219,13 @@ def _assemble(
     )
     prompt = kept.order[np.concatenate(rows)]
     computed = int((groups.prefix_tokens - groups.copied_tokens).sum())
-    computed += int(prompts.lengths[prompt].sum())
+    computed += int((prompts.lengths + loads.carried)[prompt].sum())
     computed -= int((groups.prefix_tokens * groups.n_rows).sum())
     twins = np.flatnonzero((runs_as >= 0) & (runs_as != np.arange(len(prompts))))
     base = stats or PrefixStats(0, 0, 0, 0)
     return Plan(
         groups=groups,
-        rows=RowColumns(prompt, loads.output_tokens[prompt], loads.forks[prompt]),
+        rows=RowColumns(prompt, loads.remaining[prompt], loads.forks[prompt]),
         duplicates=Duplicates(twins, runs_as[twins]),
         shards=tuple(shards),
         stats=replace(base, planned=computed),

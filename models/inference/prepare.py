@@ -17,12 +17,14 @@ from models.errors import AlreadyRunningError, ConfigError, DataError, NotEnough
 from models.inference.backends.choose import Chosen, check_backend, choose_backend
 from models.inference.bodies import write_bodies
 from models.inference.job_config import JobConfig
-from models.inference.job_state import STOP, JobSpec, write_keys
+from models.inference.job_state import PARTIALS, STOP, JobSpec, write_keys
 from models.inference.journal import Journal
 from models.inference.keys import Samplings, row_keys
+from models.inference.loads import RowLoads
 from models.inference.local_model import LocalModel, find_model
 from models.inference.memory import KvBudget
 from models.inference.outcome import Failure
+from models.inference.partials import with_emitted
 from models.inference.plan import Plan
 from models.inference.plan_file import write_plan
 from models.inference.planner import over_budget, plan_job
@@ -186,10 +188,22 @@ def kv_budget(batch: BatchInput) -> KvBudget:
     return KvBudget(int(config.kv_gib * 1024**3), batch.model.token_bytes(config.dtype))
 
 
-def plan_batch(batch: BatchInput, workers: int, todo: NDArray[np.int64] | None = None) -> Plan:
-    """Plan prompts for as many workers as the work is worth; None: all that fit the budget."""
+def plan_batch(
+    batch: BatchInput,
+    workers: int,
+    todo: NDArray[np.int64] | None = None,
+    loads: RowLoads | None = None,
+) -> Plan:
+    """Plan for as many workers as the work is worth.
+
+    Args:
+        batch: The job.
+        workers: Most workers.
+        todo: Prompts to plan; None: all that fit the budget.
+        loads: Their work; None: what the input asks for.
+    """
     job, budget = batch.job, kv_budget(batch)
-    loads = job.rows.loads()
+    loads = loads or job.rows.loads()
     left = np.arange(len(job.prompts)) if todo is None else todo
     refused = over_budget(job.prompts, loads, budget, left)
     left = np.setdiff1d(left, refused)
@@ -227,7 +241,8 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
     """
     config, folder = batch.config, batch.folder
     if not config.resume:
-        shutil.rmtree(folder / "journal", ignore_errors=True)
+        for name in ("journal", PARTIALS):
+            shutil.rmtree(folder / name, ignore_errors=True)
     for leftover in ("shards", "bodies"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     (folder / STOP).unlink(missing_ok=True)
@@ -253,7 +268,9 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
     if config.retry_failed:
         journal.forget_failures()
     todo = np.array([p for p, key in enumerate(keys) if key not in journal.places], np.int64)
-    plan = plan_batch(batch, workers, todo)
+    if config.checkpoint_tokens is not None:
+        loads = with_emitted(loads, folder, keys, todo)
+    plan = plan_batch(batch, workers, todo, loads)
     write_plan(plan, folder / "plan")
     write_keys(folder, keys)
     spec = JobSpec(

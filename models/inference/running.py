@@ -59,6 +59,8 @@ class Sequence:
         span: Private keys and values; None while it waits.
         grammar: Where the output stands in its grammar; None: it has none, or has not begun.
         is_replayed: Whether a token of it had to be computed again in float32.
+        twins: Further outputs that begin when its prompt is computed.
+        kept: Emitted tokens that are on record.
     """
 
     prompt: int
@@ -73,6 +75,8 @@ class Sequence:
     span: Span | None = None
     grammar: GrammarState | None = None
     is_replayed: bool = False
+    twins: int = 0
+    kept: int = 0
 
     @property
     def n_shared(self) -> int:

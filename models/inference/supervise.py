@@ -28,6 +28,7 @@ from models.inference.journal import Journal
 from models.inference.lease import Beat, read_beat
 from models.inference.memory import KvBudget
 from models.inference.outcome import Failure, Finished
+from models.inference.partials import with_emitted
 from models.inference.plan_file import read_plan, write_plan
 from models.inference.planner import plan_job
 from models.inference.worker import WorkerTask
@@ -145,10 +146,10 @@ class Supervisor:
         if item.prompts is not None:
             job = self._spec.open_input()
             budget = KvBudget(item.kv_bytes, self._budget.token_bytes)
-            found = plan_job(
-                *(job.prompts, job.rows.loads(), budget, self._spec.config),
-                todo=np.sort(item.prompts),
-            )
+            todo, loads = np.sort(item.prompts), job.rows.loads()
+            if self._spec.config.checkpoint_tokens is not None:
+                loads = with_emitted(loads, self._folder, self._keys, todo)
+            found = plan_job(job.prompts, loads, budget, self._spec.config, todo=todo)
             plan, shard = write_plan(found, folder / "plan"), 0
         name = f"shard-{self._shard}-{number}"
         WorkerTask(self._folder, plan, shard, name, item.kv_bytes).write(folder)

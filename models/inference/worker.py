@@ -20,11 +20,14 @@ import orjson
 
 from models.errors import ProjectError
 from models.inference.backends.base import Backend, StopRequestedError, Watch, Work
-from models.inference.job_state import JobSpec, Keys, write_json
+from models.inference.job_config import JobConfig
+from models.inference.job_state import PARTIALS, JobSpec, Keys, write_json
 from models.inference.journal import Journal
 from models.inference.lease import Heart, Tally
 from models.inference.local_model import find_model
 from models.inference.outcome import Finished
+from models.inference.partials import Checkpoints, PartialWriter, read_begun
+from models.inference.plan import Plan
 from models.inference.plan_file import read_plan
 
 DONE, REFUSED, OUT_OF_MEMORY, STOPPED = 0, 65, 71, 75
@@ -98,6 +101,7 @@ def _run(folder: Path, watch: Watch, tally: Tally, heart: Heart) -> int:
     spec = JobSpec.read(task.job)
     job, keys, plan = spec.open_input(), Keys(task.job), read_plan(task.plan)
     config = spec.config
+    partials = PartialWriter(task.job / PARTIALS, task.name, config.flush_rows, config.flush_s)
     work = Work(
         prompts=job.prompts,
         samplings=spec.samplings(job),
@@ -107,6 +111,7 @@ def _run(folder: Path, watch: Watch, tally: Tally, heart: Heart) -> int:
         threads=spec.threads,
         cache=spec.cache,
         bodies=task.job / "bodies",
+        checkpoints=_checkpoints(task, config, plan, keys, partials),
     )
     backend = build_backend(spec.backend, work, watch)
     journal = Journal(task.job / "journal")
@@ -116,6 +121,7 @@ def _run(folder: Path, watch: Watch, tally: Tally, heart: Heart) -> int:
 
     def take(prompt: int, outcome: Finished) -> None:
         writer.add(keys[prompt], outcome)
+        partials.forget(keys[prompt])
         tally.rows += 1
         tally.failed += outcome.failure is not None
         tally.output_tokens += outcome.output_tokens
@@ -125,8 +131,27 @@ def _run(folder: Path, watch: Watch, tally: Tally, heart: Heart) -> int:
         watch.phase = "done"
     finally:
         writer.close()
+        partials.close()
         write_trace(backend.trace(), folder / TRACE)
     return DONE
+
+
+def _checkpoints(
+    task: WorkerTask, config: JobConfig, plan: Plan, keys: Keys, partials: PartialWriter
+) -> Checkpoints | None:
+    """Return where outputs are kept, and those of the shard that go on; None: not asked for."""
+    if config.checkpoint_tokens is None:
+        return None
+    part = plan.shards[task.shard]
+    wanted = {keys[p]: p for p in plan.rows.prompt[part.first_row : part.end_row].tolist()}
+    begun = read_begun(task.job, wanted)
+    for key, outputs in begun.items():
+        partials.goes_on(key, outputs)
+    return Checkpoints(
+        config.checkpoint_tokens,
+        lambda prompt, one: partials.add(keys[prompt], one),
+        {wanted[key]: outputs for key, outputs in begun.items()},
+    )
 
 
 def build_backend(name: str, work: Work, watch: Watch) -> Backend:

@@ -11,6 +11,7 @@ from models.errors import ServiceError
 from models.inference.job_config import JobConfig
 from models.inference.local_model import LocalModel
 from models.inference.outcome import Finished
+from models.inference.partials import Checkpoints
 from models.inference.plan import Plan
 from models.inference.requests import Sampling
 from models.inference.token_table import TokenTable
@@ -80,6 +81,8 @@ class Work:
         threads: Compute threads of this process.
         cache: Folder for what is built or converted once.
         bodies: Request bodies by prompt, for servers; None where tokens are enough.
+        checkpoints: Where unfinished outputs are kept; a backend that cannot hand them out
+            leaves it alone. None: nowhere.
     """
 
     prompts: TokenTable
@@ -90,6 +93,7 @@ class Work:
     threads: int
     cache: Path
     bodies: Path | None = None
+    checkpoints: Checkpoints | None = None
 
 
 class Backend(Protocol):

@@ -9,7 +9,7 @@ import torch
 
 from models.errors import ConfigError
 from models.inference.attention.base import Attention, AttentionStep, Piece
-from models.inference.backends.base import Sink, Watch, Work
+from models.inference.backends.base import Sink, StopRequestedError, Watch, Work
 from models.inference.engine import Engine, StepTrace
 from models.inference.grammar import Grammars
 from models.inference.model.assemble import assemble
@@ -79,8 +79,17 @@ class NativeBackend:
 
     def run(self, plan: Plan, shard: int, sink: Sink) -> None:
         """Run all rows of a shard; see `Backend.run`."""
-        prompts = self._work.prompts
-        for output in self._engine.run(plan, shard, prompts, self._work.samplings):
+        try:
+            self._run(plan, shard, sink)
+        except (StopRequestedError, MemoryError):
+            self._engine.keep_all()
+            raise
+
+    def _run(self, plan: Plan, shard: int, sink: Sink) -> None:
+        work, prompts = self._work, self._work.prompts
+        for output in self._engine.run(
+            plan, shard, prompts, work.samplings, checkpoints=work.checkpoints
+        ):
             failure = None
             if output.failure is not None:
                 code = output.code or "engine_failure"
