@@ -1,0 +1,1 @@
+"""The agent runtime: typed, durable conversations of a language model with tools."""

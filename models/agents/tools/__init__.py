@@ -1,0 +1,15 @@
+"""Tools: what an agent can do. base.py says how to write one, context.py what it gets to see."""
+
+from models.agents.tools.base import WORKSPACE, Observation, Tool, no_locks, tool
+from models.agents.tools.context import Cancellation, Session, ToolContext
+
+__all__ = [
+    "WORKSPACE",
+    "Cancellation",
+    "Observation",
+    "Session",
+    "Tool",
+    "ToolContext",
+    "no_locks",
+    "tool",
+]

@@ -1,0 +1,1 @@
+"""Where tools work: a folder and the sandbox over it."""
