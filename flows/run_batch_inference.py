@@ -8,9 +8,10 @@ from prefect import flow
 
 from models.figures import FlowSummary
 from models.inference.backends.choose import choose_backend
+from models.inference.job import size_of
 from models.inference.job_config import JobConfig
 from models.inference.journal import Journal
-from models.inference.prepare import held, plan_batch, read_batch
+from models.inference.prepare import earlier_backend, held, plan_batch, read_batch
 from models.inference.summary import flow_summary
 from models.settings import get_settings
 from tasks.infer import (
@@ -18,7 +19,7 @@ from tasks.infer import (
     places,
     plan_requests,
     read_requests,
-    run_all,
+    run_engines,
     write_batch_report,
 )
 from tasks.runner import task_runner
@@ -39,14 +40,14 @@ def run_batch_inference(config: JobConfig = JobConfig()) -> FlowSummary:  # noqa
 
     Raises:
         ErrorRateError: More rows failed than `max_error_rate` allows.
-        JobStoppedError: Interrupted; what finished is kept.
+        JobStoppedError: Somebody asked to stop; what finished is kept.
     """
     with tracked_run("inference", config) as run:
         batch = read_requests(config, run)
         with held(batch.folder):
             prepared = plan_requests(batch, run)
             began = time.monotonic()
-            reports = run_all(prepared)
+            reports = run_engines(prepared.folder, len(prepared.plan.shards), size_of(prepared))
             report = merge_rows(prepared, reports, began, run)
             page = write_batch_report(prepared, report, run)
         files = {"results": batch.output, "errors": batch.errors, "report": page}
@@ -57,7 +58,9 @@ def preview(config: JobConfig) -> list[str]:
     """Plan a job and say what it would take, without running it (`loom run --dry-run`)."""
     batch = read_batch(config, places())
     plan = plan_batch(batch, get_settings().workers)
-    chosen, stats = choose_backend(config, batch.model, plan), plan.stats
+    before = earlier_backend(batch.folder) if config.resume else None
+    chosen = choose_backend(config, batch.model, plan, batch.known_prices, before)
+    stats = plan.stats
     finished = len(Journal.look(batch.folder / "journal").places)
     return [
         f"input: {batch.data} ({batch.n_input:,} rows, {batch.job.n_errors:,} unusable)",

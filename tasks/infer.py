@@ -13,18 +13,15 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from models.errors import ServiceError
-from models.inference.job import JobReport, finish_job, run_shards, size_of, trace_files
+from models.inference.job import JobReport, finish_job, run_shards, trace_files
 from models.inference.job_config import JobConfig
-from models.inference.job_state import ask_to_stop
 from models.inference.prepare import BatchInput, Places, PreparedJob, prepare_job, read_batch
 from models.inference.progress import JobProgress, JobSize, Progress
 from models.inference.report import render_report, report_numbers
-from models.inference.supervise import ShardReport, Supervisor, newest_beats
+from models.inference.supervise import ShardReport
 from models.settings import Settings, get_settings
+from tasks.cluster import flow_cluster, n_workers, run_on_cluster
 from tasks.track import TrackedRun
-
-POLL_S = 1.0
 
 
 def places(settings: Settings | None = None) -> Places:
@@ -52,7 +49,7 @@ def read_requests(config: JobConfig, run: TrackedRun) -> BatchInput:
 def plan_requests(batch: BatchInput, run: TrackedRun) -> PreparedJob:
     """Subtract what is finished and plan the rest; see `prepare_job`."""
     began = time.monotonic()
-    prepared = prepare_job(batch, get_settings().workers, places())
+    prepared = prepare_job(batch, n_workers(), places())
     plan = prepared.plan
     run.params({"plan_hash": plan.content_hash, "backend_used": prepared.chosen.name})
     run.tags({"backend.why": prepared.chosen.why, "engine.processes": len(plan.shards)})
@@ -70,47 +67,17 @@ def plan_requests(batch: BatchInput, run: TrackedRun) -> PreparedJob:
 
 @task(cache_policy=NO_CACHE, retries=0)
 def run_engines(folder: Path, n_shards: int, size: JobSize) -> list[ShardReport]:
-    """Run all shards, on this machine or on the workers of the Dask cluster that we are in.
+    """Run all shards, on this machine or on the workers of the flow's Dask cluster.
 
     Raises:
         EngineDiedError: An engine does not get as far as its first row.
-        JobStoppedError: Interrupted; what finished is kept.
     """
+    settings = get_settings()
     with shown_progress() as tell:
         progress = JobProgress(folder, size, tell)
-        if n_shards and get_settings().runner == "dask":
-            return _run_on_dask(folder, n_shards, progress)
-        return run_shards(folder, n_shards, progress)
-
-
-def _run_on_dask(folder: Path, n_shards: int, progress: JobProgress) -> list[ShardReport]:
-    """Spread shards over a cluster whose machines share the job's folder."""
-    from distributed import wait, worker_client
-
-    with worker_client() as client:
-        shards = [
-            client.submit(run_one_shard, folder, shard, pure=False) for shard in range(n_shards)
-        ]
-        try:
-            while any(not shard.done() for shard in shards):
-                for report in newest_beats(folder, n_shards):
-                    progress.take(report)
-                progress.say()
-                if any(shard.status == "error" for shard in shards):
-                    break
-                time.sleep(POLL_S)
-            if any(shard.status == "error" for shard in shards):
-                ask_to_stop(folder, "another shard failed")
-            wait(shards)
-            return [shard.result() for shard in shards]
-        except BaseException as error:
-            ask_to_stop(folder, f"{type(error).__name__}: {error}")
-            raise
-
-
-def run_one_shard(folder: Path, shard: int) -> ShardReport:
-    """Run a shard to its end; on a Dask worker."""
-    return Supervisor(folder, shard).run()
+        if n_shards and settings.runner == "dask":
+            return run_on_cluster(flow_cluster(), folder, n_shards, progress)
+        return run_shards(folder, n_shards, progress, workers=settings.workers)
 
 
 @task(cache_policy=NO_CACHE)
@@ -173,18 +140,3 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
                 update_progress_artifact(artifact, progress=100 * now.rows / max(now.total, 1))
 
         yield tell
-
-
-def run_all(prepared: PreparedJob) -> list[ShardReport]:
-    """Run what is planned, where the settings say.
-
-    Raises:
-        ServiceError: A shard did not get to its end.
-    """
-    arguments = (prepared.folder, len(prepared.plan.shards), size_of(prepared))
-    if get_settings().runner != "dask" or not prepared.plan.shards:
-        return run_engines(*arguments)
-    found = run_engines.submit(*arguments).result()
-    if not isinstance(found, list):
-        raise ServiceError(f"the shards gave no report but {type(found).__name__}; see their logs")
-    return found

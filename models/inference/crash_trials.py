@@ -165,7 +165,7 @@ def _start(data: Path, model: Path, home: Path) -> None:
             folder = prepared.folder / "shards" / f"{shard}"
             task = WorkerTask(
                 *(prepared.folder, prepared.folder / "plan", shard, f"shard-{shard}"),
-                prepared.plan.budget.bytes,
+                *(prepared.plan.budget.bytes, shard, os.getppid()),
             )
             task.write(folder)
             if run_task(folder) != DONE:

@@ -114,22 +114,25 @@ def size_of(prepared: PreparedJob) -> JobSize:
 
 
 def run_shards(
-    folder: Path, n_shards: int, progress: JobProgress, start: Start = start_process
+    folder: Path,
+    n_shards: int,
+    progress: JobProgress,
+    start: Start = start_process,
+    workers: int = 1,
 ) -> list[ShardReport]:
     """Run every shard of a job's plan, each in a process of its own, and wait for all.
 
-    Whatever interrupts this thread stops them first: they finish their step, flush and end.
-
-    Raises:
-        JobStoppedError: Ctrl-C or SIGTERM; what finished is kept.
+    At most `workers` processes run at a time; who is done takes the next shard. Whatever
+    interrupts this thread stops them first: they finish their step, flush and end.
     """
     if not n_shards:
         return []
-    with ThreadPoolExecutor(n_shards) as pool:
-        shards = [
-            pool.submit(Supervisor(folder, shard, progress.take, start).run)
-            for shard in range(n_shards)
-        ]
+
+    def run(shard: int) -> ShardReport:
+        return Supervisor(folder, shard, progress.take, start).run()
+
+    with ThreadPoolExecutor(min(workers, n_shards)) as pool:
+        shards = [pool.submit(run, shard) for shard in range(n_shards)]
         try:
             left: set[Future[ShardReport]] = set(shards)
             while left:
@@ -137,13 +140,17 @@ def run_shards(
                 for shard in done:
                     shard.result()
                 progress.say()
-        except KeyboardInterrupt:
-            ask_to_stop(folder, "interrupted")
-            raise stopped_error("interrupted") from None
         except BaseException as error:
-            ask_to_stop(folder, f"{type(error).__name__}: {error}")
+            ask_to_stop(folder, why_stopped(error))
             raise
     return [shard.result() for shard in shards]
+
+
+def why_stopped(error: BaseException) -> str:
+    """Say what ended a job from within."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return f"{type(error).__name__}: {error}"
 
 
 def finish_job(prepared: PreparedJob, reports: Sequence[ShardReport], began: float) -> JobReport:
@@ -224,7 +231,12 @@ def run_job(
         prepared = prepare_job(batch, workers, places)
         began = time.monotonic()
         progress = JobProgress(batch.folder, size_of(prepared), tell)
-        reports = run_shards(batch.folder, len(prepared.plan.shards), progress, start)
+        try:
+            reports = run_shards(
+                *(batch.folder, len(prepared.plan.shards), progress, start), workers=workers
+            )
+        except KeyboardInterrupt:
+            raise stopped_error("interrupted") from None
         return finish_job(prepared, reports, began)
 
 

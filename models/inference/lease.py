@@ -52,9 +52,9 @@ class Heart:
     and the next start of the job must find nobody writing.
     """
 
-    def __init__(self, file: Path, watch: Watch, tally: Tally) -> None:
+    def __init__(self, file: Path, watch: Watch, tally: Tally, parent: int) -> None:
         self._file, self._watch, self._tally = file, watch, tally
-        self._parent = os.getppid()
+        self._parent = parent
         self._is_done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 

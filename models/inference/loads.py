@@ -32,8 +32,14 @@ class RowLoads:
 
     @property
     def carried(self) -> NDArray[np.int64]:
-        """Tokens to compute once more because earlier starts emitted them, shape (n_prompts,)."""
-        return np.zeros_like(self.output_tokens) if self.emitted is None else self.emitted
+        """Tokens to compute once more because earlier starts emitted them, shape (n_prompts,).
+
+        As many of each output, rounded down: together with what remains, a row needs no more
+        keys and values than one that begins.
+        """
+        if self.emitted is None:
+            return np.zeros_like(self.output_tokens)
+        return self.emitted // self.forks * self.forks
 
     @property
     def remaining(self) -> NDArray[np.int64]:

@@ -54,6 +54,7 @@ def plan_job(
     workers: int = 1,
     todo: Column | None = None,
     phases: Phases | None = None,
+    pieces: int = 1,
 ) -> Plan:
     """Plan a whole batch.
 
@@ -66,6 +67,7 @@ def plan_job(
         workers: Workers that share the job; each has the budget.
         todo: Prompts to plan, ascending, as when a job is resumed; None: all.
         phases: Takes the CPU seconds of each phase.
+        pieces: Shards per worker, the longest first: who is done takes the next one.
 
     Raises:
         KvBudgetError: A row alone needs more KV than the budget; names the least that does.
@@ -104,11 +106,14 @@ def plan_job(
         *((prompts.lengths + loads.carried)[kept.order], loads.remaining[kept.order]),
         loads.forks[kept.order],
     )
-    division = divide(trees, work, cost, workers)
+    division = divide(trees, work, cost, workers, pieces)
     parts = [
-        _cheapest(trees, division, worker, work, config, cost, budget) for worker in range(workers)
+        _cheapest(trees, division, shard, work, config, cost, budget)
+        for shard in range(workers * pieces)
     ]
     parts = [part for part in parts if len(part[0].position)]
+    if pieces > 1:
+        parts.sort(key=lambda part: -part[1].seconds)
     phases.mark("order")
     plan = _assemble(
         prompts, loads, budget, config, cost, kept, runs_as, parts, division.split_tokens, stats

@@ -13,10 +13,23 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from models.errors import AlreadyRunningError, ConfigError, DataError, NotEnoughDataError
-from models.inference.backends.choose import Chosen, check_backend, choose_backend
+from models.errors import (
+    AlreadyRunningError,
+    ConfigError,
+    DataError,
+    DatasetMissingError,
+    DatasetUnreadableError,
+    NotEnoughDataError,
+)
+from models.inference.backends.choose import (
+    NATIVE_LOAD_S,
+    VLLM_LOAD_S,
+    Chosen,
+    check_backend,
+    choose_backend,
+)
 from models.inference.bodies import write_bodies
-from models.inference.job_config import JobConfig
+from models.inference.job_config import BackendName, JobConfig
 from models.inference.job_state import PARTIALS, STOP, JobSpec, write_keys
 from models.inference.journal import Journal
 from models.inference.keys import Samplings, row_keys
@@ -28,12 +41,21 @@ from models.inference.partials import with_emitted
 from models.inference.plan import Plan
 from models.inference.plan_file import write_plan
 from models.inference.planner import over_budget, plan_job
+from models.inference.prices import WORTH_S, Prices, known_prices, measured_prices
 from models.inference.progress import rate_words
+from models.inference.segments import SUFFIX
 from models.inference.tokens import JobInput, Limits, tokenize_file
+from models.inference.turns import wait_for_silence
 
 NATURAL_PROMPTS = Path("inference") / "natural_prompts" / "natural_prompts.jsonl"
 LEAST_SHARD_S = 30.0
 """Predicted CPU seconds below which another engine process costs more than it gives."""
+LOAD_SHARE = 0.04
+"""Most of a shard's time that may go into loading the model, where a worker runs several."""
+MOST_PIECES = 4
+"""Shards per worker: the last one to end is late by a quarter of its work at most."""
+ZOMBIE_S = 90.0
+"""Seconds that an engine process of an earlier start may take to end."""
 SERVER_CONTEXT = 2**20
 """A server says itself which prompts are too long; our tokenizer only finds prefixes for it."""
 
@@ -72,6 +94,7 @@ class BatchInput:
         model: Files of the model.
         job: Tokenised input.
         samplings: By prompt.
+        known_prices: Of the native engine, as known without measuring.
     """
 
     config: JobConfig
@@ -82,6 +105,7 @@ class BatchInput:
     model: LocalModel
     job: JobInput
     samplings: Samplings
+    known_prices: Prices
 
     @property
     def n_input(self) -> int:
@@ -158,6 +182,7 @@ def read_batch(config: JobConfig, places: Places) -> BatchInput:
         model=model,
         job=job,
         samplings=Samplings(job.rows, config.seed),
+        known_prices=known_prices(model, config.dtype, places.cache),
     )
 
 
@@ -193,6 +218,7 @@ def plan_batch(
     workers: int,
     todo: NDArray[np.int64] | None = None,
     loads: RowLoads | None = None,
+    prices: Prices | None = None,
 ) -> Plan:
     """Plan for as many workers as the work is worth.
 
@@ -201,19 +227,49 @@ def plan_batch(
         workers: Most workers.
         todo: Prompts to plan; None: all that fit the budget.
         loads: Their work; None: what the input asks for.
+        prices: Of the engine; None: what is known without measuring.
     """
     job, budget = batch.job, kv_budget(batch)
+    cost = (prices or batch.known_prices).cost
     loads = loads or job.rows.loads()
     left = np.arange(len(job.prompts)) if todo is None else todo
     refused = over_budget(job.prompts, loads, budget, left)
     left = np.setdiff1d(left, refused)
     # Prompts that are not planned at all keep the statistics of the whole job.
     some = None if len(left) == len(job.prompts) else left
-    plan = plan_job(job.prompts, loads, budget, batch.config, todo=some)
+    plan = plan_job(job.prompts, loads, budget, batch.config, cost, todo=some)
     worth = min(workers, int(plan.predicted_s // LEAST_SHARD_S))
     if worth > 1 and batch.config.url is None:
-        plan = plan_job(job.prompts, loads, budget, batch.config, workers=worth, todo=some)
+        load_s = VLLM_LOAD_S if batch.config.backend == "vllm" else NATIVE_LOAD_S
+        fine = int(plan.predicted_s * LOAD_SHARE / (load_s * worth))
+        plan = plan_job(
+            *(job.prompts, loads, budget, batch.config, cost),
+            workers=worth,
+            todo=some,
+            pieces=min(max(fine, 1), MOST_PIECES),
+        )
     return plan
+
+
+def batch_prices(batch: BatchInput, cache: Path) -> Prices:
+    """Return the native engine's prices; measured once per machine if the job is worth it."""
+    config, known = batch.config, batch.known_prices
+    runs_here = config.backend in ("auto", "native") and config.url is None
+    if known.is_measured or not runs_here or batch.model.config is None:
+        return known
+    if plan_batch(batch, 1, prices=known).predicted_s < WORTH_S:
+        return known
+    return measured_prices(batch.model, config.dtype, cache)
+
+
+def earlier_backend(folder: Path) -> BackendName | None:
+    """Return what ran the job before, if any of its rows finished."""
+    if not any((folder / "journal").glob(f"*{SUFFIX}")):
+        return None
+    try:
+        return JobSpec.read(folder).backend
+    except (DatasetMissingError, DatasetUnreadableError):
+        return None
 
 
 def refuse_too_many(batch: BatchInput, failed: int) -> None:
@@ -238,8 +294,10 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
 
     Raises:
         ErrorRateError: Too many rows cannot run.
+        AlreadyRunningError: An engine process of an earlier start does not end.
     """
     config, folder = batch.config, batch.folder
+    wait_for_silence(folder, ZOMBIE_S)
     if not config.resume:
         for name in ("journal", PARTIALS):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -255,7 +313,10 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
         ]
     }
     refuse_too_many(batch, batch.job.n_errors + len(refused))
-    chosen = choose_backend(config, batch.model, plan_batch(batch, 1))
+    prices = batch_prices(batch, places.cache)
+    first = plan_batch(batch, 1, prices=prices)
+    before = earlier_backend(folder) if config.resume else None
+    chosen = choose_backend(config, batch.model, first, prices, before)
     fingerprint, mode = batch.model.fingerprint, f"{chosen.name}/{config.dtype}"
     if chosen.name == "openai_http":
         fingerprint, mode = f"{config.url} {config.served_model or ''}", chosen.name
@@ -270,7 +331,7 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
     todo = np.array([p for p, key in enumerate(keys) if key not in journal.places], np.int64)
     if config.checkpoint_tokens is not None:
         loads = with_emitted(loads, folder, keys, todo)
-    plan = plan_batch(batch, workers, todo, loads)
+    plan = plan_batch(batch, workers, todo, loads, prices)
     write_plan(plan, folder / "plan")
     write_keys(folder, keys)
     spec = JobSpec(

@@ -17,11 +17,11 @@ Column = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Division:
-    """Who runs what.
+    """What runs together.
 
     Attributes:
-        group_shard: Worker of each group, shape (n_groups,).
-        row_shard: Worker of each position, shape (n_positions,).
+        group_shard: Shard of each group, shape (n_groups,).
+        row_shard: Shard of each position, shape (n_positions,).
         split_tokens: Prompt tokens that are computed once more because trees were split.
     """
 
@@ -30,17 +30,18 @@ class Division:
     split_tokens: int
 
 
-def divide(trees: Trees, loads: Loads, cost: CostModel, workers: int) -> Division:
-    """Give each worker whole trees, the longest first to the least loaded worker.
+def divide(trees: Trees, loads: Loads, cost: CostModel, workers: int, pieces: int = 1) -> Division:
+    """Give each shard whole trees, the longest first to the least loaded shard.
 
-    A tree with more than 1 / (4 x workers) of the work is split: large subtrees stand on
-    their own, and what is left of it gets its prefix on each worker that runs a part. Splits
-    change `trees`.
+    There are `pieces` shards per worker: who is done takes one that nobody has begun; more
+    pieces split no more trees. A tree with more than 1 / (4 x workers) of the work is split:
+    large subtrees stand on their own, and what is left of it gets its prefix on each worker that
+    runs a part. Splits change `trees`.
 
     Source: longest processing time first (Graham 1969, "Bounds on Multiprocessing Timing
     Anomalies").
     """
-    if workers == 1:
+    if workers * pieces == 1:
         zeros = np.zeros(len(trees.group), np.int64)
         return Division(np.zeros(len(trees.depth), np.int64), zeros, 0)
     seconds = row_seconds(trees, loads, cost)
@@ -52,7 +53,7 @@ def divide(trees: Trees, loads: Loads, cost: CostModel, workers: int) -> Divisio
     tops = np.flatnonzero(trees.parent < 0)
     unit_s = np.concatenate([weight[tops], seconds[lone]])
     worker = np.empty(len(unit_s), np.int64)
-    heap = [(0.0, shard) for shard in range(workers)]
+    heap = [(0.0, shard) for shard in range(workers * pieces)]
     for unit in np.argsort(-unit_s, kind="stable").tolist():
         load_s, shard = heap[0]
         worker[unit] = shard

@@ -7,6 +7,7 @@ two more tries and then an error of its own. Rows that had finished stay finishe
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -31,6 +32,7 @@ from models.inference.outcome import Failure, Finished
 from models.inference.partials import with_emitted
 from models.inference.plan_file import read_plan, write_plan
 from models.inference.planner import plan_job
+from models.inference.turns import supervising
 from models.inference.worker import WorkerTask
 
 POLL_S = 0.2
@@ -109,7 +111,22 @@ class Supervisor:
             EngineDiedError: No process gets as far as its first row.
             ProjectError: What a process said that a person must mend.
         """
-        items = [_Item(None, 0, self._budget.bytes)]
+        with supervising(self._folder, self._shard):
+            return self._run(self._first())
+
+    def _first(self) -> list[_Item]:
+        """The shard as planned, or what another supervisor left of it when it died."""
+        item = _Item(None, 0, self._budget.bytes)
+        for folder in sorted((self._folder / "shards").glob(f"{self._shard}-*")):
+            self.report.folders.append(folder)
+            self._add(read_beat(folder / worker.BEAT))
+            self.report.deaths += 1
+        if not self.report.folders:
+            return [item]
+        rest = self._unfinished(item)
+        return [replace(item, prompts=rest)] if len(rest) else []
+
+    def _run(self, items: list[_Item]) -> ShardReport:
         while items and stop_reason(self._folder) is None:
             item = items.pop(0)
             code, last = self._run_process(item)
@@ -152,7 +169,10 @@ class Supervisor:
             found = plan_job(job.prompts, loads, budget, self._spec.config, todo=todo)
             plan, shard = write_plan(found, folder / "plan"), 0
         name = f"shard-{self._shard}-{number}"
-        WorkerTask(self._folder, plan, shard, name, item.kv_bytes).write(folder)
+        task = WorkerTask(
+            *(self._folder, plan, shard, name, item.kv_bytes, self._shard), parent=os.getpid()
+        )
+        task.write(folder)
         return folder
 
     def _watch(self, process: subprocess.Popen[bytes], beat_file: Path) -> int:
@@ -262,6 +282,11 @@ class Supervisor:
             return StorageFullError(said["message"])
         kinds = {2: ConfigError, 3: DataError, 4: ServiceError}
         return kinds.get(said["code"], ServiceError)(said["message"])
+
+
+def run_shard(folder: Path, shard: int) -> ShardReport:
+    """Run a shard of a job to its end, wherever its folder can be reached."""
+    return Supervisor(folder, shard).run()
 
 
 def newest_beats(folder: Path, n_shards: int) -> list[ShardReport]:

@@ -155,8 +155,12 @@ class _Checker:
                 self.report("rows", f"prompt {twin} may not share the result of {source}")
             if not np.array_equal(self.prompts[twin], self.prompts[source]):
                 self.report("rows", f"prompt {twin} is not equal to {source}")
-        for name, given in (("output_tokens", "output"), ("forks", "forks")):
-            if (getattr(plan.rows, name) != getattr(self.loads, name)[plan.rows.prompt]).any():
+        loads = self.loads
+        for given, said, asked in (
+            ("output", plan.rows.output_tokens, loads.remaining),
+            ("forks", plan.rows.forks, loads.forks),
+        ):
+            if (said != asked[plan.rows.prompt]).any():
                 self.report("inputs", f"{given} of a row is not what the loads say")
         return sound
 
@@ -211,12 +215,13 @@ class _Checker:
     def check_totals(self) -> None:
         """Tokens of the statistics, recounted without the planner's order or tree."""
         plan = self.plan
-        computed = 0
+        computed, carried = 0, self.loads.carried
         for group, tokens in enumerate(self.prefix):
             parent = self.parent[group]
             computed += tokens - (self.prefix[parent] if parent >= 0 else 0)
             for row in range(self.first[group], self.first[group] + self.size[group]):
-                computed += len(self.prompts[self.prompt[row]]) - tokens
+                prompt = self.prompt[row]
+                computed += len(self.prompts[prompt]) + int(carried[prompt]) - tokens
         if plan.stats.planned != computed:
             self.report("totals", f"the plan computes {computed} tokens, not {plan.stats.planned}")
         logical = sum(len(self.prompts[prompt]) for prompt in self.todo.tolist())
@@ -233,7 +238,8 @@ class _Checker:
     def check_budget(self) -> None:
         """Peak and steps of every shard, played event by event from the definitions."""
         for number, shard in enumerate(self.plan.shards):
-            played = play_plan(self.plan, self.prompts, shard.first_group, shard.end_group)
+            own = self.prompts.lengths + self.loads.carried
+            played = play_plan(self.plan, own, shard.first_group, shard.end_group)
             if played is None:
                 self.report(
                     "budget", f"shard {number} cannot run in {self.plan.budget.tokens} tokens"

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.inference.plan import Plan
-from models.inference.token_table import TokenTable
 
 
 @dataclass
@@ -27,8 +29,17 @@ class _Item:
     output: int
 
 
-def play_plan(plan: Plan, prompts: TokenTable, first: int, end: int) -> tuple[int, int] | None:
-    """Return steps and peak KV tokens of groups [first, end), None if they get stuck."""
+def play_plan(
+    plan: Plan, lengths: NDArray[np.int64], first: int, end: int
+) -> tuple[int, int] | None:
+    """Return steps and peak KV tokens of groups [first, end), None if they get stuck.
+
+    Args:
+        plan: The plan.
+        lengths: Tokens of each prompt, and those that earlier starts emitted after it.
+        first: First group.
+        end: Group after the last.
+    """
     line: list[_Item] = []
     users: dict[int, int] = {}
     for group in range(first, end):
@@ -40,7 +51,7 @@ def play_plan(plan: Plan, prompts: TokenTable, first: int, end: int) -> tuple[in
         line.append(_Item(group, False, prefix - copied, prefix, 0, 0))
         begin = int(plan.groups.first_row[group])
         for row in range(begin, begin + int(plan.groups.n_rows[group])):
-            suffix = len(prompts[int(plan.rows.prompt[row])]) - prefix
+            suffix = int(lengths[int(plan.rows.prompt[row])]) - prefix
             output, forks = int(plan.rows.output_tokens[row]), int(plan.rows.forks[row])
             line.append(_Item(group, True, suffix, suffix + output * forks, forks, output))
     admitted, begun, step = 0, 0, 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from dataclasses import asdict, dataclass, is_dataclass
@@ -29,9 +30,12 @@ from models.inference.outcome import Finished
 from models.inference.partials import Checkpoints, PartialWriter, read_begun
 from models.inference.plan import Plan
 from models.inference.plan_file import read_plan
+from models.inference.turns import running
 
 DONE, REFUSED, OUT_OF_MEMORY, STOPPED = 0, 65, 71, 75
 TASK, BEAT, ERROR, TRACE, LOG = "task.json", "beat.json", "error.json", "trace.parquet", "log.txt"
+PATIENCE_S = 60.0
+"""Time for an earlier process of the shard to end."""
 
 BACKENDS = {
     "native": "models.inference.backends.native:NativeBackend",
@@ -50,6 +54,8 @@ class WorkerTask:
         shard: Which of its shards.
         name: Of the journal segment.
         kv_bytes: KV budget.
+        place: Number of the shard in the job's plan, whatever plan it runs.
+        parent: Process that started this one.
     """
 
     job: Path
@@ -57,6 +63,8 @@ class WorkerTask:
     shard: int
     name: str
     kv_bytes: int
+    place: int
+    parent: int
 
     def write(self, folder: Path) -> None:
         """Write it to a process's folder."""
@@ -81,8 +89,14 @@ def run_task(folder: Path) -> int:
     # Ctrl-C in a terminal reaches every process of it; the supervisor decides.
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Heart(folder / BEAT, watch, tally) as heart:
-            return _run(folder, watch, tally, heart)
+        task = WorkerTask.read(folder)
+        with (
+            Heart(folder / BEAT, watch, tally, task.parent) as heart,
+            running(task.job, task.place, PATIENCE_S),
+        ):
+            if os.getppid() != task.parent:  # it died before we began: another one is at it
+                return STOPPED
+            return _run(task, folder, watch, tally, heart)
     except StopRequestedError:
         return STOPPED
     except MemoryError:
@@ -96,8 +110,7 @@ def run_task(folder: Path) -> int:
         signal.signal(signal.SIGINT, ignored)
 
 
-def _run(folder: Path, watch: Watch, tally: Tally, heart: Heart) -> int:
-    task = WorkerTask.read(folder)
+def _run(task: WorkerTask, folder: Path, watch: Watch, tally: Tally, heart: Heart) -> int:
     spec = JobSpec.read(task.job)
     job, keys, plan = spec.open_input(), Keys(task.job), read_plan(task.plan)
     config = spec.config

@@ -33,6 +33,7 @@ from models.inference.planner import plan_job
 from models.inference.requests import Sampling
 from models.inference.segments import Scan, scan_segment
 from models.inference.tokenizer import load_tokenizer
+from models.inference.verify import verify_plan
 from tests.models.inference.engine_cases import TINY, random_weights, table, tiny
 
 PROMPTS = [[5, 6, 7, 8, 9, 10 + index] for index in range(5)] + [[30, 31, 32]]
@@ -254,7 +255,11 @@ def test_a_plan_takes_emitted_tokens_for_private_prompt_tokens():
     loads = RowLoads.uniform([100, 100])
     budget = KvBudget(64 << 20)
     fresh = plan_job(prompts, loads, budget)
+    again = replace(loads, forks=np.array([3, 1]), emitted=np.array([299, 0]))
+    tight = KvBudget((4 + 3 * 100) * 10, token_bytes=10)
+    assert verify_plan(plan_job(prompts, again, tight), prompts, again) == []
     resumed = plan_job(prompts, replace(loads, emitted=np.array([60, 0])), budget)
+    assert verify_plan(resumed, prompts, replace(loads, emitted=np.array([60, 0]))) == []
     assert sorted(resumed.rows.output_tokens.tolist()) == [40, 100]
     assert (resumed.stats.planned or 0) == (fresh.stats.planned or 0) + 60
     assert resumed.predicted_s < fresh.predicted_s

@@ -198,6 +198,19 @@ def test_the_cheapest_of_the_simulated_orders_is_kept():
     assert auto.shards[0].order == min(each, key=each.get)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_more_pieces_than_workers_split_no_more_trees_and_come_longest_first(seed):
+    work = made_up(seed)
+    budget = KvBudget(800 * 10, token_bytes=10)
+    whole = plan_job(work.prompts, work.loads, budget, workers=2)
+    fine = plan_job(work.prompts, work.loads, budget, workers=2, pieces=4)
+    assert verify_plan(fine, work.prompts, work.loads) == []
+    assert len(whole.shards) == 2 < len(fine.shards) <= 8
+    assert fine.split_tokens == whole.split_tokens
+    seconds = [shard.predicted_s for shard in fine.shards]
+    assert seconds == sorted(seconds, reverse=True)
+
+
 def test_the_ratio_order_starts_with_the_rows_that_decode_longest():
     prompts = TokenTable.from_lists([[g] * 20 + [i, 0] for g in range(3) for i in range(3)])
     loads = RowLoads.uniform([2, 2, 2, 50, 60, 70, 9, 9, 9])
