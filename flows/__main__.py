@@ -113,19 +113,52 @@ def demo(runner: RunnerOption = None, dask_address: DaskOption = None) -> None:
     run_demo(runner, dask_address)
 
 
-@app.command()
+def _show_bench_help(ctx: typer.Context, is_asked: bool) -> None:
+    """Print the command's help, and the keys of the benchmark if one is named."""
+    if not is_asked:
+        return
+    typer.echo(ctx.get_help())
+    room = ctx.params.get("room")
+    if room is not None:
+        from flows.command.keys import show_bench_keys
+
+        show_bench_keys(room)
+    raise typer.Exit
+
+
+@app.command(add_help_option=False)
 def bench(
-    room: Annotated[str, typer.Argument(help="Name of a benchmark, see `loom list`.")],
+    room: Annotated[
+        str | None,
+        typer.Argument(help="Name of a benchmark, see `loom list`.", metavar="ROOM", is_eager=True),
+    ] = None,
     data: DataOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn.")] = 0,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write every figure to this file.")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one key; repeatable."),
+    ] = None,
+    _help: Annotated[
+        bool,
+        typer.Option(
+            "--help",
+            help="Show this and exit; after a ROOM its keys too, where it has any.",
+            callback=_show_bench_help,
+        ),
+    ] = False,
 ) -> None:
-    """Measure ROOM and print its figures beside the trivial baselines and peers."""
+    """Measure ROOM and print its figures beside the trivial baselines and peers.
+
+    Example: `loom bench inference --set repeats=1 --set peers=vllm`
+    """
     from flows.command.bench import run_bench
 
-    run_bench(room, data, seed, json)
+    if room is None:
+        raise typer.BadParameter("name a ROOM; the benchmarks that exist: loom list.")
+    run_bench(room, data, seed, json, set_ or [])
 
 
 @app.command("generate-fleet")

@@ -38,6 +38,8 @@ class FlowEntry:
     """Tag of a run that says what it concluded."""
     figures: tuple[MainFigure, ...] = ()
     """What counts about a run, in a line."""
+    goes_on: bool = False
+    """Whether the same command goes on where a run was ended (exit code 75 after SIGTERM)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class BenchEntry:
     room: str
     about: str
     run: str
+    config: str = ""
+    """Class of a fourth argument, whose keys `--set` gives; empty: it takes none."""
 
 
 FLOWS = (
@@ -135,6 +139,7 @@ FLOWS = (
         about="run a file of prompts, computing no shared prefix twice (BatchLLM)",
         flow="flows.run_batch_inference:run_batch_inference",
         config="models.inference.job_config:JobConfig",
+        goes_on=True,
         figures=(
             MainFigure(
                 *("prefill saved", "prefill/saved_share", "{:.1%}"),
@@ -155,6 +160,12 @@ BENCHES = (
         room="upgrades-scale",
         about="CPU seconds of every stage on a generated fleet of 100,000 hosts",
         run="flows.command.bench_upgrades_scale:run",
+    ),
+    BenchEntry(
+        room="inference",
+        about="our engine, vLLM, Hugging Face and llama.cpp on the same prompts, in turn",
+        run="flows.command.bench_inference:run",
+        config="models.inference.bench.config:InferenceBenchConfig",
     ),
     BenchEntry(
         room="platform",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.command.output import try_folder, writing_to
-from flows.registry import find_bench, load
+from flows.registry import BenchEntry, find_bench, load
+from models.config import Config, load_config
 from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
 
@@ -20,9 +22,12 @@ WIDE = 220
 """Columns of a table that goes to a file or a pipe, where nothing need be folded."""
 
 
-def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None:
+def run_bench(
+    room: str, data: Path | None, seed: int, out: Path | None, overrides: Sequence[str] = ()
+) -> None:
     """Run a benchmark; the JSON file is written in one step, at the end."""
     entry = find_bench(room)
+    extra = bench_config(entry, overrides)
     if seed < 0:
         raise ConfigError(f"--seed must be 0 or more, got {seed}")
     if out is not None:
@@ -41,7 +46,7 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
             minutes, seconds = divmod(int(time.monotonic() - began), 60)
             status.update(f"measuring {entry.room} ({minutes}:{seconds:02d}): {step}")
 
-        report: BenchReport = load(entry.run)(data, seed, tell)
+        report: BenchReport = load(entry.run)(data, seed, tell, *extra)
     if out is not None:
         # Before anything is printed: a reader that closes the pipe must not cost the figures.
         part = out.with_name(out.name + ".part")
@@ -60,6 +65,19 @@ def run_bench(room: str, data: Path | None, seed: int, out: Path | None) -> None
         console.print(f"- {note}", highlight=False, soft_wrap=True)
     if out is not None:
         console.print(f"figures: {out}", highlight=False, soft_wrap=True)
+
+
+def bench_config(entry: BenchEntry, overrides: Sequence[str]) -> tuple[Config, ...]:
+    """Return the benchmark's config as its last argument; nothing for one that has none.
+
+    Raises:
+        ConfigError: It takes no keys, or not these.
+    """
+    if entry.config:
+        return (load_config(load(entry.config), None, overrides),)
+    if overrides:
+        raise ConfigError(f"benchmark {entry.room} takes no keys; leave --set {overrides[0]} out")
+    return ()
 
 
 def fitting(table: BenchTable, width: int) -> BenchTable:

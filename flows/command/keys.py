@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.registry import find_flow, load
+from flows.registry import BenchEntry, FlowEntry, find_bench, find_flow, load
 from models.config import Config, model_in
 
 WIDTH = 96
@@ -29,8 +29,25 @@ def show_keys(flow: str) -> None:
         UnknownNameError: There is no such flow; the nearest is named.
     """
     entry = find_flow(flow)
+    _print_keys(
+        f"Config keys of {entry.name}, for --set KEY=VALUE and the file of --config:", entry
+    )
+
+
+def show_bench_keys(room: str) -> None:
+    """Print every key of a benchmark, if it has any.
+
+    Raises:
+        UnknownNameError: There is no such benchmark; the nearest is named.
+    """
+    entry = find_bench(room)
+    if entry.config:
+        _print_keys(f"Keys of the benchmark {entry.room}, for --set KEY=VALUE:", entry)
+
+
+def _print_keys(title: str, entry: FlowEntry | BenchEntry) -> None:
     kind: type[Config] = load(entry.config)
-    print(f"Config keys of {entry.name}, for --set KEY=VALUE and the file of --config:\n")
+    print(f"{title}\n")
     for line in describe_keys(kind):
         print(line)
 

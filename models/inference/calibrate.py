@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,8 +19,8 @@ from models.inference.attention.base import Piece
 from models.inference.cost import CostModel
 from models.inference.model.decoder import Decoder
 
-SIZES = (1, 32, 128, 256, 512, 1024)
-_FORMAT = 1  # part of the key: raise it when what is measured changes
+SIZES = (1, 32, 128, 256, 512)
+_FORMAT = 2  # part of the key: raise it when what is measured changes
 _SAMPLED_ROWS = 64
 _COPIED_TOKENS = 256
 
@@ -55,21 +57,37 @@ def calibrate(decoder: Decoder, fingerprint: str, cache: Path, n_threads: int = 
         cache: Folder of measurements.
         n_threads: Threads that a step uses.
     """
-    parts = (_FORMAT, fingerprint, _processor(), n_threads, decoder.steps.name)
-    key = hashlib.sha256(repr((*parts, decoder.attention.name)).encode()).hexdigest()[:24]
-    file = cache / f"cost-{key}.json"
-    try:
-        found = orjson.loads(file.read_bytes())
-        return Calibration(
-            CostModel(**found["cost"]), tuple(found["tokens"]), tuple(found["seconds"])
-        )
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        measured = measure(decoder)
+    dtype = str(decoder.weights.embedding.dtype).removeprefix("torch.")
+    found = read_calibration(fingerprint, dtype, cache, n_threads)
+    if found is not None:
+        return found
+    measured = measure(decoder)
     cache.mkdir(parents=True, exist_ok=True)
+    file = _file(fingerprint, dtype, cache, n_threads)
     draft = file.with_suffix(f".{os.getpid()}")
     draft.write_bytes(orjson.dumps(asdict(measured)))
     os.replace(draft, file)
     return measured
+
+
+def read_calibration(
+    fingerprint: str, dtype: str, cache: Path, n_threads: int = 1
+) -> Calibration | None:
+    """Return what was measured here before, without loading the model; see `calibrate`."""
+    try:
+        found = orjson.loads(_file(fingerprint, dtype, cache, n_threads).read_bytes())
+        return Calibration(
+            CostModel(**found["cost"]), tuple(found["tokens"]), tuple(found["seconds"])
+        )
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _file(fingerprint: str, dtype: str, cache: Path, n_threads: int) -> Path:
+    # Without a compiler the engine runs in torch, at other prices.
+    compiler = bool(os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++"))
+    parts = (_FORMAT, fingerprint, dtype, _processor(), n_threads, compiler)
+    return cache / f"cost-{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
 
 
 def measure_cost(decoder: Decoder) -> CostModel:
@@ -120,3 +138,21 @@ def _processor() -> str:
         return "\n".join(sorted({x for x in lines if x.startswith(("flags", "model name"))}))
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
+
+
+def main(model: str, dtype: str, cache: Path, n_threads: int) -> None:
+    """Measure a model and keep what was measured, in a process of its own."""
+    from models.inference.local_model import find_model
+    from models.inference.model.assemble import assemble
+    from models.inference.model.weights import DTYPES, load_weights
+
+    torch.set_num_threads(n_threads)
+    found = find_model(model, cache)
+    assert found.config is not None
+    weights = load_weights(found.folder, found.config, DTYPES[dtype])
+    decoder = assemble(found.config, weights, cache / "native", n_threads)
+    calibrate(decoder, found.fingerprint, cache / "costs", n_threads)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

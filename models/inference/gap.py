@@ -52,8 +52,21 @@ def measure_gaps(decoder: Decoder, prompts: Sequence[Sequence[int]], n_tokens: i
         n_tokens: Tokens to emit per prompt, end tokens included.
     """
     exact = ExactDecoder(decoder.config, decoder.weights)
+    return gaps_of(exact, prompts, continued(decoder, prompts, n_tokens))
+
+
+def gaps_of(
+    exact: ExactDecoder, prompts: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]]
+) -> TokenGaps:
+    """Ask float32 about tokens that some engine emitted greedily.
+
+    Args:
+        exact: The model in float32.
+        prompts: Token ids.
+        outputs: What the engine emitted after each, at least one token.
+    """
     gaps = []
-    for prompt, emitted in zip(prompts, continued(decoder, prompts, n_tokens), strict=True):
+    for prompt, emitted in zip(prompts, outputs, strict=True):
         logits = exact.logits([*prompt, *emitted[:-1]], len(prompt) - 1)
         chosen = logits.gather(1, torch.tensor(emitted)[:, None])[:, 0]
         gaps.append((logits.max(dim=-1).values - chosen).double().numpy())

@@ -85,6 +85,22 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return _from_gguf(path)
 
 
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer and its template as a Hugging Face folder has them."""
+    tokenizer.backend.save(str(folder / "tokenizer.json"))
+    template = tokenizer.template
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": tokenizer.context_tokens,
+        **(template.special if template else {}),
+        **({"chat_template": template.source} if template else {}),
+    }
+    (folder / "tokenizer_config.json").write_bytes(
+        orjson.dumps(settings, option=orjson.OPT_INDENT_2)
+    )
+
+
 def _from_folder(folder: Path) -> Tokenizer:
     try:
         backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))

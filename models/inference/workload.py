@@ -93,14 +93,20 @@ PRESETS = {
 def preset_workload(
     name: str, seed: int = 0, arrival: Arrival = "random", vocabulary: int = 49_152
 ) -> Workload:
-    """Make one of `PRESETS` in memory; suffixes vary by 40 % either way.
+    """Make one of `PRESETS` in memory; see `shaped_workload`.
 
     Raises:
         UnknownNameError: There is no such preset.
     """
     if name not in PRESETS:
         raise unknown_name("workload preset", name, PRESETS)
-    preset = PRESETS[name]
+    return shaped_workload(PRESETS[name], seed, arrival, vocabulary)
+
+
+def shaped_workload(
+    preset: Preset, seed: int = 0, arrival: Arrival = "random", vocabulary: int = 49_152
+) -> Workload:
+    """Make a workload of equal groups in memory; suffixes vary by 40 % either way."""
     rng = np.random.default_rng(seed)
     n = preset.groups * preset.requests
     group = np.repeat(np.arange(preset.groups), preset.requests)

@@ -62,6 +62,7 @@ class NativeAttention:
         n_threads: int = 1,
         level: Level | None = None,
         most: Level | None = None,
+        shares_tiles: bool = True,
     ) -> None:
         """Build or load the kernel.
 
@@ -71,6 +72,8 @@ class NativeAttention:
             n_threads: OpenMP threads of a step.
             level: Instructions to use; None: the best that the processor has.
             most: Use no level beyond this one.
+            shares_tiles: Attend to a prefix for rows of all its sequences together; False, to
+                measure what that gives: for each sequence alone.
 
         Raises:
             BuildError: No compiler, or it failed.
@@ -85,7 +88,7 @@ class NativeAttention:
                 f"takes multiples of {step} up to 512; use the reference attention"
             )
         self.name = f"native {self.level.name.lower().replace('_', '-')}"
-        self._config, self._n_threads = config, n_threads
+        self._config, self._n_threads, self._shares = config, n_threads, shares_tiles
         self._rotary = Rotary(config)
         self._shape = Shape(config.n_heads, config.n_kv_heads, config.head_dim)
 
@@ -122,7 +125,7 @@ class NativeAttention:
         check_room(pieces)
         return NativeStep(
             self._library, self.level, self._config, self._shape, self._rotary, pieces,
-            self._n_threads,
+            self._n_threads, self._shares,
         )  # fmt: skip
 
 
@@ -138,13 +141,14 @@ class NativeStep:
         rotary: Rotary,
         pieces: Sequence[Piece],
         n_threads: int,
+        shares_tiles: bool,
     ) -> None:
         self._library, self._level, self._config = library, level, config
         self._shape, self._rotary, self._n_threads = shape, rotary, n_threads
         self._pieces = pieces
         self._positions = positions_of(pieces)
         self._rows = len(self._positions)
-        self._piece_table, self._prefix_table, self._prefix_rows = _describe(pieces)
+        self._piece_table, self._prefix_table, self._prefix_rows = _describe(pieces, shares_tiles)
         # Where fewer places than numbers are written, a later step would read old ones.
         self._type = level.activations
         self._q = torch.empty(self._rows, config.n_heads, config.head_dim, dtype=self._type)
@@ -187,9 +191,11 @@ class NativeStep:
             piece.own.length += len(piece)
 
 
-def _describe(pieces: Sequence[Piece]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+def _describe(
+    pieces: Sequence[Piece], shares_tiles: bool
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Tables of pieces and of prefixes, and the rows that attend to each prefix."""
-    place: dict[int, int] = {}
+    place: dict[tuple[int, int], int] = {}
     spans: list[PackedSpan] = []
     rows: list[list[NDArray[np.int64]]] = []
     table = np.zeros(len(pieces), _PIECE)
@@ -198,7 +204,8 @@ def _describe(pieces: Sequence[Piece]) -> tuple[NDArray[Any], NDArray[Any], NDAr
         assert isinstance(own, PackedSpan)
         if piece.prefix is not None and piece.prefix.length:
             assert isinstance(piece.prefix, PackedSpan)
-            prefix = place.setdefault(id(piece.prefix), len(spans))
+            alone = 0 if shares_tiles else index + 1
+            prefix = place.setdefault((id(piece.prefix), alone), len(spans))
             if prefix == len(spans):
                 spans.append(piece.prefix)
                 rows.append([])

@@ -6,18 +6,18 @@ import importlib.util
 from typing import NamedTuple
 
 from models.errors import ConfigError
-from models.inference.cost import CostModel
 from models.inference.job_config import BackendName, JobConfig
 from models.inference.local_model import LocalModel
 from models.inference.plan import Plan
+from models.inference.prices import Prices
 
 NATIVE_LOAD_S = 4.0
 VLLM_LOAD_S = 20.0
 """CPU seconds to import vLLM and load a small model, eager (4-15 s and the import)."""
 VLLM_BLOCK = 32
-# Fitted to vLLM 0.32 on CPU, block 32: 13.2 s for 68,981 prompt tokens with 8,981 different ones
-# and 1,920 decoded; 14.0 s for 30,654, 6,654 and 6,016.
-VLLM_COST = CostModel(prefill_s=0.9e-3, decode_s=0.8e-3, step_s=0.0, group_s=0.0)
+VLLM_PREFILL, VLLM_DECODE = 1.6, 1.3
+"""CPU seconds of vLLM 0.32 per token as multiples of ours on the same machine: `loom bench
+inference`, contests E (nothing shared) and C (decode heavy)."""
 
 
 class Chosen(NamedTuple):
@@ -55,8 +55,18 @@ def check_backend(config: JobConfig, model: LocalModel) -> None:
         raise ConfigError(model.refusal)
 
 
-def choose_backend(config: JobConfig, model: LocalModel, plan: Plan) -> Chosen:
-    """Choose for a plan; see `check_backend` for what is refused."""
+def choose_backend(
+    config: JobConfig, model: LocalModel, plan: Plan, prices: Prices, before: BackendName | None
+) -> Chosen:
+    """Choose for a plan; see `check_backend` for what is refused.
+
+    Args:
+        config: Of the job.
+        model: Its model.
+        plan: What is left to do, at these prices.
+        prices: Of the native engine.
+        before: What ran an earlier start whose rows are kept; their keys name it.
+    """
     if config.backend != "auto":
         return Chosen(config.backend, "asked for")
     if config.url is not None:
@@ -65,9 +75,11 @@ def choose_backend(config: JobConfig, model: LocalModel, plan: Plan) -> Chosen:
         if has_vllm():
             return Chosen("vllm", model.refusal)
         raise ConfigError(f"{model.refusal}; vllm is not installed here")
+    if before == "native" or (before == "vllm" and has_vllm()):
+        return Chosen(before, "as in the start before, whose rows are kept")
     ours_s = plan.predicted_s + NATIVE_LOAD_S
     theirs_s = vllm_seconds(plan)
-    words = f"predicted {ours_s:,.0f} CPU s native, {theirs_s:,.0f} CPU s vllm"
+    words = f"predicted {ours_s:,.0f} CPU s native ({prices.words}), {theirs_s:,.0f} CPU s vllm"
     if has_vllm() and theirs_s < ours_s:
         return Chosen("vllm", words)
     return Chosen("native", words if has_vllm() else f"{words}, which is not installed")
@@ -81,7 +93,7 @@ def vllm_seconds(plan: Plan) -> float:
     computed = (plan.stats.planned or 0) + again
     return float(
         VLLM_LOAD_S
-        + computed * VLLM_COST.prefill_s
-        + int((emitted - plan.rows.forks).sum()) * VLLM_COST.decode_s
-        + int(emitted.sum()) * VLLM_COST.sample_s
+        + computed * VLLM_PREFILL * plan.cost.prefill_s
+        + int((emitted - plan.rows.forks).sum()) * VLLM_DECODE * plan.cost.decode_s
+        + int(emitted.sum()) * plan.cost.sample_s
     )

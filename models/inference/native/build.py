@@ -26,7 +26,11 @@ SOURCES = tuple(
 )
 # No -march: each function names the instructions that it uses and is called only where the
 # processor has them, so a cache shared between machines never holds an illegal one.
-FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno")
+FLAGS = (
+    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp"),
+    # Neither errno nor floating-point traps are looked at; both keep loops from being vectorised.
+    *("-fno-math-errno", "-fno-trapping-math"),
+)
 BUILD_TIMEOUT_S = 300
 
 

@@ -134,8 +134,8 @@ def test_bytes_are_what_the_tensor_takes_and_a_full_span_refuses_rows(libraries:
     assert span.bytes == native.bytes_for(17) == native.bytes_for(32) == 2 * 2 * 2 * 32 * 64 * 2
     with pytest.raises(ValueError, match="a span of 32 tokens holds 0 and was asked to take 33"):
         native.open([Piece(slice(0, 33), None, span)])
+    double = torch.zeros(1, 512, dtype=torch.float64)
     with pytest.raises(ValueError, match=f"contiguous rows of {native.level.activations}"):
-        double = torch.zeros(1, 512, dtype=torch.float64)
         native.open([Piece(slice(0, 1), None, span)]).attend(0, double, None, None)
 
 

@@ -1,0 +1,343 @@
+"""`loom bench inference`: our engine, vLLM, Hugging Face and llama.cpp on the same prompts."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from models.figures import BenchReport, BenchTable
+from models.inference.bench.bout import Corner, Result, Ring, alone
+from models.inference.bench.config import InferenceBenchConfig
+from models.inference.bench.contest import Contest
+from models.inference.bench.corners import (
+    HF_BATCHES,
+    HF_CONTEST,
+    OURS,
+    TUNED,
+    ablated,
+    corners,
+    installed,
+    our_setup,
+    vllm_setup,
+)
+from models.inference.bench.engine import Setup
+from models.inference.bench.gates import Gate, natural_contest, saving_gates, token_gates
+from models.inference.bench.ratios import Line, lines, ratio
+from models.inference.bench.sets import contest_of_file, contests
+from models.inference.bench.verdicts import Verdict, verdicts
+from models.inference.local_model import LocalModel, find_model
+from models.inference.native.build import load_library
+from models.inference.native.symbols import Level
+from models.inference.planner_bench import PlannerScale, planner_scale
+from models.inference.prepare import NATURAL_PROMPTS
+from models.settings import get_settings
+from tasks.infer import places
+from tasks.track import tracked_run
+
+Tell = Callable[[str], None]
+TWO_THREAD_REPEATS = 3
+
+
+def run(
+    data: Path | None, seed: int, tell: Tell, config: InferenceBenchConfig | None = None
+) -> BenchReport:
+    """Let engines compete on generated workloads, or on a file of `token_ids` and `max_tokens`.
+
+    Args:
+        data: Workload file; None: generated from the seed.
+        seed: Seed of the workloads.
+        tell: Hears of each step.
+        config: Sizes, repeats and peers.
+    """
+    config = config or InferenceBenchConfig()
+    cache = places().cache
+    model = find_model(config.model, cache)
+    given = (
+        contests(seed, config.size == "full", model.vocabulary)
+        if data is None
+        else contest_of_file(data, model.vocabulary)
+    )
+    level = Level(load_library(cache / "native").loom_level())
+    dtype = "float32" if level < Level.AVX512_BF16 else "bfloat16"
+    with (
+        tracked_run("bench-inference", config) as tracked,
+        tempfile.TemporaryDirectory(prefix="loom-bench-") as place,
+    ):
+        folder = Path(place)
+        document: dict[str, Any] = {
+            "room": "inference",
+            "seed": seed,
+            "data": None if data is None else data.name,
+            "config": config.model_dump(mode="json"),
+            "model": {"name": model.name, "fingerprint": model.fingerprint},
+            "machine": {
+                "processor": platform.processor() or platform.machine(),
+                "level": level.name,
+            },
+            "peer_dtype": dtype,
+            "contests": [
+                {"name": c.name, "about": c.about, "kind": c.kind, "kv_tokens": c.kv_tokens}
+                for c in given
+            ],
+        }
+        report = _measure(model, given, config, dtype, folder, document, tell)
+        found = {
+            f"ratio/{verdict['words']}": float(verdict["found"])
+            for verdict in document["verdicts"]
+            if verdict["found"] is not None
+        }
+        tracked.metrics({name.replace(",", ""): value for name, value in found.items()})
+        tracked.artifact("bench.json", document)
+    return report
+
+
+def _measure(
+    model: LocalModel,
+    given: Sequence[Contest],
+    config: InferenceBenchConfig,
+    dtype: str,
+    folder: Path,
+    document: dict[str, Any],
+    tell: Tell,
+) -> BenchReport:
+    cache = places().cache
+    here, missing = installed(config)
+    gates, details = token_gates(
+        *(model, natural_contest(model, get_settings().datasets / NATURAL_PROMPTS, cache)),
+        our_setup(config, cache),
+        _eager_vllm(config, cache, model, given) if "vllm" in here else None,
+        *(folder, tell),
+    )
+    batch = _best_batch(config, cache, dtype, given, folder, tell) if "hf" in here else None
+    ring = Ring(folder, tell)
+    everybody = corners(config, cache, dtype, given, batch)
+    results = list(ring.fight(given, everybody, config.repeats))
+    table = lines(results)
+    saving, saved = saving_gates(given, results, OURS, model.token_bytes("bfloat16"))
+    gates += saving
+    judged = verdicts(given, table)
+    alone_table: list[Line] = []
+    if config.ablations:
+        tell("one part taken out at a time")
+        alone_table = lines(ring.fight(given, ablated(config, cache), config.repeats))
+    walls = _two_threads(config, cache, dtype, given, folder, here, tell)
+    planner = None
+    if config.planner_rows:
+        tell(f"planning {config.planner_rows:,} prompts")
+        planner = planner_scale(config.planner_rows, int(document["seed"]))
+    document |= {
+        "gates": [asdict(gate) for gate in gates],
+        "token_gates": details,
+        "verdicts": [_as_json(verdict) for verdict in judged],
+        "lines": [asdict(line) for line in table],
+        "runs": [_run_json(result) for result in results],
+        "saving": saved,
+        "ablation": [asdict(line) for line in alone_table],
+        "two_threads": [asdict(line) for line in walls],
+        "planner": None if planner is None else asdict(planner),
+        "contestants": {
+            corner.name: {
+                "about": corner.about,
+                "engine": ring.abouts.get(corner.name),
+                "load_cpu_s": ring.load_cpu_s.get(corner.name),
+            }
+            for corner in everybody
+        },
+        "hf_batch": batch,
+        "missing": missing,
+    }
+    tables = [
+        _gates_table(gates),
+        _verdict_table(judged),
+        _lines_table(given, table),
+        _saving_table(saved),
+        *([_ablation_table(alone_table)] if alone_table else []),
+        *([_wall_table(walls)] if walls else []),
+        *([_planner_table(planner)] if planner else []),
+        _corner_table(everybody, ring),
+    ]
+    return BenchReport(tuple(tables), document, notes=_notes(config, dtype, missing))
+
+
+def _eager_vllm(
+    config: InferenceBenchConfig, cache: Path, model: LocalModel, given: Sequence[Contest]
+) -> Setup:
+    """Set vLLM up in bfloat16 for the gap: eager, as its tokens are asked for and not its speed."""
+    natural = natural_contest(model, get_settings().datasets / NATURAL_PROMPTS, cache)
+    return vllm_setup(config, cache, "bfloat16", [natural, *given], 32, is_eager=True)
+
+
+def _best_batch(
+    config: InferenceBenchConfig,
+    cache: Path,
+    dtype: str,
+    given: Sequence[Contest],
+    folder: Path,
+    tell: Tell,
+) -> int | None:
+    """Batch size with which `generate` is fastest on its contest; one run of each."""
+    mine = next((contest for contest in given if contest.name == HF_CONTEST), None)
+    if mine is None:
+        return None
+    place, seconds = mine.write(folder / "hf-batch"), {}
+    with alone(Setup("hf", config.model, cache, dtype), folder) as process:
+        for batch in HF_BATCHES:
+            tell(f"hf generate: batches of {batch}")
+            seconds[batch] = process.run(place, {"batch": batch}).cpu_s
+    return min(seconds, key=lambda batch: seconds[batch])
+
+
+def _two_threads(
+    config: InferenceBenchConfig,
+    cache: Path,
+    dtype: str,
+    given: Sequence[Contest],
+    folder: Path,
+    here: Sequence[str],
+    tell: Tell,
+) -> list[Line]:
+    """Wall seconds with two compute threads, on the contests without pressure that share."""
+    if not config.two_threads or "vllm" not in here:
+        return []
+    some = [contest for contest in given if contest.kind == "shared"][:2]
+    ours = Corner(OURS, "two threads", our_setup(config, cache, threads=2), {})
+    theirs = vllm_setup(config, cache, dtype, given, 32, threads=2)
+    both = [ours, Corner(TUNED, "two threads", theirs, {"order": "plan"})]
+    return lines(Ring(folder / "two", tell).fight(some, both, TWO_THREAD_REPEATS))
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    promise = verdict.promise
+    return {
+        "words": promise.words,
+        "found": verdict.found,
+        "target": promise.target,
+        "stretch": promise.stretch,
+        "worst": verdict.worst,
+        "contests": verdict.contests,
+        "is_kept": verdict.is_kept,
+    }
+
+
+def _run_json(result: Result) -> dict[str, Any]:
+    score = asdict(result.score)
+    del score["tokens"]
+    return {"contest": result.contest, "corner": result.corner, "repeat": result.repeat, **score}
+
+
+def _gates_table(gates: Sequence[Gate]) -> BenchTable:
+    rows = [(gate.name, gate.found, gate.wanted, _yes(gate.holds)) for gate in gates]
+    return BenchTable("gates", ("gate", "found", "wanted", "holds"), rows)
+
+
+def _yes(is_so: bool | None) -> str:
+    return "-" if is_so is None else "yes" if is_so else "NO"
+
+
+def _verdict_table(judged: Sequence[Verdict]) -> BenchTable:
+    rows = [
+        (
+            *(v.promise.words, v.found, v.promise.target, v.promise.stretch, _yes(v.is_kept)),
+            *((v.worst[0], v.worst[1]) if v.worst else (None, None)),
+            v.contests,
+        )
+        for v in judged
+    ]
+    return BenchTable(
+        "ratios of CPU seconds, geometric means",
+        ("what", "ratio", "target", "stretch", "reached", "worst in", "ratio there", "contests"),
+        rows,
+    )
+
+
+def _lines_table(given: Sequence[Contest], table: Sequence[Line]) -> BenchTable:
+    rows = []
+    for contest in given:
+        logical = int(contest.prompts.lengths.sum())
+        for line in table:
+            if line.contest == contest.name:
+                computed = line.computed_tokens
+                rows.append(
+                    (
+                        *(line.contest, line.corner, line.cpu_s),
+                        ratio(table, contest.name, line.corner, OURS),
+                        *(line.low_s, line.high_s, line.wall_s, computed),
+                        None if computed is None else 1 - computed / logical,
+                    )
+                )
+    return BenchTable(
+        "CPU seconds at one thread (medians)",
+        (
+            *("contest", "engine", "cpu s", "x ours", "least", "most", "wall s"),
+            *("prompt tokens computed", "saved"),
+        ),
+        rows,
+    )
+
+
+def _saving_table(saved: Sequence[dict[str, Any]]) -> BenchTable:
+    columns = tuple(saved[0]) if saved else ("contest",)
+    return BenchTable("prefill saving of our engine", columns, [tuple(r.values()) for r in saved])
+
+
+def _ablation_table(table: Sequence[Line]) -> BenchTable:
+    rows = [
+        (
+            *(line.contest, line.corner, line.cpu_s),
+            ratio(table, line.contest, line.corner, "whole"),
+            *(line.low_s, line.high_s, line.computed_tokens),
+        )
+        for line in sorted(table, key=lambda line: line.contest)
+    ]
+    columns = ("contest", "variant", "cpu s", "x whole", "least", "most", "prompt tokens computed")
+    return BenchTable("our engine with one part taken out", columns, rows)
+
+
+def _wall_table(table: Sequence[Line]) -> BenchTable:
+    rows = [
+        (x.contest, x.corner, x.wall_s, x.cpu_s, ratio(table, x.contest, x.corner, OURS))
+        for x in table
+    ]
+    title = "two threads: wall seconds say little where other work runs"
+    return BenchTable(title, ("contest", "engine", "wall s", "cpu s", "cpu x ours"), rows)
+
+
+def _planner_table(planner: PlannerScale) -> BenchTable:
+    rows = [
+        ("prompts", planner.n_prompts),
+        ("tokens", planner.n_tokens),
+        ("CPU s, plan written", planner.total_s),
+        ("peak memory, GB", planner.peak_rss_bytes / 1e9),
+        ("saving / trie optimum", planner.planned_share / planner.optimal_share),
+        ("CPU s to compile, once", planner.compile_s),
+    ]
+    return BenchTable("planner (allowed: 10 CPU s, 3 GB)", ("what", "number"), rows)
+
+
+def _corner_table(everybody: Sequence[Corner], ring: Ring) -> BenchTable:
+    rows = [
+        (c.name, c.about, ring.abouts.get(c.name), ring.load_cpu_s.get(c.name)) for c in everybody
+    ]
+    return BenchTable("contestants", ("name", "what", "engine", "CPU s to load"), rows)
+
+
+def _notes(config: InferenceBenchConfig, dtype: str, missing: Sequence[str]) -> tuple[str, ...]:
+    notes = [
+        f"Model {config.model}; loading, compiling and one run of each on each contest are not "
+        "counted; planning is.",
+        "Greedy, end tokens ignored, random ids (natural text in the gates), seeds of the "
+        "workloads are not those that anything was tuned on.",
+    ]
+    if dtype == "float32":
+        notes.append(
+            "This processor multiplies no bfloat16, in which torch and vLLM are several times "
+            "slower here: all engines compute in float32, ours keeps keys and values in bfloat16; "
+            "the KV of a contest is counted in tokens."
+        )
+    if missing:
+        notes.append(f"Not installed, so not compared: {', '.join(missing)} (make peers).")
+    return tuple(notes)
