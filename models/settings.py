@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     llm_key_variables: str = ""
     """`host=VARIABLE` pairs with commas between: which variable holds the key of a host."""
 
+    inference_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where our own inference engine computes; auto: a CUDA device if torch sees one."""
+
     llm_local: str = "models.inference.client:engine_model"
     """Factory that makes the model of a `local:NAME` address, as `module:function`."""
 

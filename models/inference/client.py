@@ -272,9 +272,12 @@ class EngineModel(Model):
     def _decoder(self) -> Decoder:
         import torch
 
+        from models.inference.device import device_for
         from models.inference.model.weights import load_weights
+        from models.settings import get_settings
 
-        weights = load_weights(self._model.folder, self._config, torch.bfloat16)
+        device = device_for(get_settings().inference_device)
+        weights = load_weights(self._model.folder, self._config, torch.bfloat16, device)
         threads = torch.get_num_threads()
         return assemble(self._config, weights, self._cache / "native", threads)
 

@@ -26,7 +26,7 @@ class ExactDecoder:
     def decoder(self) -> Decoder:
         """The model; twice the memory of the bfloat16 weights from then on."""
         if self._decoder is None:
-            attention = ReferenceAttention(self._config, torch.float32)
+            attention = ReferenceAttention(self._config, torch.float32, self._weights.device)
             self._decoder = Decoder(self._config, widened(self._weights), attention)
         return self._decoder
 
@@ -38,11 +38,12 @@ class ExactDecoder:
             first: First place whose logits are asked for.
 
         Returns:
-            Shape (len(token_ids) - first, vocabulary): what follows each of the last tokens.
+            Shape (len(token_ids) - first, vocabulary): what follows each of the last tokens;
+            on the host.
         """
         n, decoder = len(token_ids), self.decoder
         piece = Piece(slice(0, n), None, decoder.attention.new_span(n))
-        return decoder.step(torch.tensor(token_ids), [piece], torch.arange(first, n))
+        return decoder.step(torch.tensor(token_ids), [piece], torch.arange(first, n)).cpu()
 
 
 def widened(weights: DecoderWeights) -> DecoderWeights:

@@ -75,7 +75,8 @@ def draw(
     others = [index for index, row in enumerate(rows) if not _is_plain(row)]
     for begin in range(0, len(others), LOGIT_ROWS):
         block = others[begin : begin + LOGIT_ROWS]
-        for index, logits in zip(block, decoder.logits(hidden[block]), strict=True):
+        # Drawn on the host, wherever the decoder is: masks, sorts and sums are the same there.
+        for index, logits in zip(block, decoder.logits(hidden[block]).cpu(), strict=True):
             drawn[index] = draw_row(logits, rows[index], numbers[index])
     return drawn
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from models.inference.attention.base import Piece, Span, check_room, positions_of
+from models.inference.device import CPU
 from models.inference.model.architecture import DecoderConfig
 from models.inference.model.norm import rms_norm
 from models.inference.model.rotary import Rotary, rotate
@@ -30,20 +31,17 @@ class TensorSpan:
         return self.store.numel() * self.store.element_size()
 
 
-class ReferenceAttention:
-    """Softmax over prefix and own keys together, in float32."""
+class TensorSpans:
+    """Spans as tensors of one type on one device."""
 
-    name = "reference"
-
-    def __init__(self, config: DecoderConfig, dtype: torch.dtype) -> None:
-        self._config, self._dtype = config, dtype
-        self._rotary = Rotary(config)
+    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> None:
+        self._config, self._dtype, self._device = config, dtype, device
 
     def new_span(self, capacity: int) -> TensorSpan:
         """Return an empty span for `capacity` tokens."""
         c = self._config
         shape = (c.n_layers, 2, c.n_kv_heads, capacity, c.head_dim)
-        return TensorSpan(torch.empty(shape, dtype=self._dtype))
+        return TensorSpan(torch.empty(shape, dtype=self._dtype, device=self._device))
 
     def bytes_for(self, capacity: int) -> int:
         """Memory of a span of `capacity` tokens."""
@@ -64,11 +62,26 @@ class ReferenceAttention:
         target.store[:, :, :, :n_tokens] = source.store[:, :, :, :n_tokens]
         target.length = n_tokens
 
+
+class ReferenceAttention(TensorSpans):
+    """Softmax over prefix and own keys together, in float32."""
+
+    name = "reference"
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        dtype: torch.dtype,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(config, dtype, device)
+        self._rotary = Rotary(config)
+
     def open(self, pieces: Sequence[Piece]) -> ReferenceStep:
         """Look the step's angles up; see `Attention.open`."""
         check_room(pieces)
         cos, sin = self._rotary.at(positions_of(pieces), self._dtype)
-        return ReferenceStep(self._config, pieces, cos, sin)
+        return ReferenceStep(self._config, pieces, cos.to(self._device), sin.to(self._device))
 
 
 class ReferenceStep:
@@ -124,7 +137,8 @@ class ReferenceStep:
         per_kv = c.n_heads // c.n_kv_heads
         grouped = q.transpose(0, 1).reshape(c.n_kv_heads, per_kv, rows, c.head_dim).float()
         scores = grouped @ k.float().unsqueeze(1).transpose(2, 3) * c.head_dim**-0.5
-        is_later = torch.ones(rows, total, dtype=torch.bool).triu(total - rows + 1)
+        is_later = torch.ones(rows, total, dtype=torch.bool, device=q.device)
+        is_later = is_later.triu(total - rows + 1)
         weights = scores.masked_fill(is_later, -torch.inf).softmax(-1)
         mixed: torch.Tensor = weights @ v.float().unsqueeze(1)
         return mixed.reshape(c.n_heads, rows, c.head_dim).transpose(0, 1).to(q.dtype)

@@ -10,12 +10,14 @@ import torch
 from models.errors import ConfigError
 from models.inference.attention.base import Attention, AttentionStep, Piece
 from models.inference.backends.base import Sink, StopRequestedError, Watch, Work
+from models.inference.device import device_for
 from models.inference.engine import Engine, StepTrace
 from models.inference.grammar import Grammars
 from models.inference.model.assemble import assemble
 from models.inference.model.weights import DTYPES, load_weights
 from models.inference.outcome import Failure, Finished
 from models.inference.plan import Plan
+from models.settings import get_settings
 
 
 class WatchedAttention:
@@ -56,7 +58,8 @@ class NativeBackend:
         """Load the model.
 
         Raises:
-            ConfigError: The native engine does not know the architecture.
+            ConfigError: The native engine does not know the architecture, or the device that
+                the settings ask for is not there.
         """
         torch.set_num_threads(work.threads)
         self._work, self._watch = work, watch
@@ -64,7 +67,8 @@ class NativeBackend:
             raise ConfigError(work.model.refusal)
         dtype = DTYPES[work.config.dtype]
         shape, tokenizer = work.model.config, work.model.tokenizer
-        weights = load_weights(work.model.folder, shape, dtype)
+        device = device_for(get_settings().inference_device)
+        weights = load_weights(work.model.folder, shape, dtype, device)
         is_deterministic = work.config.deterministic
         decoder = assemble(shape, weights, work.cache / "native", work.threads, is_deterministic)
         # Before the engine takes it: the ledger asks the decoder for its attention.
@@ -81,6 +85,9 @@ class NativeBackend:
         """Run all rows of a shard; see `Backend.run`."""
         try:
             self._run(plan, shard, sink)
+        except torch.OutOfMemoryError as error:
+            self._engine.keep_all()
+            raise MemoryError(f"the device has no memory left: {error}") from error
         except (StopRequestedError, MemoryError):
             self._engine.keep_all()
             raise

@@ -35,13 +35,18 @@ def assemble(
 
     Args:
         config: Shapes.
-        weights: As loaded; the C++ parts take bfloat16.
+        weights: As loaded, where the model is to run; the C++ parts take bfloat16 on the host.
         cache: Folder of built libraries.
         n_threads: OpenMP threads of a step.
         is_deterministic: A row gives the same values whatever shares its step: products in tiles
             of a fixed number of rows, attention by one kernel whatever the number of rows.
     """
     tile = DETERMINISTIC_TILE if is_deterministic else None
+    if weights.device.type != "cpu":
+        on_device = device_attention(
+            config, weights.embedding.dtype, weights.device, is_deterministic
+        )
+        return Decoder(config, weights, on_device, TorchSteps(config, weights, tile))
     attention: Attention = ReferenceAttention(config, weights.embedding.dtype)
     steps: Steps | None = None
     if weights.embedding.dtype is torch.bfloat16:
@@ -56,3 +61,26 @@ def assemble(
         except (BuildError, ConfigError) as error:
             log.warning("the engine runs in torch, slower: %s", error)
     return Decoder(config, weights, attention, steps or TorchSteps(config, weights, tile))
+
+
+def device_attention(
+    config: DecoderConfig, dtype: torch.dtype, device: torch.device, is_deterministic: bool = False
+) -> Attention:
+    """Return the Triton kernels if they compute here what torch does, else torch, with a warning.
+
+    Args:
+        config: Shapes.
+        dtype: Type of keys and values.
+        device: Where they are.
+        is_deterministic: See `assemble`.
+    """
+    try:
+        from models.inference.attention.gpu.trial import try_out
+        from models.inference.attention.triton import TritonAttention
+
+        attention = TritonAttention(config, dtype, device, is_deterministic)
+        try_out(attention, config, dtype, device)
+    except Exception as error:  # compilers, drivers and Triton raise what they like
+        log.warning("attention on %s runs in torch, slower: %s", device, error)
+        return ReferenceAttention(config, dtype, device)
+    return attention

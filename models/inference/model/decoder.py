@@ -36,6 +36,7 @@ class Decoder:
         """
         self.config, self.weights, self.attention = config, weights, attention
         self.steps = steps or TorchSteps(config, weights)
+        self._device = weights.device
 
     @torch.inference_mode()
     def hidden(
@@ -44,20 +45,21 @@ class Decoder:
         """Run one step: keys and values go into the spans, what the head takes comes out.
 
         Args:
-            token_ids: Shape (rows,), int64.
+            token_ids: Shape (rows,), int64; like `wanted`, on the host or with the weights.
             pieces: Which sequence each row belongs to; they cover the rows in order.
             wanted: Rows whose next token is asked for, shape (n,), int64; may be empty.
 
         Returns:
-            Shape (n, hidden), normalised, type of the weights.
+            Shape (n, hidden), normalised, type and device of the weights.
         """
         attention, last = self.attention.open(pieces), self.config.n_layers - 1
-        x, normed = self.steps.open(token_ids)
+        x, normed = self.steps.open(token_ids.to(self._device))
         for index, layer in enumerate(self.weights.layers):
             qkv = self.steps.qkv(index, normed)
             heads = attention.attend(index, qkv, layer.q_norm, layer.k_norm)
             if index == last:  # what nobody asks for need not pass the last MLP
-                x, heads = x[wanted], heads[wanted]
+                asked = wanted.to(self._device)
+                x, heads = x[asked], heads[asked]
             x, normed = self.steps.close(index, x, heads)
         attention.finish()
         return normed

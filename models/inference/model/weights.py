@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from models.errors import DataError
+from models.inference.device import CPU
 from models.inference.model.architecture import DecoderConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -60,25 +61,33 @@ class DecoderWeights:
     head: torch.Tensor
 
     @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.embedding.device
+
+    @property
     def bytes(self) -> int:
         """Memory of all weights, counting a tied head once."""
         tensors = {id(tensor): tensor for tensor in _tensors(self)}
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def load_weights(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> DecoderWeights:
+def load_weights(
+    folder: Path, config: DecoderConfig, dtype: torch.dtype, device: torch.device = CPU
+) -> DecoderWeights:
     """Read and pack the weights of a directory.
 
     Args:
         folder: Hugging Face directory with `*.safetensors`.
         config: Its shapes.
         dtype: Type to compute in; stored weights are converted.
+        device: Where they are to lie; tensor by tensor, so that the host never holds them all.
 
     Raises:
         DataError: A file is missing or truncated, a tensor is missing, of another shape, not of
             a floating type, or holds a value that is no number.
     """
-    reader = _Reader(folder, dtype)
+    reader = _Reader(folder, dtype, device)
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     hidden, mlp, words = config.hidden, config.mlp, config.vocabulary
     layers = []
@@ -118,8 +127,8 @@ def load_weights(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Dec
 class _Reader:
     """Takes tensors by name out of one or several files."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
-        self._folder, self._dtype = folder, dtype
+    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+        self._folder, self._dtype, self._device = folder, dtype, device
         self._file_of = dict(_names(folder))
 
     def take(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -146,7 +155,7 @@ class _Reader:
             )
         if not torch.isfinite(tensor).all():
             raise DataError(f"{path.name}: {name} holds values that are no numbers; download again")
-        return tensor.to(self._dtype).contiguous()
+        return tensor.to(self._device, self._dtype).contiguous()
 
 
 def _names(folder: Path) -> Iterator[tuple[str, Path]]:
