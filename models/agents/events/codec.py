@@ -1,0 +1,179 @@
+"""Events to JSON and back. A body is encoded once, when it is committed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, NamedTuple, cast
+
+import orjson
+
+from models.agents.errors import LogError
+from models.agents.events.types import BODIES, Body, Event, Source, Unknown
+from models.agents.events.upcast import upcast, version_of
+from models.llm import Image, Message, Usage
+
+
+class Record(NamedTuple):
+    """An event as it is stored and sent: the body is JSON already."""
+
+    seq: int
+    id: str
+    parent: str | None
+    kind: str
+    source: str
+    ts: float
+    call_id: str
+    body: bytes
+
+    @property
+    def wire(self) -> bytes:
+        """One JSON object: the frame of sockets, and the line of exports."""
+        envelope = orjson.dumps(
+            {
+                "seq": self.seq,
+                "id": self.id,
+                "parent": self.parent,
+                "kind": self.kind,
+                "source": self.source,
+                "ts": self.ts,
+                "call_id": self.call_id,
+            }
+        )
+        return b'%s,"body":%s}' % (envelope[:-1], self.body)
+
+
+def new_event(body: Body, source: Source = "environment", parent: str | None = None) -> Event:
+    """Make an event that happens now."""
+    return Event(body, source, os.urandom(12).hex(), parent, time.time())
+
+
+def _image(values: Mapping[str, Any]) -> Image:
+    return Image(
+        values.get("url", ""), values.get("data", ""), values.get("media_type", "image/png")
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Write what orjson would write in another way than we read it."""
+    if isinstance(value, Message):
+        return value.to_dict()
+    if isinstance(value, Image):
+        return {"data": value.data, "media_type": value.media_type, "url": value.url}
+    if isinstance(value, Usage):
+        return {key: item for key, item in vars(value).items() if item}
+    raise TypeError(f"an event holds plain JSON values, found a {type(value).__name__}")
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "Message": Message.from_dict,
+    "Usage": lambda values: Usage(**values),
+    "tuple[Image, ...]": lambda values: tuple(_image(entry) for entry in values),
+    "tuple[str, ...]": tuple,
+}
+"""By the type of a field, as it is written."""
+
+
+class _Shape(NamedTuple):
+    names: tuple[str, ...]
+    defaults: tuple[Any, ...]
+    readers: tuple[tuple[str, Callable[[Any], Any]], ...]
+    known: frozenset[str]
+
+
+def _shape(kind: type[Body]) -> _Shape:
+    entries = fields(kind)
+    defaults = tuple(
+        entry.default
+        if entry.default is not MISSING
+        else entry.default_factory()
+        if entry.default_factory is not MISSING
+        else MISSING
+        for entry in entries
+    )
+    names = tuple(entry.name for entry in entries)
+    types = {entry.name: str(entry.type) for entry in entries}
+    readers = tuple((n, _READERS[types[n]]) for n in names if types[n] in _READERS)
+    return _Shape(names, defaults, readers, frozenset(names))
+
+
+_SHAPES: dict[str, _Shape] = {kind: _shape(body) for kind, body in BODIES.items()}
+
+# Ours are dataclasses too, but a message has its own JSON form.
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
+
+
+def encode_body(body: Body) -> bytes:
+    """Write a body as JSON; what is at its default is left out.
+
+    Raises:
+        LogError: It holds something that JSON cannot say.
+    """
+    if isinstance(body, Unknown):
+        return body.raw
+    shape = _SHAPES[body.kind]
+    values = {
+        name: value
+        for name, default in zip(shape.names, shape.defaults, strict=True)
+        if (value := getattr(body, name)) != default
+    }
+    version = version_of(body.kind)
+    if version != 1:
+        values["v"] = version
+    try:
+        return orjson.dumps(values, default=_plain, option=_OPTIONS)
+    except TypeError as error:
+        # Lone surrogates, huge integers, objects.
+        raise LogError(
+            f"an event of kind '{body.kind}' cannot be written as JSON ({error}); a tool's `data` "
+            "holds plain values only"
+        ) from None
+
+
+def decode_body(kind: str, raw: bytes) -> Body:
+    """Read a body of any version; a kind that we do not know is kept as it is.
+
+    Raises:
+        LogError: It is no JSON object, or of a later version.
+    """
+    body_type = BODIES.get(kind)
+    if body_type is None:
+        return Unknown(kind, raw)
+    shape = _SHAPES[kind]
+    try:
+        values = upcast(kind, orjson.loads(raw))
+        for name, read in shape.readers:
+            if name in values:
+                values[name] = read(values[name])
+        if not values.keys() <= shape.known:
+            values = {name: value for name, value in values.items() if name in shape.known}
+        return body_type(**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, LogError):
+            raise
+        raise LogError(
+            f"the body of an event of kind '{kind}' cannot be read ({error!r}); the log is damaged"
+        ) from None
+
+
+def encode(event: Event) -> Record:
+    """Make the record of an event that has its place in a log."""
+    return Record(
+        event.seq,
+        event.id,
+        event.parent,
+        event.kind,
+        event.source,
+        event.ts,
+        event.call_id,
+        encode_body(event.body),
+    )
+
+
+def decode_record(record: Record) -> Event:
+    """Make the event of a record."""
+    body = decode_body(record.kind, record.body)
+    source = cast(Source, record.source)
+    return Event(body, source, record.id, record.parent, record.ts, record.seq)

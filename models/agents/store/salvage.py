@@ -1,0 +1,40 @@
+"""Rewriting a damaged file from the records that can be trusted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.agents.state import State
+from models.agents.store.log import Row
+from models.agents.store.schema import FORMAT, TABLES
+
+
+def rewrite(path: Path, conversation_id: str, rows: Sequence[Row], state: State) -> Path:
+    """Replace a conversation's file; returns where the damaged one is kept."""
+    from models.agents.store.sqlite_log import connect, write_rows
+
+    fresh = path.with_suffix(".repair")
+    fresh.unlink(missing_ok=True)
+    db = connect(fresh, "strict")
+    db.execute("PRAGMA journal_mode = DELETE")
+    db.execute("BEGIN")
+    for statement in filter(str.strip, TABLES.split(";")):
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, conversation_id))
+    db.execute("INSERT INTO state VALUES (1, ?, ?)", (state.seq, state.to_json()))
+    db.execute("INSERT INTO lease VALUES (1, 0, '', 0)")
+    write_rows(db, rows)
+    db.execute("COMMIT")
+    db.close()
+    names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
+    kept = next(name for name in names if not name.exists())
+    for suffix in ("-wal", "-shm"):
+        beside = Path(f"{path}{suffix}")
+        if beside.exists():
+            beside.replace(f"{kept}{suffix}")
+    os.link(path, kept)
+    fresh.replace(path)
+    return kept

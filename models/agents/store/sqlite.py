@@ -1,0 +1,77 @@
+"""A folder of conversations, each an SQLite file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.agents.errors import NoConversationError
+from models.agents.store.base import Durability, Log, Summary, check_id
+from models.agents.store.catalog import Catalog
+from models.agents.store.failures import explained
+from models.agents.store.sqlite_log import SqliteLog
+
+SUFFIX = ".conversation"
+
+
+class SqliteStore:
+    """Conversations that survive.
+
+    Args:
+        folder: Made when it is not there.
+        durability: What a commit promises; see `Durability`.
+    """
+
+    def __init__(self, folder: str | Path, durability: Durability = "strict") -> None:
+        self.folder = Path(folder)
+        self.durability: Durability = durability
+        self._catalog: Catalog | None = None
+
+    def path(self, conversation_id: str) -> Path:
+        """Return the file of a conversation."""
+        return self.folder / (check_id(conversation_id) + SUFFIX)
+
+    def open(self, conversation_id: str) -> Log:
+        """Open a conversation's log; an id that is new begins an empty one.
+
+        Raises:
+            CorruptLogError: The file is none that we can read.
+            LogError: The folder cannot be written.
+        """
+        path = self.path(conversation_id)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NoConversationError(f"no conversations under {self.folder}: {error}") from None
+        return SqliteLog(path, conversation_id, self.durability)
+
+    def exists(self, conversation_id: str) -> bool:
+        """Whether there is such a conversation."""
+        return self.path(conversation_id).exists()
+
+    def list(self) -> Sequence[Summary]:
+        """Return all conversations, last changed first.
+
+        A catalogue beside them remembers what it read; only changed files are read again.
+        """
+        if not self.folder.is_dir():
+            return []
+        if self._catalog is None:
+            self._catalog = Catalog(self.folder, SUFFIX)
+        with explained(self.folder):
+            return self._catalog.list()
+
+    def delete(self, conversation_id: str) -> None:
+        """Remove a conversation for ever.
+
+        Raises:
+            NoConversationError: There is none.
+        """
+        path = self.path(conversation_id)
+        if not path.exists():
+            raise NoConversationError(
+                f"no conversation '{conversation_id}' in {self.folder}; `list()` names them"
+            )
+        path.unlink()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)

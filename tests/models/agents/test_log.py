@@ -1,0 +1,493 @@
+"""Behaviours 1 to 4 and 6 to 12 of the log, on the store that lasts; the rest on both."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.agents.errors import (
+    CorruptLogError,
+    DuplicateEventError,
+    LeaseHeldError,
+    LogError,
+    NoConversationError,
+    StaleOwnerError,
+    UnknownParentError,
+)
+from models.agents.events import (
+    Answer,
+    Approved,
+    Event,
+    Intent,
+    Note,
+    Result,
+    Rewound,
+    Started,
+    Status,
+    Unknown,
+    UserMessage,
+    new_event,
+)
+from models.agents.state import State
+from models.agents.store import Log, MemoryStore, SqliteStore, Store
+from models.agents.store.lease import Owner
+from models.agents.store.sqlite_log import SqliteLog
+from models.llm import ToolCall, Usage, assistant, user
+from models.settings import ROOT
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return SqliteStore(tmp_path / "talks") if request.param == "sqlite" else MemoryStore()
+
+
+def say(text: str) -> Event:
+    return new_event(UserMessage(user(text)), "user")
+
+
+def cycle(number: int, size: int = 100) -> list[Event]:
+    call = ToolCall(f"c{number}", "ping", f'{{"n": {number}}}')
+    return [
+        new_event(Answer(assistant("", call), usage=Usage(10, 0, 5), cost_usd=0.5), "agent"),
+        new_event(Intent(call.id, "ping", call.arguments, "d"), "agent"),
+        new_event(Result(call.id, "ping", "x" * size)),
+    ]
+
+
+def replayed(log: Log) -> State:
+    """Reduce a log from its beginning."""
+    state, seqs = State(), {None: 0}
+    for event in log.events():
+        state.apply(event, seqs[event.parent])
+        seqs[event.id] = event.seq
+    return state
+
+
+def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_behaviour_01_a_new_process_reads_equal_events_in_order(tmp_path: Path):
+    log = SqliteStore(tmp_path).open("talk")
+    stored = log.commit([new_event(Started({"model": "m"})), say("héllo"), *cycle(1, 20_000)])
+    log.close()
+    code = (
+        "import sys; from models.agents.store import SqliteStore\n"
+        "for e in SqliteStore(sys.argv[1]).open('talk').events(): print(ascii(e))"
+    )
+    done = child(code, str(tmp_path))
+    assert done.stdout.splitlines() == [ascii(event) for event in stored], done.stderr
+
+
+def test_behaviour_02_a_duplicate_id_is_refused_and_the_log_unchanged(store: Store):
+    log = store.open("talk")
+    first = log.commit([say("one")])[0]
+    before = log.events(), log.state.copy()
+    for batch in ([say("two"), first], [twin := say("three"), twin]):
+        with pytest.raises(DuplicateEventError, match="nothing was appended"):
+            log.commit(batch)
+    assert (log.events(), log.state) == before
+    assert log.commit([say("four")])[0].parent == first.id
+
+
+def test_behaviour_03_an_unknown_parent_is_refused(store: Store):
+    log = store.open("talk")
+    first = log.commit([say("one")])[0]
+    with pytest.raises(UnknownParentError, match="leave `parent` out"):
+        log.commit([new_event(Note(), parent="nobody")])
+    assert log.events() == [first]
+
+
+def _append_many(folder: str, who: str, count: int) -> None:
+    log = SqliteStore(folder, "relaxed").open("talk")
+    for number in range(count):
+        log.commit([say(f"{who}{number}"), say(f"{who}{number}+")])
+
+
+def test_behaviour_04_two_processes_lose_nothing_and_reuse_no_number(tmp_path: Path):
+    SqliteStore(tmp_path).open("talk").close()
+    spawn = multiprocessing.get_context("fork")
+    writers = [spawn.Process(target=_append_many, args=(str(tmp_path), who, 150)) for who in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    log = SqliteStore(tmp_path).open("talk")
+    events = log.events()
+    texts = [event.body.message.text for event in events]
+    assert [event.seq for event in events] == [*range(1, 601)]
+    for who in "ab":
+        mine = [text for text in texts if text.startswith(who)]
+        assert mine == [f"{who}{n}{plus}" for n in range(150) for plus in ("", "+")]
+    # Pairs of one transaction stay together, and each event follows on the one before it.
+    assert all(texts[place] + "+" == texts[place + 1] for place in range(0, 600, 2))
+    assert [event.parent for event in events[1:]] == [event.id for event in events[:-1]]
+    assert log.verify() is None
+    assert log.state == replayed(log)
+
+
+def test_behaviour_06_a_call_has_one_result_whoever_writes_it(store: Store):
+    log = store.open("talk")
+    log.commit(cycle(1))
+    with pytest.raises(DuplicateEventError, match="a result of"):
+        log.commit([new_event(Result("c1", "ping", "again"))])
+    with pytest.raises(DuplicateEventError, match="call"):
+        log.commit([new_event(Intent("c1", "ping"))])
+    with pytest.raises(LogError, match="nobody asked for"):
+        log.commit([new_event(Result("c9", "ping", "never asked"))])
+    assert log.result_of("c1").body.text == "x" * 100
+    assert log.result_of("c9") is None
+    assert log.has_call("c1")
+    assert not log.has_call("c9")
+
+
+def test_behaviour_07_the_head_is_the_last_durable_event(tmp_path: Path):
+    log = SqliteStore(tmp_path).open("talk")
+    log.commit([say("one"), *cycle(1)])
+    last = log.commit([new_event(Status("finished"))])[0]
+    other = SqliteStore(tmp_path).open("talk")
+    assert (other.state.head, other.state.seq) == (last.id, 5)
+    assert other.state == log.state == replayed(other)
+
+
+def _tamper(path: Path, sql: str, *values: object) -> None:
+    db = sqlite3.connect(path)
+    db.execute(sql, values)
+    db.commit()
+    db.close()
+
+
+def test_behaviour_08_a_changed_last_record_is_reported_and_hides_nothing(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    stored = log.commit([say("one"), *cycle(1), say("two")])
+    log.close()
+    _tamper(store.path("talk"), "UPDATE event SET body = ? WHERE seq = 5", b'{"message":{"ro')
+    damaged = store.open("talk")
+    assert damaged.damage.intact_seq == 4
+    assert "event 5 is not as it was written" in damaged.damage.why
+    assert damaged.events() == stored[:4]
+    with pytest.raises(CorruptLogError, match=r"damaged after event 4 .*`repair\(\)` drops"):
+        damaged.commit([say("three")])
+    assert damaged.repair() == 4
+    assert damaged.commit([say("three")])[0].seq == 5
+    assert [event.seq for event in damaged.events()] == [1, 2, 3, 4, 5]
+    assert damaged.verify() is None
+    assert (tmp_path / "talk.conversation.damaged-1").exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "intact", "why"),
+    [
+        ("DELETE FROM event WHERE seq = 30", 29, "state is of event 30"),
+        ("UPDATE event SET chain = zeroblob(32) WHERE seq = 29", 28, "event 29 is not as"),
+        ("UPDATE state SET seq = 12", 30, "state is of event 12"),
+        ("UPDATE state SET json = '{'", 30, ""),
+    ],
+)
+def test_a_log_that_does_not_add_up_opens_as_far_as_it_does(
+    tmp_path: Path, sql: str, intact: int, why: str
+):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    log.commit([event for n in range(10) for event in cycle(n)])
+    log.close()
+    _tamper(store.path("talk"), sql)
+    damaged = store.open("talk")
+    assert damaged.damage.intact_seq == intact
+    assert why in damaged.damage.why
+    assert damaged.repair() == intact
+    assert damaged.commit([say("on")])[0].seq == intact + 1
+
+
+def test_a_change_in_the_middle_is_found_by_verify(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    log.commit([event for n in range(10) for event in cycle(n)])
+    _tamper(store.path("talk"), "UPDATE event SET ts = ts + 1 WHERE seq = 7")
+    assert log.verify().intact_seq == 6
+    assert log.repair() == 6
+    # Two calls had their results; the third answer's intent is gone with it.
+    assert log.state.open_calls() == []
+    assert store.open("talk").state.seq == 6
+
+
+def test_a_file_with_garbage_in_it_keeps_what_lies_before(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    log.commit([event for n in range(200) for event in cycle(n, 1_000)])
+    log.close()
+    path = store.path("talk")
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 60_000)
+        file.write(b"\xa5" * 59_000)
+    damaged = store.open("talk")
+    intact = damaged.damage.intact_seq
+    assert 0 < intact < 600
+    assert len(damaged.events()) == intact
+    assert damaged.repair() == intact
+    assert damaged.verify() is None
+    assert damaged.commit([say("on")])[0].seq == intact + 1
+
+
+def test_a_file_that_is_no_conversation_is_told(tmp_path: Path):
+    (tmp_path / "talk.conversation").write_bytes(b"hello, I am a text file\n" * 100)
+    with pytest.raises(CorruptLogError, match="is damaged or no conversation"):
+        SqliteStore(tmp_path).open("talk")
+
+
+_FILL = """
+import resource, signal, sys
+from models.agents.events import Note, new_event
+from models.agents.store import SqliteStore
+from models.errors import StorageFullError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+log = SqliteStore(sys.argv[1]).open("talk")
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+done = 0
+try:
+    while True:
+        log.commit([new_event(Note("fill", {"text": "x" * 5000, "n": n})) for n in range(2)])
+        done += 2
+except StorageFullError as error:
+    assert "nothing was appended, free space" in str(error), error
+assert log.state.seq == done == len(log.events()), (log.state.seq, done)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert log.commit([new_event(Note("after"))])[0].seq == done + 1
+print(done)
+"""
+
+
+def test_behaviour_11_a_full_disk_is_told_leaves_no_half_state_and_goes_on_later(tmp_path: Path):
+    done = child(_FILL, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    log = SqliteStore(tmp_path).open("talk")
+    assert log.state.seq == int(done.stdout) + 1 > 10
+    assert log.verify() is None
+    assert log.state == replayed(log)
+
+
+def test_behaviour_12_a_stale_owner_cannot_append(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    old, new = store.open("talk"), store.open("talk")
+    old.acquire()
+    old.commit([say("mine")])
+    with pytest.raises(LeaseHeldError, match=f"run by process {os.getpid()} on"):
+        new.acquire()
+    new.commit([say("a message may come from anywhere")])
+    new.acquire(take_over=True)
+    with pytest.raises(StaleOwnerError, match="taken over"):
+        old.commit([say("too late")])
+    assert [event.seq for event in new.events()] == [1, 2]
+    new.release()
+    third = store.open("talk")
+    third.acquire()
+    assert third.commit([say("free again")])[0].seq == 3
+
+
+def test_the_lease_of_a_dead_process_is_free(tmp_path: Path):
+    code = (
+        "import os, signal, sys; from models.agents.store import SqliteStore\n"
+        "SqliteStore(sys.argv[1]).open('talk').acquire(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert child(code, str(tmp_path)).returncode == -signal.SIGKILL
+    log = SqliteStore(tmp_path).open("talk")
+    log.acquire()
+    assert log.commit([say("mine now")])[0].seq == 1
+
+
+def test_an_owner_on_another_host_counts_as_dead_after_a_minute_of_silence():
+    import time
+
+    here = Owner.here()
+    elsewhere = Owner(here.pid, "elsewhere", here.started, "n")
+    assert here.is_alive(0.0)
+    assert elsewhere.is_alive(time.time() - 50)
+    assert not elsewhere.is_alive(time.time() - 70)
+    assert not Owner(here.pid, here.host, "1", "n").is_alive(time.time())
+
+
+def test_a_log_takes_in_what_others_append(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    mine, theirs = store.open("talk"), store.open("talk")
+    heard: list[str] = []
+    mine.listen(lambda events: heard.extend(event.id for event in events))
+    first = theirs.commit([say("one")])
+    assert mine.refresh() == first
+    assert mine.refresh() == []
+    second = theirs.commit(cycle(1))
+    third = mine.commit([say("two")])
+    assert third[0].seq == 5
+    assert heard == [event.id for event in (*first, *second, *third)]
+    assert mine.state == replayed(mine)
+
+
+def test_reading_by_place_kind_and_span(store: Store):
+    log = store.open("talk")
+    log.commit([say("one"), *cycle(1), say("two"), *cycle(2)])
+    assert [event.seq for event in log.events(after=3, limit=2)] == [4, 5]
+    assert [event.seq for event in log.events(kinds=["user", "result"])] == [1, 4, 5, 8]
+    assert [event.seq for event in log.spans([(2, 3), (7, 9)], ["answer", "intent"])] == [2, 3, 7]
+
+
+def test_branches_are_spans_that_lead_to_an_event():
+    log = MemoryStore().open("talk")
+    events = log.commit([say(str(n)) for n in range(1, 7)])
+    log.commit([new_event(Rewound(2), parent=events[1].id), say("8")])
+    log.commit([new_event(Rewound(5), parent=events[4].id), say("10")])
+    state = log.state
+    assert state.branch() == [(1, 5), (9, 10)]
+    assert state.branch(8) == [(1, 2), (7, 8)]
+    assert state.branch(6) == [(1, 6)]
+    assert state.is_on_branch(5)
+    assert not state.is_on_branch(8)
+
+
+def test_a_call_of_an_abandoned_branch_is_not_open():
+    log = MemoryStore().open("talk")
+    first = log.commit([say("one")])[0]
+    log.commit(cycle(1)[:2])
+    assert [call.call_id for call in log.state.open_calls()] == ["c1"]
+    log.commit([new_event(Rewound(1), parent=first.id)])
+    assert log.state.open_calls() == []
+
+
+def test_state_sums_cost_steps_and_calls():
+    log = MemoryStore().open("talk")
+    log.commit([*cycle(1), *cycle(2)[:2], new_event(Approved("c2", "d"))])
+    state = log.state
+    assert (state.steps, state.cost_usd, state.prompt_tokens, state.completion_tokens) == (
+        2,
+        1.0,
+        20,
+        10,
+    )
+    assert state.calls["c2"].approved == "d"
+    assert State.from_json(state.to_json()) == state
+
+
+def test_large_bodies_are_kept_once(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    for number in range(5):
+        log.commit([new_event(Note("big", {"text": "y" * 50_000}))])
+        assert log.events(after=number)[0].body.data == {"text": "y" * 50_000}
+    with sqlite3.connect(store.path("talk")) as db:
+        assert db.execute("SELECT count(*), sum(length(data)) FROM blob").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a..b", ".hidden", "x" * 201, "ü"])
+def test_an_id_that_is_no_file_name_is_refused(store: Store, name: str):
+    with pytest.raises(LogError, match="cannot name a conversation"):
+        store.open(name)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LogError, match="no conversations under"):
+        SqliteStore(tmp_path / "file" / "talks").open("talk")
+
+
+def test_listing_reads_changed_files_only(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    logs = [store.open(f"talk-{n}") for n in range(5)]
+    for number, log in enumerate(logs):
+        log.commit([new_event(Started({})), *cycle(number)])
+    assert [row.id for row in store.list()] == [f"talk-{n}" for n in (4, 3, 2, 1, 0)]
+    read = store._catalog.read
+    logs[1].commit([new_event(Status("finished", "said so"))])
+    first = store.list()[0]
+    assert (first.id, first.phase, first.reason, first.steps, first.cost_usd) == (
+        "talk-1",
+        "finished",
+        "said so",
+        1,
+        0.5,
+    )
+    assert store._catalog.read == read + 1
+    store.delete("talk-1")
+    assert len(store.list()) == 4
+    (tmp_path / "catalogue.db").unlink()
+    assert len(SqliteStore(tmp_path).list()) == 4
+
+
+def test_a_damaged_file_is_listed_with_its_damage(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    store.open("good").commit([say("hi")])
+    (tmp_path / "bad.conversation").write_bytes(b"garbage" * 1000)
+    rows = {row.id: row for row in store.list()}
+    assert rows["bad"].damage == "file is not a database"
+    assert rows["good"].damage == ""
+
+
+def test_deleting_what_is_not_there_is_told(store: Store):
+    with pytest.raises(NoConversationError, match="no conversation 'talk'"):
+        store.delete("talk")
+
+
+def test_the_gate_sees_every_body_before_it_is_stored(store: Store):
+    log = store.open("talk")
+    log.use_gate(lambda raw: raw.replace(b"hunter2", b"***") if b"hunter2" in raw else raw)
+    stored = log.commit([say("the word is hunter2"), say("nothing here")])
+    assert stored[0].body.message.text == "the word is ***"
+    assert log.events() == stored
+
+
+def test_group_mode_waits_for_one_sync_of_many_commits(tmp_path: Path):
+    from models.agents.store import group
+
+    log = SqliteStore(tmp_path, "group").open("talk")
+    before = group.SHARED.syncs
+    for number in range(20):
+        log.commit(cycle(number))
+    assert group.SHARED.syncs == before
+    log.flush()
+    log.flush()
+    assert group.SHARED.syncs == before + 1
+
+
+def test_an_event_of_a_kind_that_nobody_knows_is_kept_as_it_is(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    log.commit([Event(Unknown("hologram", b'{"depth":[3, 4]}'), "agent", "h1")])
+    found = store.open("talk").events()[0]
+    assert (found.kind, found.body) == ("hologram", Unknown("hologram", b'{"depth":[3, 4]}'))
+
+
+def test_a_file_of_a_later_format_is_refused(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    store.open("talk").close()
+    _tamper(store.path("talk"), "UPDATE meta SET format = 99")
+    with pytest.raises(LogError, match="has format 99, this program reads up to 1"):
+        store.open("talk")
+
+
+def test_a_locked_file_is_told_and_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("models.agents.store.sqlite_log._BUSY_S", 0.05)
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    other = sqlite3.connect(store.path("talk"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogError, match="another process holds it"):
+        log.commit([say("one")])
+    other.execute("ROLLBACK")
+    assert log.commit([say("one")])[0].seq == 1
+
+
+def test_copying_into_a_log_with_events_is_refused(store: Store):
+    log = store.open("a")
+    log.commit([say("one")])
+    with pytest.raises(LogError, match="copy into a new id"):
+        log.copy_in(log.records())
+    copy = store.open("b")
+    copy.copy_in(log.records())
+    assert copy.events() == log.events()
+    assert copy.state == log.state
+    assert isinstance(copy, SqliteLog) == isinstance(log, SqliteLog)
