@@ -21,7 +21,8 @@ supervise.py, engine_process.py, lease.py  processes that die   worker.py   what
 backends/    native, vllm, openai_http, and who is chosen       bodies.py   requests for servers
 merge.py, outcome.py       one line per row                     report/     the page
 progress.py, summary.py    figures     job_state.py  the folder     local_model.py  its files
-crash_trials.py            kills jobs at random and counts
+partials.py  rows as far as they have come                      turns.py    one writer per shard
+crash_trials.py, tiny_job.py  kills jobs at random and counts    job_overhead.py  cost beside it
 """
 
 from models.inference.config import BatchConfig

@@ -11,13 +11,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
-import torch
 
-from models.inference.attention.base import Piece
 from models.inference.cost import CostModel
-from models.inference.model.decoder import Decoder
+
+if TYPE_CHECKING:
+    # A process that only plans reads what was measured; importing torch takes 4 CPU s.
+    import torch
+
+    from models.inference.model.decoder import Decoder
 
 SIZES = (1, 32, 128, 256, 512)
 _FORMAT = 2  # part of the key: raise it when what is measured changes
@@ -97,6 +101,10 @@ def measure_cost(decoder: Decoder) -> CostModel:
 
 def measure(decoder: Decoder) -> Calibration:
     """Time steps of several sizes, the head and a copy: 1-2 s for a model of 135 M weights."""
+    import torch
+
+    from models.inference.attention.base import Piece
+
     sizes = [size for size in SIZES if size <= decoder.config.context]
     attention = decoder.attention
 
@@ -142,6 +150,8 @@ def _processor() -> str:
 
 def main(model: str, dtype: str, cache: Path, n_threads: int) -> None:
     """Measure a model and keep what was measured, in a process of its own."""
+    import torch
+
     from models.inference.local_model import find_model
     from models.inference.model.assemble import assemble
     from models.inference.model.weights import DTYPES, load_weights

@@ -2,14 +2,16 @@
 
 `crash_trials(n, seed)` runs in a process of its own: it forks one child per start of a job, which
 is killed (SIGKILL): half of them after a random time, half when the journal has grown by a random
-number of bytes, which hits the engine at work. Every third kill also tears what the journal had not
-flushed, as a failing machine would. A job is started again until it finishes.
+number of bytes, which hits the engine at work. Every third kill also tears what a segment had not
+flushed, as a failing machine would. A job is started again until it finishes. Jobs with many short
+rows and jobs with few long ones, which go on in the middle of a row, take turns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import random
 import signal
@@ -21,11 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from models.errors import ServiceError
+from models.inference.tiny_job import write_tiny_job
 from models.settings import ROOT
 
-N_ROWS = 60
 MAX_KILLS = 4
 FLUSH_ROWS = 8
+MAX_ROWS = 8
+CHECKPOINT_TOKENS = 16
 
 
 @dataclass
@@ -36,10 +40,14 @@ class CrashFigures:
         jobs, kills, tears: Jobs, processes killed, segments torn.
         rows: Input rows of all jobs.
         lost, double: Rows without an output line, rows with several.
-        different: Rows whose text is not that of a job that nobody killed.
-        redone: Records written twice for one row.
-        torn_rows: Records lost with a torn tail; they are computed again by design.
+        different: Rows whose tokens are not those of a job that nobody killed.
+        redone: Records of finished rows written twice for one row.
+        torn_rows: Records lost with a torn tail; what they held is computed again by design.
         most_torn: Most of them in one tear.
+        tokens: Tokens of all outputs of killed jobs.
+        redone_tokens: Tokens emitted again because a kill or a tear took them.
+        most_redone: Most of them after one kill without a tear.
+        resumed: Outputs that went on in their middle.
     """
 
     jobs: int = 0
@@ -52,6 +60,10 @@ class CrashFigures:
     redone: int = 0
     torn_rows: int = 0
     most_torn: int = 0
+    tokens: int = 0
+    redone_tokens: int = 0
+    most_redone: int = 0
+    resumed: int = 0
 
 
 def crash_trials(n: int, seed: int) -> CrashFigures:
@@ -77,65 +89,47 @@ def crash_trials(n: int, seed: int) -> CrashFigures:
     return CrashFigures(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _write_model(folder: Path, seed: int) -> None:
-    """Write a decoder of two layers with random weights; tokens are its only language."""
-    import torch
-    from safetensors.torch import save_file
+class _Meter:
+    """Counts the tokens that forked children emit, in memory that outlives them."""
 
-    hidden, mlp, words, layers = 32, 48, 97, 2
-    draws = torch.Generator().manual_seed(seed)
+    def __init__(self) -> None:
+        self._cells = memoryview(mmap.mmap(-1, 8)).cast("Q")
 
-    def matrix(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=draws) * 0.3
+    @property
+    def tokens(self) -> int:
+        """Tokens since the last reset."""
+        return int(self._cells[0])
 
-    tensors = {"model.embed_tokens.weight": 3 * matrix(words, hidden)}
-    tensors["model.norm.weight"] = torch.ones(hidden)
-    for layer in range(layers):
-        at = f"model.layers.{layer}."
-        for name, wide in (("q", 32), ("k", 16), ("v", 16)):
-            tensors[f"{at}self_attn.{name}_proj.weight"] = matrix(wide, hidden)
-        tensors[at + "self_attn.o_proj.weight"] = matrix(hidden, 32)
-        for name in ("gate", "up"):
-            tensors[f"{at}mlp.{name}_proj.weight"] = matrix(mlp, hidden)
-        tensors[at + "mlp.down_proj.weight"] = matrix(hidden, mlp)
-        for name in ("input_layernorm", "post_attention_layernorm"):
-            tensors[f"{at}{name}.weight"] = torch.ones(hidden)
-    folder.mkdir(parents=True)
-    save_file(tensors, str(folder / "model.safetensors"))
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "hidden_size": hidden,
-        "intermediate_size": mlp,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": words,
-        "max_position_embeddings": 512,
-        "tie_word_embeddings": True,
-        "eos_token_id": 2,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    def reset(self) -> None:
+        """Begin at nothing."""
+        self._cells[0] = 0
+
+    def install(self) -> None:
+        """Count in this process; for children only."""
+        from models.inference.outputs import Outputs
+        from models.inference.requests import FinishReason
+        from models.inference.running import Sequence as Row
+        from models.inference.sample import Drawn
+
+        take = Outputs.take
+
+        def counted(outputs: Outputs, row: Row, drawn: Drawn) -> FinishReason | None:
+            self._cells[0] += 1
+            return take(outputs, row, drawn)
+
+        Outputs.take = counted  # type: ignore[method-assign]
 
 
-def write_tiny_job(folder: Path, seed: int, n_rows: int = N_ROWS) -> tuple[Path, Path]:
-    """Write a tiny model and a JSONL of token ids that share prefixes; returns both."""
-    draws = random.Random(seed)
-    _write_model(folder / "model", seed)
-    prefixes = [[draws.randrange(3, 90) for _ in range(draws.randrange(10, 60))] for _ in range(4)]
-    lines = []
-    for row in range(n_rows):
-        own = [draws.randrange(3, 90) for _ in range(draws.randrange(1, 12))]
-        lines.append(
-            {
-                "custom_id": f"row-{row}",
-                "token_ids": draws.choice(prefixes) + own,
-                "max_tokens": draws.randrange(1, 24),
-                "temperature": 0 if row % 3 else 0.9,
-            }
-        )
-    data = folder / "in.jsonl"
-    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder / "model", data
+@dataclass(frozen=True)
+class _Kind:
+    """A job to kill, and what it gives when nobody does."""
+
+    data: Path
+    model: Path
+    expected: list[tuple[str, str]]
+    tokens: int
+    alone_s: float
+    journal_bytes: int
 
 
 def _start(data: Path, model: Path, home: Path) -> None:
@@ -154,9 +148,10 @@ def _start(data: Path, model: Path, home: Path) -> None:
         dtype="float32",
         backend="native",
         flush_rows=FLUSH_ROWS,
-        max_rows=8,
+        max_rows=MAX_ROWS,
         step_tokens=32,
-        kv_gib=0.001,
+        kv_gib=0.002,
+        checkpoint_tokens=CHECKPOINT_TOKENS,
     )
     batch = read_batch(config, places)
     with held(batch.folder):
@@ -177,6 +172,7 @@ def _fork(
     data: Path,
     model: Path,
     home: Path,
+    meter: _Meter,
     kill_after_s: float | None = None,
     kill_after_bytes: int | None = None,
 ) -> bool:
@@ -186,6 +182,7 @@ def _fork(
     if child == 0:
         code = 1
         try:
+            meter.install()
             _start(data, model, home)
             code = 0
         finally:
@@ -208,7 +205,12 @@ def _fork(
 
 
 def _journal_bytes(home: Path) -> int:
-    return sum(f.stat().st_size for f in home.glob("inference/jobs/*/journal/*.segment"))
+    total = 0
+    for name in ("journal", "partials"):
+        with contextlib.suppress(FileNotFoundError):  # partial records go when all is merged
+            for file in home.glob(f"inference/jobs/*/{name}/*.segment"):
+                total += file.stat().st_size
+    return total
 
 
 def _run(n: int, seed: int) -> CrashFigures:
@@ -216,42 +218,78 @@ def _run(n: int, seed: int) -> CrashFigures:
 
     import models.inference.backends.native
     import models.inference.job  # noqa: F401  # before forking: children start at once
-    from models.inference.journal import Journal
 
     torch.set_num_threads(1)
-    figures, draws = CrashFigures(), random.Random(seed)
+    figures, draws, meter = CrashFigures(), random.Random(seed), _Meter()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        model, data = write_tiny_job(root, seed)
-        began = time.monotonic()
-        _fork(data, model, root / "clean")
-        _fork(data, model, root / "warm")
-        alone_s = (time.monotonic() - began) / 2
-        expected = _outputs(root / "clean")
-        whole_bytes = _journal_bytes(root / "clean")
+        kinds = [_kind(root / "short", seed, meter), _kind(root / "long", seed, meter, 24, 400)]
         while figures.kills < n:
-            home = root / f"job-{figures.jobs}"
-            for _ in range(min(MAX_KILLS, n - figures.kills)):
-                after_s, after_bytes = draws.uniform(0, alone_s), draws.randrange(1, whole_bytes)
-                is_timed = draws.random() < 0.5
-                when = (after_s, None) if is_timed else (None, after_bytes)
-                if _fork(data, model, home, *when):
-                    break
-                figures.kills += 1
-                if figures.kills % 3 == 0:
-                    _tear(home, draws, figures)
-            else:
-                _fork(data, model, home)
-            found = _outputs(home)
-            figures.jobs += 1
-            figures.rows += N_ROWS
-            names = [name for name, _ in found]
-            figures.lost += N_ROWS - len(set(names))
-            figures.double += len(names) - len(set(names))
-            figures.different += sum(a != b for a, b in zip(found, expected, strict=False))
-            (folder,) = (home / "inference" / "jobs").iterdir()
-            figures.redone += Journal.open(folder / "journal").doubles
+            kind = kinds[figures.jobs % len(kinds)]
+            _kill_one_job(kind, root / f"job-{figures.jobs}", n, draws, meter, figures)
     return figures
+
+
+def _kind(root: Path, seed: int, meter: _Meter, n_rows: int = 60, most_tokens: int = 24) -> _Kind:
+    """Write a job and run it twice; the first time pays for what is built once."""
+    model, data = write_tiny_job(root, seed, n_rows, most_tokens)
+    _fork(data, model, root / "warm", meter)
+    meter.reset()
+    began = time.monotonic()
+    _fork(data, model, root / "clean", meter)
+    alone_s = time.monotonic() - began
+    expected = _outputs(root / "clean")
+    return _Kind(data, model, expected, meter.tokens, alone_s, _journal_bytes(root / "clean"))
+
+
+def _kill_one_job(
+    kind: _Kind, home: Path, n: int, draws: random.Random, meter: _Meter, figures: CrashFigures
+) -> None:
+    from models.inference.journal import Journal
+
+    meter.reset()
+    wasted = 0
+    for _ in range(min(MAX_KILLS, n - figures.kills)):
+        after_s, after_bytes = draws.uniform(0, kind.alone_s), draws.randrange(kind.journal_bytes)
+        when = (after_s, None) if draws.random() < 0.5 else (None, after_bytes + 1)
+        if _fork(kind.data, kind.model, home, meter, *when):
+            break
+        figures.kills += 1
+        is_torn = figures.kills % 3 == 0 and _tear(home, draws, figures)
+        on_record, n_begun = _on_record(home)
+        lost, wasted = meter.tokens - on_record - wasted, meter.tokens - on_record
+        figures.resumed += n_begun
+        if not is_torn:
+            figures.most_redone = max(figures.most_redone, lost)
+    else:
+        _fork(kind.data, kind.model, home, meter)
+    found, n_rows = _outputs(home), len(kind.expected)
+    names = [name for name, _ in found]
+    figures.jobs += 1
+    figures.rows += n_rows
+    figures.tokens += kind.tokens
+    figures.redone_tokens += meter.tokens - kind.tokens
+    figures.lost += n_rows - len(set(names))
+    figures.double += len(names) - len(set(names))
+    figures.different += sum(a != b for a, b in zip(found, kind.expected, strict=False))
+    (folder,) = (home / "inference" / "jobs").iterdir()
+    figures.redone += Journal.open(folder / "journal").doubles
+
+
+def _on_record(home: Path) -> tuple[int, int]:
+    """Tokens that the next start need not emit again; outputs that it goes on with."""
+    from models.inference.job_state import Keys
+    from models.inference.journal import Journal
+    from models.inference.partials import read_begun
+
+    folders = list((home / "inference" / "jobs").glob("*"))
+    if not folders or not (folders[0] / "keys.bin").exists():
+        return 0, 0
+    journal, keys = Journal.look(folders[0] / "journal"), Keys(folders[0])
+    finished = sum(outcome.output_tokens for outcome in journal.outcomes())
+    open_rows = {keys[prompt] for prompt in range(len(keys))} - set(journal.places)
+    begun = [one for row in read_begun(folders[0], open_rows).values() for one in row]
+    return finished + sum(len(one.token_ids) for one in begun), len(begun)
 
 
 def _outputs(home: Path) -> list[tuple[str, str]]:
@@ -270,17 +308,18 @@ def _outputs(home: Path) -> list[tuple[str, str]]:
     return said
 
 
-def _tear(home: Path, draws: random.Random, figures: CrashFigures) -> None:
-    """Cut the newest segment somewhere in what was not flushed, at most."""
+def _tear(home: Path, draws: random.Random, figures: CrashFigures) -> bool:
+    """Cut the newest segment of finished or of begun rows in what was not flushed, at most."""
     from models.inference.segments import Scan, scan_segment
 
-    segments = sorted(home.glob("inference/jobs/*/journal/*.segment"))
+    name = draws.choice(("journal", "partials"))
+    segments = sorted(home.glob(f"inference/jobs/*/{name}/*.segment"), key=os.path.getmtime)
     if not segments:
-        return
+        return False
     places = [place for _, place, _ in scan_segment(segments[-1], Scan())]
     open_rows = len(places) % FLUSH_ROWS
     if not open_rows:
-        return
+        return False
     first = places[-open_rows]
     size = segments[-1].stat().st_size
     os.truncate(segments[-1], draws.randrange(first.offset, size))
@@ -288,6 +327,7 @@ def _tear(home: Path, draws: random.Random, figures: CrashFigures) -> None:
     figures.tears += 1
     figures.torn_rows += len(places) - left
     figures.most_torn = max(figures.most_torn, len(places) - left)
+    return True
 
 
 if __name__ == "__main__":

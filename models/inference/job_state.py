@@ -96,6 +96,9 @@ class Keys:
     def __init__(self, folder: Path) -> None:
         self._data = np.fromfile(folder / KEYS, np.uint8).reshape(-1, KEY_BYTES)
 
+    def __len__(self) -> int:
+        return len(self._data)
+
     def __getitem__(self, prompt: int) -> bytes:
         return bytes(self._data[prompt])
 

@@ -74,8 +74,9 @@ def find_model(name: str, cache: Path) -> LocalModel:
 
         file = embedded_gguf()
         folder = convert_gguf(file, cache / "models")
+        # Out of the folder: reading the tokenizer of a GGUF takes 7 CPU s, in every process.
         # The folder is named after the digest of what it was made from.
-        return _described(name, folder, load_tokenizer(file), folder.name)
+        return _described(name, folder, load_tokenizer(folder), folder.name)
     folder = Path(name).expanduser().absolute()
     if not folder.is_dir():
         raise DatasetMissingError(

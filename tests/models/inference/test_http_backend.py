@@ -15,11 +15,11 @@ import pytest
 
 from models.inference.backends.base import BackendDownError, StopRequestedError, Watch, Work
 from models.inference.backends.openai_http import HttpBackend
-from models.inference.crash_trials import write_tiny_job
 from models.inference.job_config import JobConfig
 from models.inference.outcome import Finished
 from models.inference.plan import Plan
 from models.inference.prepare import Places, PreparedJob, prepare_job, read_batch
+from models.inference.tiny_job import write_tiny_job
 from models.llm.retry import RetryPolicy
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.errors import AlreadyRunningError, ConfigError
-from models.inference.crash_trials import crash_trials, write_tiny_job
+from models.inference.crash_trials import CHECKPOINT_TOKENS, MAX_ROWS, crash_trials
 from models.inference.engine_process import Start, start_process
 from models.inference.job import JobReport, JobStoppedError, run_job
 from models.inference.job_config import JobConfig
@@ -17,6 +19,8 @@ from models.inference.job_state import ask_to_stop
 from models.inference.journal import Journal
 from models.inference.prepare import ErrorRateError, Places, held, read_batch
 from models.inference.progress import Progress
+from models.inference.tiny_job import write_tiny_job
+from models.settings import ROOT
 from tests.models.inference.job_cases import LOUD, POISON, SLOW, start_stand_in
 
 
@@ -132,6 +136,11 @@ def test_a_job_that_is_asked_to_stop_flushes_and_goes_on_later(tiny: JobConfig, 
     assert journal(config).doubles == 0
 
 
+def test_a_process_that_only_plans_and_supervises_imports_no_torch():
+    code = "import sys, models.inference.job; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_two_runs_of_one_job_do_not_meet(tiny: JobConfig, tmp_path: Path):
     home = Places(tmp_path / "home", tmp_path)
     with held(read_batch(tiny, home).folder), pytest.raises(AlreadyRunningError, match="wait"):
@@ -171,3 +180,6 @@ def test_twenty_kills_at_random_points_lose_nothing_and_double_nothing():
     assert figures.kills == 20
     assert (figures.lost, figures.double, figures.different, figures.redone) == (0, 0, 0, 0)
     assert figures.most_torn <= 8  # one flush
+    # In the middle of long rows: the interval of each that ran, and no more.
+    assert figures.resumed > 0
+    assert figures.most_redone <= MAX_ROWS * CHECKPOINT_TOKENS
