@@ -8,7 +8,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -q
 UPGRADES_DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check static fast flow stack up bench peers screenshots clean
+.PHONY: help venv demo test check static fast flow stack up bench peers llamacpp screenshots clean
 
 help:            ## show this list
 	@grep -hE '^[a-z]+: .*## |^[a-z]+: *## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench: venv      ## measure: make bench UPGRADES_DATA=file.parquet scores anothe
 
 peers: venv      ## install the libraries that the benchmark compares with
 	@$(PYTHON) .ci/install.py --extra peers
+
+llamacpp: venv   ## build llama.cpp for the benchmark of inference (10 minutes of a core)
+	@$(PYTHON) .ci/install.py --extra llamacpp
 
 screenshots: venv ## take the pictures of docs/img in a real browser
 	@$(PYTHON) .ci/install.py --extra browser

@@ -335,9 +335,11 @@ def _notes(config: InferenceBenchConfig, dtype: str, missing: Sequence[str]) -> 
     if dtype == "float32":
         notes.append(
             "This processor multiplies no bfloat16, in which torch and vLLM are several times "
-            "slower here: all engines compute in float32, ours keeps keys and values in bfloat16; "
-            "the KV of a contest is counted in tokens."
+            "slower here: all engines compute in float32, a favour to vLLM, whose default is the "
+            "model's bfloat16 (a row of its own); ours keeps keys and values in bfloat16; the KV "
+            "of a contest is counted in tokens."
         )
     if missing:
-        notes.append(f"Not installed, so not compared: {', '.join(missing)} (make peers).")
+        way = " (make llamacpp)" if "llamacpp" in missing else ""
+        notes.append(f"Not installed, so not compared: {', '.join(missing)}{way}.")
     return tuple(notes)

@@ -106,7 +106,7 @@ def merge_results(
                     counts["ok"] += 1
                     counts["prompt"] += item.prompt_tokens
                     counts["cached"] += item.cached_tokens
-                    counts["output"] += sum(len(c.token_ids) for c in item.choices)
+                    counts["output"] += item.output_tokens
                 data = orjson.dumps(line, default=str)
                 if table is None:
                     results.write(data + b"\n")
@@ -142,7 +142,7 @@ def _in_order(
         source = first_of.setdefault(key, row)
         if source != row and isinstance(item, RowResult):
             n = item.prompt_tokens  # a copy computes nothing
-            item = RowResult(row, item.custom_id, item.choices, n, n, source)
+            item = RowResult(row, item.custom_id, item.choices, n, n, item.output_tokens, source)
         yield item, job.rows.endpoint(prompt)
     while error is not None:
         yield error, ""
@@ -173,7 +173,6 @@ class _Table:
         self._parts: dict[str, list[object]] = {name: [] for name in _SCHEMA.names}
 
     def add(self, item: RowResult | RowError, line: bytes) -> None:
-        is_error = isinstance(item, RowError)
         choices = () if isinstance(item, RowError) else item.choices
         values = {
             "row": item.row,
@@ -182,7 +181,7 @@ class _Table:
             "finish_reasons": [choice.finish_reason for choice in choices],
             "prompt_tokens": None if isinstance(item, RowError) else item.prompt_tokens,
             "cached_tokens": None if isinstance(item, RowError) else item.cached_tokens,
-            "output_tokens": None if is_error else sum(len(c.token_ids) for c in choices),
+            "output_tokens": None if isinstance(item, RowError) else item.output_tokens,
             "error_code": item.code if isinstance(item, RowError) else None,
             "error_message": item.message if isinstance(item, RowError) else None,
             "response": line.decode(),

@@ -31,16 +31,20 @@ class Finished:
         failure: Why it failed, or None.
         prompt_tokens: Tokens of the prompt.
         cached_tokens: Of them, tokens that another row's computation gave.
+        counted_tokens: Tokens of all choices as a server counted them; None: those named.
     """
 
     choices: tuple[Choice, ...] = ()
     failure: Failure | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    counted_tokens: int | None = None
 
     @property
     def output_tokens(self) -> int:
         """Tokens of all choices."""
+        if self.counted_tokens is not None:
+            return self.counted_tokens
         return sum(len(choice.token_ids) for choice in self.choices)
 
 
@@ -53,7 +57,8 @@ def encode_outcome(outcome: Finished) -> bytes:
     choices = [
         [c.token_ids, c.text, c.finish_reason, c.logprobs, c.top_logprobs] for c in outcome.choices
     ]
-    return b"R" + orjson.dumps([outcome.prompt_tokens, outcome.cached_tokens, choices])
+    counts = (outcome.prompt_tokens, outcome.cached_tokens, outcome.counted_tokens)
+    return b"R" + orjson.dumps([*counts, choices])
 
 
 def is_error(body: bytes) -> bool:
@@ -66,12 +71,8 @@ def decode_outcome(body: bytes) -> Finished:
     values = orjson.loads(body[1:])
     if is_error(body):
         return Finished(failure=Failure(*values[1:]), prompt_tokens=values[0])
-    prompt_tokens, cached_tokens, choices = values
-    return Finished(
-        tuple(_choice(*choice) for choice in choices),
-        prompt_tokens=prompt_tokens,
-        cached_tokens=cached_tokens,
-    )
+    *counts, choices = values
+    return Finished(tuple(_choice(*choice) for choice in choices), None, *counts)
 
 
 def _choice(ids: list[int], text: str, reason: Any, logprobs: Any, tops: Any) -> Choice:
@@ -89,14 +90,14 @@ def row_of(outcome: Finished, row: int, custom_id: str) -> RowResult | RowError:
     if outcome.failure is not None:
         failure = outcome.failure
         return RowError(row, failure.code, failure.message, failure.param, custom_id, failure.type)
-    tokens = (outcome.prompt_tokens, outcome.cached_tokens)
+    tokens = (outcome.prompt_tokens, outcome.cached_tokens, outcome.output_tokens)
     return RowResult(row, custom_id, outcome.choices, *tokens)
 
 
 def openai_line(result: RowResult, endpoint: str, model: str) -> dict[str, Any]:
     """Return a result as a line of OpenAI's Batch output, the row beside it."""
     is_chat = endpoint == "/v1/chat/completions"
-    n_output = sum(len(choice.token_ids) for choice in result.choices)
+    n_output = result.output_tokens
     body = {
         "id": f"cmpl-{result.row}",
         "object": "chat.completion" if is_chat else "text_completion",

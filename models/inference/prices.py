@@ -43,11 +43,16 @@ class Prices(NamedTuple):
 
 
 def guessed_prices(shape: DecoderConfig | None) -> Prices:
-    """Scale the default prices by weights per token; None: the defaults."""
+    """Scale the default prices by weights per token; None: the defaults.
+
+    A model smaller than the embedded one keeps its prices: what a group costs beside its tokens
+    does not shrink, and nothing would be worth sharing.
+    """
     cost = CostModel()
     if shape is None:
         return Prices(cost, False)
-    size, head = shape.weights_per_token / _WEIGHTS, shape.vocabulary * shape.hidden / _HEAD
+    size = max(shape.weights_per_token / _WEIGHTS, 1.0)
+    head = max(shape.vocabulary * shape.hidden / _HEAD, 1.0)
     return Prices(
         replace(
             cost,
@@ -55,7 +60,7 @@ def guessed_prices(shape: DecoderConfig | None) -> Prices:
             decode_s=cost.decode_s * size,
             step_s=cost.step_s * size,
             sample_s=cost.sample_s * head,
-            copy_s=cost.copy_s * shape.kv_values_per_token / _KV,
+            copy_s=cost.copy_s * max(shape.kv_values_per_token / _KV, 1.0),
         ),
         False,
     )

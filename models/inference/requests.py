@@ -200,6 +200,7 @@ class RowResult:
         choices: The outputs.
         prompt_tokens: Tokens of the prompt.
         cached_tokens: Of them, tokens that another row's computation gave.
+        output_tokens: Tokens of all choices; a server counts them, but may not name them.
         source_row: Row that ran in its stead (equal greedy prompts run once), or None.
     """
 
@@ -208,4 +209,5 @@ class RowResult:
     choices: tuple[Choice, ...]
     prompt_tokens: int
     cached_tokens: int = 0
+    output_tokens: int = 0
     source_row: int | None = None

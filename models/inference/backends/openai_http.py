@@ -219,6 +219,7 @@ def _parsed(answer: bytes) -> Finished:
         values = orjson.loads(answer)
         usage = values.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
+        emitted = usage.get("completion_tokens")
         choices = tuple(
             _choice(choice) for choice in sorted(values["choices"], key=lambda c: c.get("index", 0))
         )
@@ -228,6 +229,7 @@ def _parsed(answer: bytes) -> Finished:
             choices,
             prompt_tokens=int(usage.get("prompt_tokens") or 0),
             cached_tokens=int(details.get("cached_tokens") or 0),
+            counted_tokens=None if emitted is None else int(emitted),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedReplyError(

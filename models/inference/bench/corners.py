@@ -18,6 +18,8 @@ HF, LLAMACPP = "hf generate", "llama.cpp"
 HF_CONTEST = "A"
 HF_BATCHES = (8, 16, 32)
 LLAMACPP_CONTESTS = ("A", "E")
+BFLOAT16 = "vllm default, bfloat16"
+BFLOAT16_CONTESTS = ("D",)
 ABLATED = {"A": (), "A/3": ("by-count",), "mixed": ("one-level",)}
 """Contests of the ablation, and variants that only make sense there; A takes all others."""
 
@@ -92,6 +94,11 @@ def corners(
                 *({"order": "windows"}, ("pressure",)),
             ),
         ]
+    if "vllm" in here and dtype != "bfloat16":
+        stored = vllm_setup(config, cache, "bfloat16", contests, 128, is_eager=True)
+        about = "as it comes, also in its number type: the model's, which is slow here; eager"
+        order = {"order": "arrival"}
+        found.append(Corner(BFLOAT16, about, stored, order, contests=BFLOAT16_CONTESTS))
     if hf_batch is not None:
         setup = Setup("hf", config.model, cache, dtype)
         about = f"left-padded batches of {hf_batch}, sorted by length"

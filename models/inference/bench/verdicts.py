@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from models.inference.bench.contest import Contest, Kind
 from models.inference.bench.corners import (
+    BFLOAT16,
     DEFAULT,
     HF,
     LLAMACPP,
@@ -45,6 +46,7 @@ PROMISES = (
     Promise("vllm default / ours, a third of the KV", DEFAULT, OURS, ("pressure",), 4.0, 8.0),
     Promise("vllm / vllm with our plan, same KV", SAME_KV, WITH_PLAN, ("pressure",), 2.0, 4.0),
     Promise("vllm with our plan / ours, same KV", WITH_PLAN, OURS, ("pressure",), None, None),
+    Promise("vllm default in bfloat16 / ours, D", BFLOAT16, OURS, ("shared",), None, None),
     Promise("hf generate / ours", HF, OURS, ("shared",), 6.0, 10.0),
     Promise("llama.cpp / ours", LLAMACPP, OURS, ("shared", "unshared"), None, None),
 )
