@@ -1,0 +1,42 @@
+"""Sandboxes: commands of a model run with a workspace and without the rest of the machine.
+
+base.py        the protocol, limits, results     files.py, walk.py  paths that cannot lead out
+local.py       trusted: no walls at all          restricted.py  Landlock and seccomp only
+bubblewrap.py  sandboxed: namespaces and all else (bwrap, mounts, identity)
+shell.py, job.py, terminal.py, capture.py  a shell that lives on between commands
+seccomp.py, syscalls.py, landlock.py, limits.py  one wall each
+process.py, launch.py, kernel.py  how a process is confined, started and ended
+"""
+
+from models.sandbox.base import (
+    CommandResult,
+    Level,
+    Limits,
+    OutsideWorkspaceError,
+    Sandbox,
+    SandboxError,
+    SandboxUnavailableError,
+)
+from models.sandbox.bubblewrap import BubblewrapSandbox
+from models.sandbox.files import Files
+from models.sandbox.job import ShellResult
+from models.sandbox.local import LocalSandbox
+from models.sandbox.restricted import RestrictedSandbox
+from models.sandbox.shell import Shell, ShellBusyError
+
+__all__ = [
+    "BubblewrapSandbox",
+    "CommandResult",
+    "Files",
+    "Level",
+    "Limits",
+    "LocalSandbox",
+    "OutsideWorkspaceError",
+    "RestrictedSandbox",
+    "Sandbox",
+    "SandboxError",
+    "SandboxUnavailableError",
+    "Shell",
+    "ShellBusyError",
+    "ShellResult",
+]
