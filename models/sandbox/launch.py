@@ -109,6 +109,8 @@ class Child:
                 (os.POSIX_SPAWN_DUP2, source, target)
                 for source, target in zip(high, launch.fds, strict=True)
             ]
+            # First: some were left inheritable by whoever started us, and belong to nobody here.
+            actions[:0] = [(os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()]
             if launch.tty is not None:
                 path, targets = launch.tty
                 # The first terminal that the leader of a new session opens becomes its own.
@@ -152,6 +154,16 @@ class Child:
             if self._status is None and self.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, number)
+
+
+def _inheritable() -> list[int]:
+    """List our open descriptors beyond the streams that a child would get."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 def _wait_until_ended(pid: int) -> None:
