@@ -1,1 +1,53 @@
-"""The agent runtime: typed, durable conversations of a language model with tools."""
+"""The agent runtime: typed, durable conversations of a language model with tools.
+
+agent.py    the frozen spec             conversation.py, runs.py, blocking.py  what one does with it
+engine.py   the loop (calling, ending, prompting, model)        budget.py  hard limits
+events/     what can happen             state.py   what it adds up to
+store/      logs that are transactions  context/   what a model is sent: view, condensers, skills
+tools/      typed functions, locks      security/  policies, analyzers, approvals, secrets
+workspace/  where tools work            stuck.py, critic.py, hooks.py  who looks on
+Source of the comparison: the OpenHands Software Agent SDK paper, arXiv 2511.03690.
+"""
+
+from __future__ import annotations
+
+from models.agents.agent import Agent
+from models.agents.budget import Budget
+from models.agents.conversation import Conversation
+from models.agents.events import Event
+from models.agents.runs import Delta, Outcome, Run
+from models.agents.security import (
+    AlwaysConfirm,
+    ConfirmRisky,
+    NeverConfirm,
+    Risk,
+    Secrets,
+    SecurityAnalyzer,
+)
+from models.agents.store import MemoryStore, SqliteStore
+from models.agents.tools import Observation, Tool, ToolContext, tool
+from models.agents.workspace import LocalWorkspace, SandboxWorkspace
+
+__all__ = [
+    "Agent",
+    "AlwaysConfirm",
+    "Budget",
+    "ConfirmRisky",
+    "Conversation",
+    "Delta",
+    "Event",
+    "LocalWorkspace",
+    "MemoryStore",
+    "NeverConfirm",
+    "Observation",
+    "Outcome",
+    "Risk",
+    "Run",
+    "SandboxWorkspace",
+    "Secrets",
+    "SecurityAnalyzer",
+    "SqliteStore",
+    "Tool",
+    "ToolContext",
+    "tool",
+]

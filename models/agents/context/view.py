@@ -96,6 +96,11 @@ class View:
         """Estimate of the tokens of all messages, kept up to date at each change."""
         return self._tokens + sum(item.tokens for item in self._late)
 
+    @property
+    def head(self) -> int:
+        """Number of the last event that was looked at."""
+        return self._head
+
     def messages(self) -> tuple[Message, ...]:
         """Return what a model is sent now: no answer whose results are missing."""
         late = [message for item in self._late for message in item.messages]

@@ -93,9 +93,10 @@ class BaseLog(ABC):
                 )
             foreign, batch = self._append(lambda: self._prepare(events))
             self._adopt(batch)
-        if foreign:
-            self._tell(foreign)
-        self._tell(batch.events)
+            # Under the lock: listeners hear everything once and in order.
+            if foreign:
+                self._tell(foreign)
+            self._tell(batch.events)
         return batch.events
 
     def copy_in(self, records: Sequence[Record]) -> None:

@@ -240,8 +240,8 @@ class SqliteLog(BaseLog):
                 return []
             self._data_version = version
             events = self._take_in()
-        if events:
-            self._tell(events)
+            if events:
+                self._tell(events)
         return events
 
     def _insert(self, batch: Batch) -> None:

@@ -1,0 +1,470 @@
+"""A conversation: what people and programs do with an agent at work."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from models.agents.budget import Budget, Purse
+from models.agents.context.view import View
+from models.agents.engine import Engine
+from models.agents.errors import ApprovalError, LifecycleError
+from models.agents.events import (
+    Answer,
+    Approved,
+    Body,
+    Event,
+    Forked,
+    Note,
+    Notice,
+    Result,
+    Rewound,
+    Spent,
+    Started,
+    SystemPrompt,
+    Title,
+    UserMessage,
+    new_event,
+)
+from models.agents.hooks import run_hooks
+from models.agents.model import CountedModel
+from models.agents.prompting import system_text, title_of, triggered
+from models.agents.runs import Delta, Outcome, Run
+from models.agents.security.policy import Policy
+from models.agents.security.secrets import Secrets
+from models.agents.state import OpenCall, State
+from models.agents.store.base import Log, Store
+from models.agents.stuck import StuckDetector
+from models.agents.tools.context import Session
+from models.agents.tools.finish import finish, finish_with
+from models.agents.tools.locks import table_of
+from models.agents.tools.registry import Registry
+from models.agents.workspace import Workspace
+from models.llm import LanguageModel, Message, Reply, Request, language_model, user
+from models.llm.metered import MeteredModel
+
+if TYPE_CHECKING:
+    from models.agents.agent import Agent
+    from models.agents.blocking import BlockingConversation
+
+_WATCHED = 400
+"""Events that a stuck detector reads when a conversation is opened."""
+
+
+class Conversation:
+    """One conversation of an agent. Open it with `Agent.open`; close it, or use `async with`."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        workspace: Workspace,
+        store: Store,
+        id: str,
+        secrets: Secrets,
+        parent: Conversation | None = None,
+    ) -> None:
+        self.agent = agent
+        self.workspace = workspace
+        self.secrets = secrets
+        self.policy: Policy = agent.policy
+        self.session = Session()
+        self.home = store
+        """The store, where conversations that this one delegates to are kept too."""
+        self.store: Log = store.open(id)
+        """The log: `commit` makes events durable."""
+        self.store.use_gate(secrets.gate)
+        self.parent = parent
+        self.locks = table_of(workspace.root)
+        self.registry = _registry(agent)
+        self.options = replace(agent.options, tools=self.registry.specs)
+        self.purse: Purse = Purse(agent.budget, parent.purse if parent else None)
+        self.purse.charge(id, self.store.state)
+        self.visible = View(self.store.spans)
+        self.stuck = StuckDetector()
+        self._lock = threading.RLock()
+        self._sent: tuple[tuple[Message, ...], int] = ((), 0)
+        self._deltas: list[Callable[[Delta], None]] = []
+        self._has_started = False
+        inner = language_model(agent.model) if isinstance(agent.model, str) else agent.model
+        self._owns_model = isinstance(agent.model, str)
+        self.model: LanguageModel = MeteredModel(
+            CountedModel(inner, lambda: self._sent), budget=self.purse.calls
+        )
+        self._engine = Engine(self)
+        self._active: Run | None = None
+        if self.store.damage is None:
+            self._load()
+        self.store.listen(self._hear)
+
+    def _load(self) -> None:
+        state = self.store.state
+        self.visible.load(state)
+        recent = [(max(first, state.seq - _WATCHED), last) for first, last in state.branch()]
+        self.stuck.add(self.store.spans([span for span in recent if span[0] <= span[1]]))
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        with self._lock:
+            self.visible.apply(events, self.store.state)
+            self.stuck.add(events)
+
+    # ---- what it is
+
+    @property
+    def id(self) -> str:
+        """The conversation's id."""
+        return self.store.id
+
+    @property
+    def state(self) -> State:
+        """What the log adds up to: phase, steps, cost, open calls, plan."""
+        return self.store.state
+
+    @property
+    def cost(self) -> float:
+        """US dollars, delegated conversations included."""
+        return self.state.cost_usd
+
+    @property
+    def outcome(self) -> Outcome:
+        """Where it stands."""
+        state, value = self.state, self.state.value
+        is_finished = state.phase == "finished"
+        if is_finished and value is not None and self.agent.structured is not None:
+            value = TypeAdapter(self.agent.structured).validate_python(value)
+        return Outcome(
+            self.id,
+            state.phase,
+            state.final if is_finished else "",
+            value if is_finished else None,
+            state.reason,
+            state.steps,
+            state.cost_usd,
+        )
+
+    def events(
+        self, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
+    ) -> list[Event]:
+        """Return events of all branches in order, from the one after `after` on."""
+        return self.store.events(after, limit, kinds)
+
+    def view(self) -> tuple[Message, ...]:
+        """Return what the model would be sent now."""
+        with self._lock:
+            return self.visible.messages()
+
+    def open_calls(self) -> list[OpenCall]:
+        """Return the calls that have no result, in call order."""
+        return self.state.open_calls()
+
+    # ---- what happens in it
+
+    async def post(self, text: str | Message) -> Event:
+        """Append a user's message without running; a run under way sees it before its next call.
+
+        Raises:
+            LifecycleError: A hook forbids the message.
+        """
+        message = user(text) if isinstance(text, str) else text
+        bodies: list[Body] = []
+        facts = {"text": message.text}
+        for verdict in await run_hooks(self.agent.hooks, "UserPromptSubmit", facts):
+            if verdict.blocks:
+                raise LifecycleError(f"a hook forbids this message: {verdict.message}")
+            bodies.append(Notice(verdict.message, "hook"))
+        bodies += [
+            Notice(f"# Skill: {skill.name}\n\n{skill.text}", "skill")
+            for skill in triggered(self.agent.skills, message.text)
+        ]
+        entries = [new_event(body) for body in self._opening(message.text)]
+        place = len(entries)
+        entries.append(new_event(UserMessage(message), "user"))
+        entries += [new_event(body) for body in bodies]
+        stored = await self._engine.append(entries)
+        await self._engine.flush()
+        return stored[place]
+
+    def _opening(self, text: str) -> list[Body]:
+        """What stands at the beginning of a log."""
+        if self.state.seq:
+            return []
+        return [
+            Started(
+                self.agent.to_dict(),
+                self.workspace.describe(),
+                self.parent.id if self.parent else "",
+            ),
+            SystemPrompt(system_text(self.agent, self.workspace)),
+            Title(title_of(text)),
+        ]
+
+    def send(self, text: str | Message, *, deltas: bool = False) -> Run:
+        """Say something and run: await it, or read events from it. Joins a run under way."""
+
+        async def work() -> None:
+            await self.post(text)
+            await self._run()
+
+        return Run(self, work, deltas)
+
+    def run(self, *, deltas: bool = False) -> Run:
+        """Go on from where the log stands."""
+        return Run(self, self._run, deltas)
+
+    async def _run(self) -> None:
+        if self._engine.is_running:
+            raise LifecycleError(
+                f"conversation '{self.id}' is running; `post` gives it a message while it does"
+            )
+        if not self.state.seq:
+            raise LifecycleError(f"conversation '{self.id}' is empty; `send` it something")
+        if self.state.phase == "finished" and not self._has_work():
+            return
+        if not self._has_started:
+            self._has_started = True
+            await run_hooks(self.agent.hooks, "SessionStart", {"conversation": self.id})
+        await self._engine.drive()
+
+    def _has_work(self) -> bool:
+        """Whether anything happened since the last answer that the model should see."""
+        if self.state.open_calls():
+            return True
+        branch = self.state.branch()
+        kinds = [UserMessage.kind, Notice.kind, Answer.kind, Result.kind, Rewound.kind]
+        last = self.store.spans(branch[-1:], kinds)
+        return not last or not isinstance(last[-1].body, Answer | Result)
+
+    def pause(self) -> None:
+        """Stop before the next model call; calls that run come to their end."""
+        self._engine.pause("asked to pause")
+
+    def interrupt(self) -> None:
+        """Stop now: the model's call is dropped, tools are killed with all their processes."""
+        self._engine.interrupt("interrupted")
+
+    async def approve(self, call_id: str | None = None, *, digest: str = "", by: str = "") -> None:
+        """Allow waiting calls to run, with the arguments they have and no others.
+
+        Args:
+            call_id: Which; None: all that wait.
+            digest: Of the arguments that were looked at; empty: those of the log.
+            by: Who allows it.
+
+        Raises:
+            ApprovalError: Nothing waits, or the arguments are others.
+        """
+        bodies = []
+        for call in self._waiting(call_id):
+            if digest and digest != call.digest:
+                raise ApprovalError(
+                    f"call '{call.call_id}' waits with other arguments than the approved ones; "
+                    "look at it again"
+                )
+            bodies.append(Approved(call.call_id, call.digest, by))
+        await self._engine.commit(*bodies, source="user")
+        await self._engine.flush()
+
+    async def reject(self, call_id: str | None = None, why: str = "") -> None:
+        """Refuse waiting calls; the model reads why.
+
+        Raises:
+            ApprovalError: Nothing waits.
+        """
+        text = f"rejected: {why or 'no reason was given'}"
+        results = [
+            Result(call.call_id, call.name, text, "rejected") for call in self._waiting(call_id)
+        ]
+        await self._engine.commit(*results, source="user")
+        await self._engine.flush()
+
+    def _waiting(self, call_id: str | None) -> list[OpenCall]:
+        found = [
+            call
+            for call in self.open_calls()
+            if call.waits and not call.approved and call_id in (None, call.call_id)
+        ]
+        if not found:
+            which = f"call '{call_id}'" if call_id else "a call"
+            raise ApprovalError(
+                f"{which} does not wait for an approval in conversation '{self.id}'; "
+                "`open_calls()` says what does"
+            )
+        return found
+
+    async def rewind(self, seq: int) -> Event:
+        """Go back to an event, also one of an abandoned branch; what comes next follows on it.
+
+        Raises:
+            LifecycleError: It runs, or has no such event.
+        """
+        self._must_rest("rewind")
+        found = self.store.spans([(seq, seq)]) if seq > 0 else []
+        if not found:
+            raise LifecycleError(
+                f"conversation '{self.id}' has events 1 to {self.state.seq}, none {seq}"
+            )
+        target = found[0]
+        event = new_event(Rewound(target.seq), "user", target.id)
+        stored = await self._engine.append([event])
+        with self._lock:
+            self.stuck = StuckDetector()
+        return stored[0]
+
+    async def fork(self, at: int | None = None, id: str | None = None) -> Conversation:
+        """Open a copy that shares the events up to one and then goes its own way.
+
+        Args:
+            at: The last event that is shared; None: the last one.
+            id: Name of the copy; None: made of this one's.
+        """
+        seq = self.state.seq if at is None else at
+        if not 0 < seq <= self.state.seq:
+            raise LifecycleError(
+                f"conversation '{self.id}' has events 1 to {self.state.seq}, none {seq}"
+            )
+        name = id or _free_name(self.home, self.id)
+        log = self.home.open(name)
+        log.copy_in(self.store.records(limit=seq))
+        ended = [
+            Result(call.call_id, call.name, "cancelled: the conversation was forked", "cancelled")
+            for call in log.state.open_calls()
+        ]
+        log.commit([new_event(Forked(self.id, seq), "user"), *map(new_event, ended)])
+        log.close()
+        return Conversation(self.agent, self.workspace, self.home, name, self.secrets, self.parent)
+
+    async def ask(self, question: str) -> str:
+        """Ask the model something on the side: it sees the history, which does not change."""
+        request = Request((*self.view(), user(question)), self.agent.options, purpose="ask")
+        reply = await self.model.generate(request)
+        await self._engine.commit(Spent("ask", reply.usage, reply.cost_usd))
+        return reply.text
+
+    async def condense(self) -> bool:
+        """Condense now; returns whether there was anything to leave out."""
+        self._must_rest("condense")
+        return await self._engine.condense(squeeze=1)
+
+    async def set_title(self, title: str | None = None) -> str:
+        """Name the conversation; None: let the model find a name."""
+        if title is None:
+            title = title_of(await self.ask("Name this conversation in at most six words."))
+        await self._engine.commit(Title(title))
+        return title
+
+    async def set_policy(self, policy: Policy) -> None:
+        """Change which calls wait; those that wait already go on waiting."""
+        self.policy = policy
+        await self._engine.commit(Note("policy", policy.to_dict()), source="user")
+
+    async def update_secrets(self, values: Mapping[str, str | Callable[[], str]]) -> None:
+        """Add secrets or replace their values; old values stay masked."""
+        self.secrets.update(values)
+        await self._engine.commit(Note("secrets", {"names": sorted(values)}), source="user")
+
+    def _must_rest(self, what: str) -> None:
+        if self._engine.is_running:
+            raise LifecycleError(f"conversation '{self.id}' is running; pause it to {what}")
+
+    # ---- for the engine and its tools
+
+    def sent(self) -> tuple[tuple[Message, ...], int]:
+        """Return what the model is sent, and the number of the last event behind it."""
+        with self._lock:
+            messages = self.visible.messages()
+            self._sent = (messages, self.visible.tokens)
+            return messages, self.visible.head
+
+    async def generate(self, request: Request) -> Reply:
+        """Call the model; streamed where somebody listens to the pieces."""
+        if not self._deltas:
+            return await self.model.generate(request)
+        texts, thoughts = self.secrets.stream(), self.secrets.stream()
+        reply = None
+        async with aclosing(self.model.stream(request)) as chunks:
+            async for chunk in chunks:
+                reply = chunk.reply or reply
+                self._show(Delta(texts.feed(chunk.text), thoughts.feed(chunk.reasoning)))
+        self._show(Delta(texts.end(), thoughts.end()))
+        assert reply is not None  # the meter raises StreamCutError before this
+        return reply
+
+    def _show(self, delta: Delta) -> None:
+        if delta.text or delta.reasoning:
+            for listener in tuple(self._deltas):
+                listener(delta)
+
+    def hear_deltas(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
+        """Call a function with pieces of answers and progress; returns what ends that."""
+        self._deltas.append(listener)
+        return lambda: self._deltas.remove(listener)
+
+    def progress(self, call_id: str) -> Callable[[str], None]:
+        """Return what a tool shows its progress with."""
+        mask = self.secrets.stream()
+        return lambda text: self._show(Delta(mask.feed(text), call_id=call_id))
+
+    def charge(self, spent: Spent) -> None:
+        """Put what a tool spent on models into the log, beside its result."""
+        self._engine.charge(spent)
+
+    def child(self, agent: Agent, name: str) -> Conversation:
+        """Open a conversation that this one delegates to: its own log, what is left to spend."""
+        limited = agent if agent.budget != Budget() else replace(agent, budget=Budget())
+        return Conversation(
+            limited, self.workspace, self.home, f"{self.id}.{name}", self.secrets, self
+        )
+
+    # ---- the end
+
+    async def aclose(self) -> None:
+        """End a run that is under way, close live objects and the log."""
+        if self._engine.is_running:
+            self._engine.interrupt("the conversation was closed")
+        if self._has_started:
+            await run_hooks(self.agent.hooks, "SessionEnd", {"conversation": self.id})
+        await self.session.aclose()
+        if self._owns_model:
+            with contextlib.suppress(Exception):
+                await self.model.aclose()
+        if self.parent is None:
+            self.workspace.close()
+        self.store.close()
+
+    async def __aenter__(self) -> Conversation:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @cached_property
+    def blocking(self) -> BlockingConversation:
+        """The same conversation for callers without an event loop."""
+        from models.agents.blocking import BlockingConversation
+
+        return BlockingConversation(self)
+
+
+def _registry(agent: Agent) -> Registry:
+    from models.agents.context.skills import skill_tool
+    from models.agents.tools.delegate import delegate_tool
+
+    tools: list[Any] = [*agent.tools]
+    if any(not skill.always for skill in agent.skills):
+        tools.append(skill_tool(agent.skills))
+    if agent.subagents:
+        tools.append(delegate_tool(agent.subagents))
+    return Registry(tools, finish_with(agent.structured) if agent.structured else finish)
+
+
+def _free_name(store: Store, name: str) -> str:
+    number = 1
+    while store.exists(f"{name}-fork-{number}"):
+        number += 1
+    return f"{name}-fork-{number}"

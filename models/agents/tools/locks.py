@@ -1,0 +1,89 @@
+"""Who may touch what: calls whose locks meet wait for each other, in the order of asking."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.agents.tools.base import WORKSPACE
+
+
+@dataclass(eq=False)
+class Claim:
+    """A place in the queue."""
+
+    table: LockTable = field(repr=False)
+    names: frozenset[str]
+    shared: bool
+    """Reads only: meets no other that reads only."""
+    loop: asyncio.AbstractEventLoop
+    granted: asyncio.Future[None]
+
+    def meets(self, other: Claim) -> bool:
+        """Whether the two may not be held at once."""
+        if (self.shared and other.shared) or not self.names or not other.names:
+            return False
+        if WORKSPACE in self.names or WORKSPACE in other.names:
+            return True
+        return not self.names.isdisjoint(other.names)
+
+    async def __aenter__(self) -> Claim:
+        try:
+            await self.granted
+        except asyncio.CancelledError:
+            self.table.release(self)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.table.release(self)
+
+
+class LockTable:
+    """Locks of one workspace, for all conversations that work in it; safe between threads.
+
+    A claim is granted when no earlier one meets it, so nobody starves and, since all names are
+    claimed at once, nobody waits in a circle.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._queue: list[Claim] = []
+
+    def claim(self, names: frozenset[str], *, shared: bool) -> Claim:
+        """Stand in the queue; enter the claim (`async with`) to wait for its turn."""
+        loop = asyncio.get_running_loop()
+        claim = Claim(self, names, shared, loop, loop.create_future())
+        with self._mutex:
+            if any(claim.meets(earlier) for earlier in self._queue):
+                self._queue.append(claim)
+            else:
+                self._queue.append(claim)
+                claim.granted.set_result(None)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Leave the queue and let those go on that waited for it."""
+        with self._mutex:
+            if claim not in self._queue:
+                return
+            self._queue.remove(claim)
+            for place, other in enumerate(self._queue):
+                if not any(other.meets(earlier) for earlier in self._queue[:place]):
+                    other.loop.call_soon_threadsafe(_grant, other.granted)
+
+
+_TABLES: weakref.WeakValueDictionary[str, LockTable] = weakref.WeakValueDictionary()
+
+
+def table_of(root: Path) -> LockTable:
+    """Return the locks of a folder: one table for all who work in it in this process."""
+    return _TABLES.setdefault(str(root), LockTable())
+
+
+def _grant(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

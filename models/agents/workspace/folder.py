@@ -1,0 +1,70 @@
+"""Workspaces of this machine: a folder, trusted or behind a sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.sandbox import Limits, Sandbox
+
+
+class LocalWorkspace:
+    """A folder of this machine without any isolation: for work that is trusted.
+
+    Args:
+        root: The folder; made when it is not there.
+        limits: What one command may use; None: the sandbox room's defaults.
+    """
+
+    kind = "local"
+
+    def __init__(self, root: str | Path = ".", limits: Limits | None = None) -> None:
+        self._root = Path(root).expanduser().absolute()
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._limits = limits
+        self._sandbox: Sandbox | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """What runs commands and touches files there, made on first use."""
+        if self._sandbox is None:
+            self._sandbox = self._make()
+        return self._sandbox
+
+    def _make(self) -> Sandbox:
+        from models.sandbox import LocalSandbox
+        from models.sandbox.base import DEFAULT_LIMITS
+
+        return LocalSandbox(self._root, self._limits or DEFAULT_LIMITS)
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain JSON values that say which workspace this is."""
+        return {"kind": self.kind, "root": str(self._root)}
+
+    def close(self) -> None:
+        """Stop what runs in it; files stay."""
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            sandbox.close()
+
+
+class SandboxWorkspace(LocalWorkspace):
+    """A folder whose commands run in namespaces of their own, without network.
+
+    Raises:
+        SandboxUnavailableError: On first use, where the host has no namespaces for users.
+    """
+
+    kind = "sandbox"
+
+    def _make(self) -> Sandbox:
+        from models.sandbox import BubblewrapSandbox
+        from models.sandbox.base import DEFAULT_LIMITS
+
+        return BubblewrapSandbox(self._root, self._limits or DEFAULT_LIMITS)

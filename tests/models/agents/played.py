@@ -1,0 +1,31 @@
+"""Played answers and small tools for the tests of the loop."""
+
+from typing import Any
+
+from models.agents import Conversation, tool
+from models.agents.events import Body, Event
+from models.agents.tools import no_locks
+from models.llm import ToolCall, Turn
+
+
+def calls(*named: tuple[str, dict[str, Any]]) -> Turn:
+    """One answer with calls."""
+    return Turn(tool_calls=tuple(ToolCall.of("", name, arguments) for name, arguments in named))
+
+
+def finishes(message: str = "done") -> Turn:
+    return calls(("finish", {"message": message}))
+
+
+def bodies(conversation: Conversation, kind: type[Body]) -> list[Any]:
+    return [event.body for event in conversation.events(kinds=[kind.kind])]
+
+
+def phases(events: list[Event]) -> list[str]:
+    return [event.body.phase for event in events if event.kind == "status"]
+
+
+@tool(read_only=True, locks=no_locks)
+async def ping(n: int = 0) -> str:
+    """Answer with a pong."""
+    return f"pong {n}"
