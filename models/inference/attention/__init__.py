@@ -1,1 +1,1 @@
-"""Attention over a shared prefix and a private tail: torch reference and C++ kernel."""
+"""Attention over a shared prefix and a private tail: torch, C++ kernel, Triton kernels."""

@@ -120,8 +120,9 @@ def tables(pieces: Sequence[Piece], dim: int, tiling: Tiling) -> Tables:
     first_slot[:n_rows] += np.where(is_merged, before, 0)
 
     merged = np.flatnonzero(is_merged)
-    position = np.repeat([p.first_position for p in pieces], own.n) + within[:n_rows]
     filed = own.seen[section_of[:n_rows]] + within[:n_rows]
+    before_own = [p.prefix.length if p.prefix is not None else 0 for p in pieces]
+    position = np.repeat(before_own, own.n) + filed
     itemsize = _span(pieces[0].own).store.element_size()
     address = own.address[section_of[:n_rows]] + filed * dim * itemsize
     return Tables(
@@ -146,20 +147,23 @@ def _own_sections(pieces: Sequence[Piece], dim: int) -> _Sections:
 
 def _shared_sections(pieces: Sequence[Piece], dim: int, first: int) -> tuple[_Sections, Ints]:
     """Sections of prefixes, and their rows one after the other."""
-    rows_of: dict[int, tuple[TensorSpan, list[Ints]]] = {}
+    place: dict[int, int] = {}
+    spans: list[TensorSpan] = []
+    sharing: list[tuple[int, int, int]] = []
     for piece in pieces:
-        if piece.prefix is not None and piece.prefix.length:
-            shared = _span(piece.prefix)
-            _, rows = rows_of.setdefault(id(shared), (shared, []))
-            rows.append(np.arange(piece.rows.start, piece.rows.stop))
-    numbers, together = [], []
-    for span, rows in rows_of.values():
-        n = sum(map(len, rows))
-        numbers.append((span.store.data_ptr(), span.capacity * dim, first, n, span.length, 0))
-        together += rows
-        first += n
-    sections = _Sections(*np.array(numbers, np.int64).reshape(-1, 6).T)
-    return sections, np.concatenate([np.zeros(0, np.int64), *together])
+        shared = piece.prefix
+        if shared is not None and shared.length:
+            at = place.setdefault(id(shared), len(spans))
+            if at == len(spans):
+                spans.append(_span(shared))
+            sharing.append((at, piece.rows.start, len(piece)))
+    section, begin, n_rows = np.array(sorted(sharing), np.int64).reshape(-1, 3).T
+    of, within = _spread(n_rows)
+    n = np.bincount(section, n_rows, len(spans)).astype(np.int64)
+    numbers = [(s.store.data_ptr(), s.capacity * dim, s.length) for s in spans]
+    address, stride, seen = np.array(numbers, np.int64).reshape(-1, 3).T
+    sections = _Sections(address, stride, first + np.cumsum(n) - n, n, seen, np.zeros_like(n))
+    return sections, begin[of] + within
 
 
 def _entries(sections: _Sections, tiling: Tiling) -> tuple[Ints, Ints, Ints]:
