@@ -15,6 +15,16 @@ from models.llm import ToolSpec
 NAMED: Mapping[str, str] = {
     "think": "models.agents.tools.finish:think",
     "finish": "models.agents.tools.finish:finish",
+    "terminal": "models.agents.tools.terminal:terminal",
+    "view": "models.agents.tools.editor:view",
+    "create": "models.agents.tools.editor:create",
+    "str_replace": "models.agents.tools.editor:str_replace",
+    "insert": "models.agents.tools.editor:insert",
+    "undo_edit": "models.agents.tools.editor:undo_edit",
+    "grep": "models.agents.tools.search:grep",
+    "glob": "models.agents.tools.search:glob",
+    "apply_patch": "models.agents.tools.patch:apply_patch",
+    "todo": "models.agents.tools.todo:todo",
 }
 """Tools that a configuration may name shortly; any other one is named as `module:attribute`."""
 

@@ -63,11 +63,12 @@ def attempt(function: Callable[[dict[str, Any]], str], outside: dict[str, Any]) 
             told: dict[str, Any] = {"refused": False, "how": str(function(outside))}
         except BaseException as error:
             told = {"refused": True, "how": f"{type(error).__name__}: {error}"}
-        os.write(writer, json.dumps(told).encode())
+        os.write(writer, json.dumps(told).encode() + b"\n")
         os._exit(0)
     os.close(writer)
     text, end = b"", time.monotonic() + PATIENCE_S
-    while True:
+    # To the line's end: processes that a probe has started hold the pipe open.
+    while not text.endswith(b"\n"):
         ready, _, _ = select.select([reader], [], [], max(0.0, end - time.monotonic()))
         piece = os.read(reader, 65536) if ready else b""
         if not piece:
