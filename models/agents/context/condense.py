@@ -15,7 +15,7 @@ from models.llm import LanguageModel, LanguageModelError, Message, Options, Repl
 from models.llm.errors import BudgetExceededError
 
 SHRINK = 0.6
-"""How much of the tail each further try keeps when the context still overflows."""
+"""How much of the usual tail is kept when the context overflowed; each try halves the rest."""
 
 _ASK = (
     "Summarise this part of a conversation between a user and an agent with tools, so that the "
@@ -95,7 +95,7 @@ class SummarisingCondenser:
     ) -> Condensation | None:
         """Condense to about half of what is allowed, or of what is there."""
         half = min(self.most_items, len(view.items)) // 2 - self.keep_first
-        tail = max(1, int(half * SHRINK**squeeze))
+        tail = max(1, int(half * SHRINK) if squeeze else half)
         keep = self.keep_first if squeeze < 3 else 0
         cut = view.cut(keep, tail)
         while cut is None and squeeze and tail > 1:
@@ -154,7 +154,7 @@ class OutlineCondenser:
     ) -> Condensation | None:
         """Condense to about half."""
         half = min(self.most_items, len(view.items)) // 2 - self.keep_first
-        cut = view.cut(self.keep_first, max(1, int(half * SHRINK**squeeze)))
+        cut = view.cut(self.keep_first, max(1, int(half * SHRINK) if squeeze else half))
         return None if cut is None else Condensation(cut, outline(cut.hidden))
 
 
