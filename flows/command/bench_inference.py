@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.figures import BenchReport, BenchTable
+from flows.command.inference_tables import (
+    ablation_table,
+    corner_table,
+    gates_table,
+    lines_table,
+    overhead_table,
+    planner_table,
+    saving_table,
+    verdict_table,
+    wall_table,
+)
+from models.figures import BenchReport
 from models.inference.bench.bout import Corner, Result, Ring, alone
 from models.inference.bench.config import InferenceBenchConfig
 from models.inference.bench.contest import Contest
@@ -25,21 +37,24 @@ from models.inference.bench.corners import (
     vllm_setup,
 )
 from models.inference.bench.engine import Setup
-from models.inference.bench.gates import Gate, natural_contest, saving_gates, token_gates
-from models.inference.bench.ratios import Line, lines, ratio
+from models.inference.bench.gates import natural_contest, saving_gates, token_gates
+from models.inference.bench.ratios import Line, lines
 from models.inference.bench.sets import contest_of_file, contests
 from models.inference.bench.verdicts import Verdict, verdicts
+from models.inference.job_config import JobConfig
+from models.inference.job_overhead import job_overhead
 from models.inference.local_model import LocalModel, find_model
 from models.inference.native.build import load_library
 from models.inference.native.symbols import Level
-from models.inference.planner_bench import PlannerScale, planner_scale
+from models.inference.planner_bench import planner_scale
 from models.inference.prepare import NATURAL_PROMPTS
 from models.settings import get_settings
 from tasks.infer import places
 from tasks.track import tracked_run
 
 Tell = Callable[[str], None]
-TWO_THREAD_REPEATS = 3
+FEWER_REPEATS = 3
+"""Of what no promise rests on: ablations, two threads."""
 
 
 def run(
@@ -123,12 +138,19 @@ def _measure(
     alone_table: list[Line] = []
     if config.ablations:
         tell("one part taken out at a time")
-        alone_table = lines(ring.fight(given, ablated(config, cache), config.repeats))
+        fewer = min(FEWER_REPEATS, config.repeats)
+        alone_table = lines(ring.fight(given, ablated(config, cache), fewer))
     walls = _two_threads(config, cache, dtype, given, folder, here, tell)
     planner = None
     if config.planner_rows:
         tell(f"planning {config.planner_rows:,} prompts")
         planner = planner_scale(config.planner_rows, int(document["seed"]))
+    overhead = None
+    if config.job_rows:
+        tell(f"a job of {config.job_rows:,} rows beside its engine")
+        overhead = job_overhead(
+            config.job_rows, int(document["seed"]), places(), command=_flow_command
+        )
     document |= {
         "gates": [asdict(gate) for gate in gates],
         "token_gates": details,
@@ -139,6 +161,7 @@ def _measure(
         "ablation": [asdict(line) for line in alone_table],
         "two_threads": [asdict(line) for line in walls],
         "planner": None if planner is None else asdict(planner),
+        "job_overhead": None if overhead is None else asdict(overhead),
         "contestants": {
             corner.name: {
                 "about": corner.about,
@@ -151,14 +174,15 @@ def _measure(
         "missing": missing,
     }
     tables = [
-        _gates_table(gates),
-        _verdict_table(judged),
-        _lines_table(given, table),
-        _saving_table(saved),
-        *([_ablation_table(alone_table)] if alone_table else []),
-        *([_wall_table(walls)] if walls else []),
-        *([_planner_table(planner)] if planner else []),
-        _corner_table(everybody, ring),
+        gates_table(gates),
+        verdict_table(judged),
+        lines_table(given, table),
+        saving_table(saved),
+        *([ablation_table(alone_table)] if alone_table else []),
+        *([wall_table(walls)] if walls else []),
+        *([planner_table(planner)] if planner else []),
+        *([overhead_table(overhead)] if overhead else []),
+        corner_table(everybody, ring),
     ]
     return BenchReport(tuple(tables), document, notes=_notes(config, dtype, missing))
 
@@ -205,9 +229,9 @@ def _two_threads(
         return []
     some = [contest for contest in given if contest.kind == "shared"][:2]
     ours = Corner(OURS, "two threads", our_setup(config, cache, threads=2), {})
-    theirs = vllm_setup(config, cache, dtype, given, 32, threads=2)
-    both = [ours, Corner(TUNED, "two threads", theirs, {"order": "plan"})]
-    return lines(Ring(folder / "two", tell).fight(some, both, TWO_THREAD_REPEATS))
+    theirs = vllm_setup(config, cache, dtype, given, 32, threads=2, is_eager=True)
+    both = [ours, Corner(TUNED, "two threads, eager", theirs, {"order": "plan"})]
+    return lines(Ring(folder / "two", tell).fight(some, both, min(FEWER_REPEATS, config.repeats)))
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:
@@ -229,100 +253,12 @@ def _run_json(result: Result) -> dict[str, Any]:
     return {"contest": result.contest, "corner": result.corner, "repeat": result.repeat, **score}
 
 
-def _gates_table(gates: Sequence[Gate]) -> BenchTable:
-    rows = [(gate.name, gate.found, gate.wanted, _yes(gate.holds)) for gate in gates]
-    return BenchTable("gates", ("gate", "found", "wanted", "holds"), rows)
-
-
-def _yes(is_so: bool | None) -> str:
-    return "-" if is_so is None else "yes" if is_so else "NO"
-
-
-def _verdict_table(judged: Sequence[Verdict]) -> BenchTable:
-    rows = [
-        (
-            *(v.promise.words, v.found, v.promise.target, v.promise.stretch, _yes(v.is_kept)),
-            *((v.worst[0], v.worst[1]) if v.worst else (None, None)),
-            v.contests,
-        )
-        for v in judged
-    ]
-    return BenchTable(
-        "ratios of CPU seconds, geometric means",
-        ("what", "ratio", "target", "stretch", "reached", "worst in", "ratio there", "contests"),
-        rows,
-    )
-
-
-def _lines_table(given: Sequence[Contest], table: Sequence[Line]) -> BenchTable:
-    rows = []
-    for contest in given:
-        logical = int(contest.prompts.lengths.sum())
-        for line in table:
-            if line.contest == contest.name:
-                computed = line.computed_tokens
-                rows.append(
-                    (
-                        *(line.contest, line.corner, line.cpu_s),
-                        ratio(table, contest.name, line.corner, OURS),
-                        *(line.low_s, line.high_s, line.wall_s, computed),
-                        None if computed is None else 1 - computed / logical,
-                    )
-                )
-    return BenchTable(
-        "CPU seconds at one thread (medians)",
-        (
-            *("contest", "engine", "cpu s", "x ours", "least", "most", "wall s"),
-            *("prompt tokens computed", "saved"),
-        ),
-        rows,
-    )
-
-
-def _saving_table(saved: Sequence[dict[str, Any]]) -> BenchTable:
-    columns = tuple(saved[0]) if saved else ("contest",)
-    return BenchTable("prefill saving of our engine", columns, [tuple(r.values()) for r in saved])
-
-
-def _ablation_table(table: Sequence[Line]) -> BenchTable:
-    rows = [
-        (
-            *(line.contest, line.corner, line.cpu_s),
-            ratio(table, line.contest, line.corner, "whole"),
-            *(line.low_s, line.high_s, line.computed_tokens),
-        )
-        for line in sorted(table, key=lambda line: line.contest)
-    ]
-    columns = ("contest", "variant", "cpu s", "x whole", "least", "most", "prompt tokens computed")
-    return BenchTable("our engine with one part taken out", columns, rows)
-
-
-def _wall_table(table: Sequence[Line]) -> BenchTable:
-    rows = [
-        (x.contest, x.corner, x.wall_s, x.cpu_s, ratio(table, x.contest, x.corner, OURS))
-        for x in table
-    ]
-    title = "two threads: wall seconds say little where other work runs"
-    return BenchTable(title, ("contest", "engine", "wall s", "cpu s", "cpu x ours"), rows)
-
-
-def _planner_table(planner: PlannerScale) -> BenchTable:
-    rows = [
-        ("prompts", planner.n_prompts),
-        ("tokens", planner.n_tokens),
-        ("CPU s, plan written", planner.total_s),
-        ("peak memory, GB", planner.peak_rss_bytes / 1e9),
-        ("saving / trie optimum", planner.planned_share / planner.optimal_share),
-        ("CPU s to compile, once", planner.compile_s),
-    ]
-    return BenchTable("planner (allowed: 10 CPU s, 3 GB)", ("what", "number"), rows)
-
-
-def _corner_table(everybody: Sequence[Corner], ring: Ring) -> BenchTable:
-    rows = [
-        (c.name, c.about, ring.abouts.get(c.name), ring.load_cpu_s.get(c.name)) for c in everybody
-    ]
-    return BenchTable("contestants", ("name", "what", "engine", "CPU s to load"), rows)
+def _flow_command(config: JobConfig) -> list[str]:
+    """Command line that runs the flow on a job."""
+    assert config.output is not None
+    file = config.output.with_name("flow.yaml")
+    file.write_text(config.model_dump_json())  # JSON is YAML
+    return [sys.executable, "-m", "flows", "run", "run-batch-inference", "--config", str(file)]
 
 
 def _notes(config: InferenceBenchConfig, dtype: str, missing: Sequence[str]) -> tuple[str, ...]:

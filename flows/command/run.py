@@ -17,7 +17,7 @@ from rich.console import Console
 
 from flows.registry import FlowEntry, find_flow, load
 from models.config import Config, load_config
-from models.errors import ConfigError, ProjectError, is_storage_full
+from models.errors import ConfigError, ProjectError, ServiceError, is_storage_full
 from models.figures import FlowSummary
 from models.services.temporary import prefect_api
 from models.settings import apply_environment, get_settings
@@ -102,12 +102,19 @@ def choose_runner(runner: str | None, dask_address: str | None) -> None:
 
 def call_flow(entry: FlowEntry, config: Config) -> FlowSummary:
     """Run a flow against the Prefect server that is there, or one of our own."""
-    with stop_on_sigterm(), prefect_session():
+    with stop_on_sigterm(entry.goes_on), prefect_session():
         flow = load(entry.flow)
         close_orphans()
         with expected_errors_without_traceback():
             summary: FlowSummary = flow(config)
     return summary
+
+
+class TerminatedError(ServiceError):
+    """A flow was ended by SIGTERM, and the same command goes on where it was."""
+
+    exit_code = 75
+    """EX_TEMPFAIL: try again."""
 
 
 def close_orphans() -> None:
@@ -172,15 +179,32 @@ def print_summary(console: Console, summary: FlowSummary) -> None:
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the run is marked and no child stays behind."""
+def stop_on_sigterm(goes_on: bool) -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that the run is marked and no child stays behind.
+
+    Args:
+        goes_on: Whether the same command goes on where the flow was ended.
+
+    Raises:
+        TerminatedError: SIGTERM came, and it does.
+    """
+    is_terminated = False
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal is_terminated
+        is_terminated = True
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        if not (is_terminated and goes_on):
+            raise
+        raise TerminatedError(
+            "asked to end; what was finished is kept, the run is marked KILLED; start it again "
+            "and it goes on where it was"
+        ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

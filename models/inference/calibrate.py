@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from models.inference.cost import CostModel
+from models.settings import get_settings
 
 if TYPE_CHECKING:
     # A process that only plans reads what was measured; importing torch takes 4 CPU s.
@@ -90,7 +91,8 @@ def read_calibration(
 def _file(fingerprint: str, dtype: str, cache: Path, n_threads: int) -> Path:
     # Without a compiler the engine runs in torch, at other prices.
     compiler = bool(os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++"))
-    parts = (_FORMAT, fingerprint, dtype, _processor(), n_threads, compiler)
+    device = (get_settings().inference_device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    parts = (_FORMAT, fingerprint, dtype, _processor(), n_threads, compiler, device)
     return cache / f"cost-{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
 
 
@@ -118,24 +120,34 @@ def measure(decoder: Decoder) -> Calibration:
         ]
         return decoder.hidden(ids, pieces, wanted)
 
+    is_waited_for = decoder.weights.device.type != "cpu"
+
+    def timed(run: Callable[[], object]) -> float:
+        return _fastest(run, torch.cuda.synchronize if is_waited_for else None)
+
     one = torch.tensor([0])
     step(sizes[0], one)  # the first call pays for what is made lazily
-    seconds = [_fastest(lambda size=size: step(size, one)) for size in sizes]  # type: ignore[misc]
+    seconds = [timed(lambda size=size: step(size, one)) for size in sizes]  # type: ignore[misc]
     hidden = step(_SAMPLED_ROWS, torch.arange(_SAMPLED_ROWS))
-    sample_s = _fastest(lambda: decoder.best(hidden)) / _SAMPLED_ROWS
+    sample_s = timed(lambda: decoder.best(hidden)) / _SAMPLED_ROWS
     source, target = attention.new_span(_COPIED_TOKENS), attention.new_span(_COPIED_TOKENS)
-    copy_s = _fastest(lambda: attention.copy(source, _COPIED_TOKENS, target)) / _COPIED_TOKENS
+    copy_s = timed(lambda: attention.copy(source, _COPIED_TOKENS, target)) / _COPIED_TOKENS
     cost = CostModel().fitted(sizes, seconds)
     return Calibration(replace(cost, sample_s=sample_s, copy_s=copy_s), (*sizes,), (*seconds,))
 
 
-def _fastest(run: Callable[[], object]) -> float:
-    """Seconds of this thread; the faster of two, as other work only ever adds."""
-    best = float("inf")
+def _fastest(run: Callable[[], object], wait: Callable[[], object] | None) -> float:
+    """The faster of two runs, as other work only ever adds.
+
+    Seconds of this thread; where a device works (`wait` waits for it), by the clock.
+    """
+    best, clock = float("inf"), time.thread_time if wait is None else time.perf_counter
     for _ in range(2):
-        begun = time.thread_time()
+        begun = clock()
         run()
-        best = min(best, time.thread_time() - begun)
+        if wait is not None:
+            wait()
+        best = min(best, clock() - begun)
     return max(best, 1e-9)
 
 
@@ -152,6 +164,7 @@ def main(model: str, dtype: str, cache: Path, n_threads: int) -> None:
     """Measure a model and keep what was measured, in a process of its own."""
     import torch
 
+    from models.inference.device import device_for
     from models.inference.local_model import find_model
     from models.inference.model.assemble import assemble
     from models.inference.model.weights import DTYPES, load_weights
@@ -159,7 +172,8 @@ def main(model: str, dtype: str, cache: Path, n_threads: int) -> None:
     torch.set_num_threads(n_threads)
     found = find_model(model, cache)
     assert found.config is not None
-    weights = load_weights(found.folder, found.config, DTYPES[dtype])
+    device = device_for(get_settings().inference_device)
+    weights = load_weights(found.folder, found.config, DTYPES[dtype], device)
     decoder = assemble(found.config, weights, cache / "native", n_threads)
     calibrate(decoder, found.fingerprint, cache / "costs", n_threads)
 

@@ -36,6 +36,7 @@ def write_tiny_model(folder: Path, seed: int) -> None:
     save_file(tensors, str(folder / "model.safetensors"))
     config = {
         "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
         "hidden_size": hidden,
         "intermediate_size": mlp,
         "num_hidden_layers": layers,

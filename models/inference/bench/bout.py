@@ -79,12 +79,15 @@ class Ring:
             for contest in contests:
                 entered = [corner for corner in corners if corner.enters(contest)]
                 with ExitStack() as brief:
-                    # An engine with a KV of its own size serves one contest.
-                    stack, known = (ample, lasting) if contest.kv_tokens is None else (brief, {})
+                    passing: dict[str, ContestantProcess] = {}
                     place = contest.write(self._folder / contest.name.replace("/", "-"))
-                    ready = [
-                        (corner, self._process(corner, contest, stack, known)) for corner in entered
-                    ]
+                    ready = []
+                    for corner in entered:
+                        setup = _suited(corner.setup, contest)
+                        # vLLM with a KV of a contest's size serves that contest alone.
+                        is_lasting = setup == corner.setup
+                        stack, known = (ample, lasting) if is_lasting else (brief, passing)
+                        ready.append((corner, self._process(corner, setup, stack, known)))
                     for repeat in range(-1, repeats):
                         for corner, process in ready:
                             self._tell(
@@ -98,21 +101,25 @@ class Ring:
     def _process(
         self,
         corner: Corner,
-        contest: Contest,
+        setup: Setup,
         stack: ExitStack,
         known: dict[str, ContestantProcess],
     ) -> ContestantProcess:
-        setup = corner.setup
-        if setup.engine == "vllm" and contest.kv_tokens is not None:
-            setup = replace(setup, options={**setup.options, "kv_tokens": contest.kv_tokens})
         name = repr(setup)
         if name not in known:
-            self._tell(f"{contest.name}: loading {corner.name}")
+            self._tell(f"loading {corner.name}")
             log = self._folder / "logs" / f"{len(self.abouts)}-{setup.engine}.txt"
             known[name] = stack.enter_context(ContestantProcess(setup, log))
             self.load_cpu_s[corner.name] = known[name].load_cpu_s
         self.abouts.setdefault(corner.name, known[name].about)
         return known[name]
+
+
+def _suited(setup: Setup, contest: Contest) -> Setup:
+    """Give vLLM the KV of a contest; other engines take it run by run."""
+    if setup.engine != "vllm" or contest.kv_tokens is None:
+        return setup
+    return replace(setup, options={**setup.options, "kv_tokens": contest.kv_tokens})
 
 
 @contextmanager

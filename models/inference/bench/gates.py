@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from models.inference.bench.bout import Result, Tell, alone
 from models.inference.bench.contest import Contest
 from models.inference.bench.engine import Setup
+from models.inference.bench.sets import preset
 from models.inference.gap import GATE, TokenGaps, gaps_of
 from models.inference.local_model import LocalModel
 from models.inference.model.weights import load_weights
@@ -20,7 +21,7 @@ from models.inference.replay import ExactDecoder
 from models.inference.token_table import TokenTable
 from models.inference.tokens import Limits, tokenize_file
 
-NATURAL_ROWS, NATURAL_OUTPUT = 8, 32
+NATURAL_ROWS, NATURAL_OUTPUT = 6, 32
 MEAN_LIMIT = 1.2
 """Our mean gap may be this many times vLLM's."""
 SAVING_LIMIT = 0.995
@@ -47,10 +48,12 @@ def natural_contest(model: LocalModel, data: Path, cache: Path) -> Contest:
     """Rows of natural text that share texts: random ids would have no near ties.
 
     Args:
-        model: Its tokenizer.
+        model: Its tokenizer; one without takes random ids all the same.
         data: Shipped prompts.
         cache: Folder for their tokens.
     """
+    if model.tokenizer is None:
+        return replace(preset("A", 0, False, model.vocabulary), name="natural")
     limits = Limits(model.context_tokens, model.vocabulary)
     job = tokenize_file(data, model.tokenizer, limits, cache / "tokens")
     line = np.argsort(job.prompts.lengths, kind="stable")[: 2 * NATURAL_ROWS : 2]

@@ -13,12 +13,14 @@ from models.inference.bench.contest import AMPLE, Contest
 from models.inference.bench.engine import Clock, Score, Setup
 from models.inference.config import BatchConfig
 from models.inference.cost import CostModel
+from models.inference.device import device_for
 from models.inference.engine import Engine
 from models.inference.local_model import find_model
 from models.inference.model.assemble import assemble
 from models.inference.model.decoder import Decoder
 from models.inference.model.native_steps import NativeSteps
 from models.inference.model.weights import DTYPES, load_weights
+from models.settings import get_settings
 
 ALONE_S = 1e9
 """Price of a group that no saving is worth."""
@@ -65,7 +67,8 @@ class NativeContestant:
         model = find_model(setup.model, setup.cache)
         assert model.config is not None
         self._config, self._setup = model.config, setup
-        self._weights = load_weights(model.folder, model.config, DTYPES[setup.dtype])
+        device = device_for(get_settings().inference_device)
+        self._weights = load_weights(model.folder, model.config, DTYPES[setup.dtype], device)
         self._decoders: dict[str, Decoder] = {}
         decoder = self._decoder({})
         self.about = f"{decoder.attention.name}, {decoder.steps.name}, {setup.dtype}"

@@ -48,7 +48,7 @@ PROMISES = (
     Promise("vllm with our plan / ours, same KV", WITH_PLAN, OURS, ("pressure",), None, None),
     Promise("vllm default in bfloat16 / ours, D", BFLOAT16, OURS, ("shared",), None, None),
     Promise("hf generate / ours", HF, OURS, ("shared",), 6.0, 10.0),
-    Promise("llama.cpp / ours", LLAMACPP, OURS, ("shared", "unshared"), None, None),
+    Promise("llama.cpp / ours", LLAMACPP, OURS, ("shared",), None, None),
 )
 
 
