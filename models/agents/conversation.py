@@ -341,10 +341,11 @@ class Conversation:
 
     async def ask(self, question: str) -> str:
         """Ask the model something on the side: it sees the history, which does not change."""
-        request = Request((*self.view(), user(question)), self.agent.options, purpose="ask")
+        asked = user(self.secrets.mask(question))
+        request = Request((*self.view(), asked), self.agent.options, purpose="ask")
         reply = await self.model.generate(request)
         await self._engine.commit(Spent("ask", reply.usage, reply.cost_usd))
-        return reply.text
+        return self.secrets.mask(reply.text)
 
     async def condense(self) -> bool:
         """Condense now; returns whether there was anything to leave out."""

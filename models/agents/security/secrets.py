@@ -20,6 +20,10 @@ from models.errors import ConfigError
 SHORTEST = 6
 """Shorter values are words: striking them out would garble texts."""
 
+_NESTED = 3
+"""JSON texts within each other that a secret is found in: a result that quotes the arguments of a
+call that quote a file."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -139,5 +143,9 @@ class StreamMask:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return how a value may stand in a text, in the arguments of a call among others."""
-    return {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    """Return how a value may stand in a text: as it is, or in JSON, also JSON within JSON."""
+    found = last = {value}
+    for _ in range(_NESTED):
+        last = {json.dumps(text, ensure_ascii=a)[1:-1] for text in last for a in (True, False)}
+        found = found | last
+    return found

@@ -1,0 +1,368 @@
+"""Approvals, analyzers and secrets: behaviours 26 to 29, 31, 33 and 34 as far as the core goes."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.agents import (
+    AlwaysConfirm,
+    ConfirmRisky,
+    Conversation,
+    Delta,
+    NeverConfirm,
+    Risk,
+    Secrets,
+    SqliteStore,
+    tool,
+)
+from models.agents.errors import ApprovalError
+from models.agents.events import Begun, Intent, Note, Result
+from models.agents.security.approvals import digest
+from models.agents.security.policy import policy_of
+from models.agents.store.jsonl import export
+from models.agents.tools import ToolContext, no_locks
+from models.errors import ConfigError
+from models.llm import ToolCall, Turn
+from tests.models.agents.played import bodies, calls, finishes, ping
+
+Talk = Callable[..., Conversation]
+
+
+async def _send(conversation: Conversation, text: str = "go") -> Any:
+    return await conversation.send(text)
+
+
+@pytest.fixture
+def acted() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def act(acted: list[str]) -> Any:
+    @tool(locks=no_locks)
+    async def act(what: str) -> str:
+        """Act."""
+        acted.append(what)
+        return f"did {what}"
+
+    return act
+
+
+def test_behaviour_26_nothing_runs_before_it_is_approved_also_after_a_restart(
+    talk: Talk, tmp_path: Path, act: Any, acted: list[str]
+):
+    store = SqliteStore(tmp_path / "talks")
+    fields = {"store": store, "id": "t", "policy": AlwaysConfirm()}
+    first = talk([calls(("act", {"what": "x"}), ("act", {"what": "y"}))], act, **fields)
+    assert asyncio.run(_send(first)).phase == "waiting"
+    first.store.close()
+    again = talk([finishes("both")], act, **fields)
+    assert again.state.phase == "waiting"
+
+    async def work() -> Any:
+        assert (await again.run()).phase == "waiting"
+        assert acted == []
+        one, other = again.open_calls()
+        await again.approve(one.call_id, digest=one.digest, by="me")
+        assert (await again.run()).phase == "waiting"
+        assert acted == ["x"]
+        await again.approve(other.call_id)
+        return await again.run()
+
+    assert asyncio.run(work()).text == "both"
+    assert acted == ["x", "y"]
+    assert len(bodies(again, Begun)) == 2
+
+
+def test_behaviour_27_a_rejected_call_does_not_run_and_the_model_reads_why(
+    talk: Talk, act: Any, acted: list[str]
+):
+    conversation = talk(
+        [calls(("act", {"what": "x"})), finishes("fine")], act, policy=AlwaysConfirm()
+    )
+
+    async def work() -> Any:
+        await conversation.send("go")
+        await conversation.reject(why="not on a Friday")
+        return await conversation.run()
+
+    assert asyncio.run(work()).text == "fine"
+    assert acted == []
+    assert conversation.script.requests[1].messages[-1].text == "rejected: not on a Friday"
+    assert bodies(conversation, Result)[0].outcome == "rejected"
+
+
+def test_behaviour_28_finish_and_think_never_ask(talk: Talk):
+    conversation = talk(
+        [calls(("think", {"thought": "hm"})), finishes("x")], policy=AlwaysConfirm()
+    )
+    assert asyncio.run(_send(conversation)).text == "x"
+
+
+class Rated:
+    """An analyzer that knows one word."""
+
+    def __init__(self, level: Any) -> None:
+        self.level = level
+
+    def rate(self, call: ToolCall, history: Any) -> Risk:
+        if call.name == "finish":
+            return Risk("low")
+        return Risk(self.level, ("because",), {"saw": len(history)})
+
+
+@pytest.mark.parametrize(
+    ("level", "threshold", "unknown", "waits"),
+    [
+        ("low", "medium", True, False),
+        ("medium", "medium", True, True),
+        ("high", "medium", True, True),
+        ("medium", "high", True, False),
+        ("unknown", "low", False, False),
+        ("unknown", "high", True, True),
+    ],
+)
+def test_behaviour_29_risky_calls_ask_exactly_from_the_threshold_on(
+    talk: Talk, act: Any, level: Any, threshold: Any, unknown: bool, waits: bool
+):
+    conversation = talk(
+        [calls(("act", {"what": "x"})), finishes()],
+        act,
+        policy=ConfirmRisky(threshold, unknown),
+        analyzer=Rated(level),
+    )
+    outcome = asyncio.run(_send(conversation))
+    assert outcome.phase == ("waiting" if waits else "finished")
+    intent = bodies(conversation, Intent)[0]
+    assert (intent.risk, intent.reasons, intent.evidence) == (level, ("because",), {"saw": 2})
+
+
+def test_without_an_analyzer_risk_follows_what_a_tool_declares():
+    policy = ConfirmRisky()
+    assert not policy.asks(ping, None)
+    assert policy.asks(ping.with_(read_only=False, destructive=True), None)
+    assert policy.asks(ping.with_(read_only=False), None)
+    assert not ConfirmRisky(unknown=False).asks(ping.with_(read_only=False), None)
+
+
+class Fails:
+    async def rate(self, call: ToolCall, history: Any) -> Risk:
+        raise RuntimeError("no rules")
+
+
+class Hangs:
+    async def rate(self, call: ToolCall, history: Any) -> Risk:
+        await asyncio.sleep(60)
+        return Risk("low")
+
+
+class Lies:
+    def rate(self, call: ToolCall, history: Any) -> Any:
+        return "fine"
+
+
+@pytest.mark.parametrize(
+    ("analyzer", "told"),
+    [
+        (Fails(), "the analyzer failed: RuntimeError: no rules"),
+        (Hangs(), "the analyzer gave no answer in 0.05 s"),
+        (Lies(), "the analyzer answered with a str"),
+    ],
+)
+def test_an_analyzer_that_fails_means_unknown_and_never_allowed(
+    talk: Talk, act: Any, acted: list[str], analyzer: Any, told: str
+):
+    conversation = talk(
+        [calls(("act", {"what": "x"}))],
+        act,
+        policy=ConfirmRisky(),
+        analyzer=analyzer,
+        analyzer_timeout_s=0.05,
+    )
+    assert asyncio.run(_send(conversation)).phase == "waiting"
+    intent = bodies(conversation, Intent)[0]
+    assert (intent.risk, intent.reasons) == ("unknown", (told,))
+    assert acted == []
+
+
+def test_behaviour_31_an_approval_is_bound_to_the_arguments_and_used_once(
+    talk: Talk, act: Any, acted: list[str]
+):
+    same = calls(("act", {"what": "x"}))
+    conversation = talk([same, same, finishes()], act, policy=AlwaysConfirm())
+
+    async def work() -> None:
+        await conversation.send("go")
+        waiting = conversation.open_calls()[0]
+        assert waiting.digest == digest(ToolCall("other id", "act", '{ "what":"x"}'))
+        with pytest.raises(ApprovalError, match="waits with other arguments"):
+            await conversation.approve(digest=digest(ToolCall("", "act", '{"what":"y"}')))
+        with pytest.raises(ApprovalError, match="call 'nobody' does not wait"):
+            await conversation.approve("nobody")
+        await conversation.approve(digest=waiting.digest)
+        with pytest.raises(ApprovalError, match="does not wait"):
+            await conversation.approve()
+        # The same call again is another call: it asks again.
+        assert (await conversation.run()).phase == "waiting"
+        assert acted == ["x"]
+        with pytest.raises(ApprovalError):
+            await conversation.reject(waiting.call_id)
+
+    asyncio.run(work())
+
+
+def test_some_calls_of_an_answer_wait_and_the_others_run(talk: Talk, act: Any, acted: list[str]):
+    class ByName:
+        def asks(self, called: Any, risk: Any) -> bool:
+            return called.name == "act"
+
+        def to_dict(self) -> dict[str, Any]:
+            return {"kind": "by name"}
+
+    both = calls(("ping", {"n": 7}), ("act", {"what": "x"}), ("finish", {"message": "early"}))
+    conversation = talk([both, finishes("late")], act, policy=ByName())
+
+    async def work() -> Any:
+        assert (await conversation.send("go")).phase == "waiting"
+        assert [r.text for r in bodies(conversation, Result)] == ["pong 7", "early"]
+        await conversation.approve()
+        return await conversation.run()
+
+    assert asyncio.run(work()).text == "late"
+    assert acted == ["x"]
+
+
+def test_policies_come_back_from_their_description_and_strangers_ask_always():
+    for policy in (NeverConfirm(), AlwaysConfirm(), ConfirmRisky("medium", False)):
+        assert policy_of(policy.to_dict()) == policy
+    assert policy_of({"kind": "made up"}) == AlwaysConfirm()
+
+
+def test_a_policy_can_change_on_the_way(talk: Talk, act: Any):
+    conversation = talk([calls(("act", {"what": "x"})), finishes()], act)
+
+    async def work() -> Any:
+        await conversation.set_policy(AlwaysConfirm())
+        return await conversation.send("go")
+
+    assert asyncio.run(work()).phase == "waiting"
+    assert bodies(conversation, Note)[0] == Note("policy", {"kind": "always"})
+
+
+CANARY = 'c4n"ary\\ü-7731'
+
+
+def test_behaviour_33_a_secret_is_in_nothing_that_leaves(talk: Talk, tmp_path: Path):
+    store = SqliteStore(tmp_path / "talks")
+
+    @tool(locks=no_locks)
+    async def leaky(command: str, ctx: ToolContext) -> Any:
+        """Print the environment."""
+        token = ctx.secrets.environment(command)["TOKEN"]
+        ctx.emit(token[:5])
+        ctx.emit(token[5:] + "!")
+        return {"out": f"TOKEN={token}", token: [token], "quoted": json.dumps({"a": token})}
+
+    said = Turn(
+        f"It is {CANARY}.",
+        tool_calls=(ToolCall("", "leaky", json.dumps({"command": f"echo $TOKEN {CANARY}"})),),
+        chunk_chars=3,
+    )
+    conversation = talk(
+        [said, finishes(f"found {CANARY}"), f"again {CANARY}"],
+        leaky,
+        store=store,
+        secrets={"TOKEN": CANARY},
+    )
+    shown: list[str] = []
+
+    async def work() -> None:
+        async for item in conversation.send(f"use {CANARY}", deltas=True):
+            if isinstance(item, Delta):
+                shown.append(item.text)
+        await conversation.set_title(f"about {CANARY}")
+        assert await conversation.ask("what?") != ""
+
+    conversation.script._otherwise = "nothing"
+    asyncio.run(work())
+    export(conversation.store, tmp_path / "export.jsonl")
+    outlets = [
+        repr(conversation.events()),
+        repr(conversation.view()),
+        repr(conversation.outcome),
+        "".join(shown),
+        repr([request.messages for request in conversation.script.requests]),
+        *(file.read_bytes().decode("utf-8", "replace") for file in tmp_path.rglob("*.*")),
+    ]
+    for spelling in (CANARY, json.dumps(CANARY)[1:-1], "7731"):
+        for place, text in enumerate(outlets):
+            assert spelling not in text, place
+    assert "It is [secret:TOKEN]." in "".join(shown)
+    assert "found [secret:TOKEN]" in outlets[0]
+
+
+def test_behaviour_34_a_replaced_secret_stays_masked(talk: Talk):
+    @tool(locks=no_locks)
+    async def both(command: str, ctx: ToolContext) -> str:
+        """Tell both."""
+        return f"old-value-1 and {ctx.secrets.environment(command)['KEY']}"
+
+    conversation = talk(
+        [calls(("both", {"command": "x $KEY"})), finishes()],
+        both,
+        secrets={"KEY": "old-value-1"},
+    )
+
+    async def work() -> None:
+        await conversation.update_secrets({"KEY": lambda: "new-value-2"})
+        await conversation.send("go")
+
+    asyncio.run(work())
+    assert bodies(conversation, Result)[0].text == "[secret:KEY] and [secret:KEY]"
+    assert bodies(conversation, Note)[0].data == {"names": ["KEY"]}
+
+
+def test_behaviour_32_a_secret_goes_only_where_the_command_names_it():
+    secrets = Secrets({"TOKEN": "value-1", "OTHER_TOKEN": "value-2"})
+    assert secrets.environment("curl -H $TOKEN") == {"TOKEN": "value-1"}
+    assert secrets.environment("echo ${OTHER_TOKEN}") == {"OTHER_TOKEN": "value-2"}
+    assert secrets.environment("echo TOKENS") == {}
+    assert repr(secrets) == "Secrets(OTHER_TOKEN, TOKEN)"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [({"two words": "long-enough"}, "no name of a variable"), ({"A": "short"}, "fewer than 6")],
+)
+def test_a_secret_that_cannot_be_kept_is_refused(values: Mapping[str, str], told: str):
+    with pytest.raises(ConfigError, match=told):
+        Secrets(values)
+
+
+@given(
+    st.lists(st.sampled_from(["s3cret", "s3cre", "t", "s", "-xyz-", "s3cret-long", " "])),
+    st.lists(st.integers(1, 7)),
+)
+def test_a_split_secret_never_shows_and_nothing_else_is_lost(parts: list[str], sizes: list[int]):
+    secrets = Secrets({"A": "s3cret", "B": "s3cret-long"})
+    text, mask, shown = "".join(parts), secrets.stream(), ""
+    rest = text
+    for size in [*sizes, len(text)]:
+        shown += mask.feed(rest[:size])
+        rest = rest[size:]
+    shown += mask.feed(rest) + mask.end()
+    assert "s3cret" not in shown
+    assert shown.replace("[secret:B]", "s3cret-long").replace("[secret:A]", "s3cret") == text
+
+
+def test_a_secret_of_digits_is_masked_as_a_number_too():
+    secrets = Secrets({"PIN": "12345678"})
+    assert secrets.gate(b'{"data":{"n":12345678,"m":1}}') == b'{"data":{"n":"[secret:PIN]","m":1}}'
+    clean = b'{"data":1}'
+    assert secrets.gate(clean) is clean
