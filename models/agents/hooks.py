@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import re
+import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -90,7 +92,8 @@ async def _run(hook: Hook, facts: Mapping[str, Any]) -> Verdict:
         out, err = await process.communicate(orjson.dumps(facts))
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     if process.returncode == BLOCKS:
         return Verdict(True, err.decode(errors="replace").strip() or "a hook forbids this")
     if process.returncode:
