@@ -3,9 +3,11 @@
 base.py        the protocol, limits, results     files.py, walk.py  paths that cannot lead out
 local.py       trusted: no walls at all          restricted.py  Landlock and seccomp only
 bubblewrap.py  sandboxed: namespaces and all else (bwrap, mounts, identity)
+overlay.py, layers.py  changes kept apart: steps, accept, discard
 shell.py, job.py, terminal.py, capture.py  a shell that lives on between commands
 seccomp.py, syscalls.py, landlock.py, limits.py  one wall each
 process.py, launch.py, kernel.py  how a process is confined, started and ended
+escape_probes.py, probes/  attempts to get out, run inside
 """
 
 from models.sandbox.base import (
@@ -21,6 +23,7 @@ from models.sandbox.bubblewrap import BubblewrapSandbox
 from models.sandbox.files import Files
 from models.sandbox.job import ShellResult
 from models.sandbox.local import LocalSandbox
+from models.sandbox.overlay import OverlaySandbox
 from models.sandbox.restricted import RestrictedSandbox
 from models.sandbox.shell import Shell, ShellBusyError
 
@@ -32,6 +35,7 @@ __all__ = [
     "Limits",
     "LocalSandbox",
     "OutsideWorkspaceError",
+    "OverlaySandbox",
     "RestrictedSandbox",
     "Sandbox",
     "SandboxError",

@@ -11,12 +11,13 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from models.errors import DataError
+from models.sandbox.kernel import acting_as
 from models.sandbox.walk import Place, Walk
 
 
@@ -50,21 +51,30 @@ class Files:
         root: The workspace; absolute paths are taken as paths on the host and must lie in it.
         confined: Whether paths that lead out are refused. Only a trusted level sets this to
             False: paths are then followed as the system does.
-        folder: Descriptor of the root, where that is not the folder at its path (an overlay).
+        opened: Opens the root where that is not the folder at its path (an overlay).
+        user: Number of the user that acts, when we are root; None: root.
     """
 
-    def __init__(self, root: Path, *, confined: bool = True, folder: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        confined: bool = True,
+        opened: Callable[[], int] | None = None,
+        user: int | None = None,
+    ) -> None:
         self.root = root
         self.confined = confined
-        self._folder = folder
+        self._open = opened
+        self._user = user
 
     @contextlib.contextmanager
     def _opened_root(self) -> Iterator[int]:
-        # Duplicated, or looked at anew: a workspace may have been replaced by a newer one.
+        # Each time anew: a workspace may have been replaced by a newer one.
         opened = (
-            os.dup(self._folder)
-            if self._folder is not None
-            else os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if self._open is None
+            else self._open()
         )
         try:
             yield opened
@@ -84,7 +94,8 @@ class Files:
             finally:
                 os.close(folder)
             return
-        with self._opened_root() as root, contextlib.ExitStack() as stack:
+        acting = acting_as(self._user) if self._user is not None else contextlib.nullcontext()
+        with self._opened_root() as root, acting, contextlib.ExitStack() as stack:
             yield Walk(self.root, path, root, stack, make).place()
 
     def read(self, path: str | os.PathLike[str], most_bytes: int | None = None) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import platform
+from collections.abc import Iterator
 
 MACHINE = platform.machine()
 
@@ -62,6 +64,18 @@ def become(uid: int, gid: int) -> None:
     _named("setgroups", 0, None)
     _named("setresgid", gid, gid, gid)
     _named("setresuid", uid, uid, uid)
+
+
+@contextlib.contextmanager
+def acting_as(number: int) -> Iterator[None]:
+    """Touch files as another user and group, in the calling thread only; root may."""
+    _libc.setfsgid(number)
+    _libc.setfsuid(number)
+    try:
+        yield
+    finally:
+        _libc.setfsuid(os.geteuid())
+        _libc.setfsgid(os.getegid())
 
 
 def set_dumpable() -> None:

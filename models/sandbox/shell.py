@@ -124,6 +124,11 @@ class Shell:
         self.reset()
 
     @property
+    def running(self) -> Running | None:
+        """The process of the shell; None before it starts and after it has ended."""
+        return self._running
+
+    @property
     def is_busy(self) -> bool:
         """Whether a command runs."""
         return self._job is not None and self._job.is_running
