@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 
 from models.errors import UnknownNameError
 from models.sandbox import SandboxError, SandboxUnavailableError, ShellBusyError
+from models.sandbox.bubblewrap import find_bwrap
 from models.sandbox.layers import Change
 from models.sandbox.overlay import OverlaySandbox
+from models.settings import ROOT
 
 
 @pytest.fixture
@@ -183,3 +187,32 @@ def test_a_state_inside_the_workspace_is_refused(base: Path) -> None:
             OverlaySandbox(base, base / "state")
     except SandboxUnavailableError as error:
         pytest.skip(f"this host: {error}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_ordinary_user_has_overlays_too(overlay: OverlaySandbox) -> None:
+    bwrap = find_bwrap()
+    interpreter = Path(sys.executable).resolve()
+    if bwrap is None or not all(
+        place.stat().st_mode & 0o001 for place in (*bwrap.parents, *interpreter.parents, ROOT)
+    ):
+        pytest.skip("the checkout lies where only root may go")
+    script = (
+        "import os, tempfile\n"
+        "from models.sandbox import OverlaySandbox\n"
+        "with tempfile.TemporaryDirectory(dir='/var/tmp') as top:\n"
+        "    base, state = top + '/base', top + '/state'\n"
+        "    os.mkdir(base); open(base + '/a', 'w').close()\n"
+        "    with OverlaySandbox(base, state) as sandbox:\n"
+        "        sandbox.run('echo 1 > f; rm a'); sandbox.snapshot()\n"
+        "        sandbox.files.write('f', b'2\\n'); sandbox.restore(1)\n"
+        "        print(sandbox.run('cat f').output, len(sandbox.accept()), os.listdir(base))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd="/",
+        user=65_534, group=65_534, extra_groups=[], timeout=60,
+        env={"PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "PATH": os.environ["PATH"],
+             "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout == "1\n 2 ['f']\n"
