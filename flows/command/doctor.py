@@ -20,7 +20,7 @@ def doctor(json: bool = False) -> None:
 
     from models.services.host import examine, is_healthy
 
-    findings = examine(get_settings())
+    findings = [*examine(get_settings()), *sandboxes()]
     if json:
         _print_json(findings)
     else:
@@ -29,6 +29,17 @@ def doctor(json: bool = False) -> None:
         Console().print(_table(findings))
     if not is_healthy(findings):
         raise typer.Exit(1)
+
+
+def sandboxes() -> list[Finding]:
+    """Say what this host can do for sandboxes; nothing of it is required."""
+    from models.sandbox.probe import examine
+    from models.services.abilities import Finding
+
+    return [
+        Finding("sandbox", one.what, one.found, "ok" if one.works else "missing", one.advice)
+        for one in examine()
+    ]
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -35,10 +38,13 @@ def tree_running(child: Child, mark: str) -> Running:
     """Say how a plain process and what it started are ended."""
 
     def kill() -> None:
-        # A command that ended by itself may leave daemons behind until the sandbox is closed;
-        # looking for marks costs 10 ms.
-        by_force = child.exit_code is None
-        child.kill()
-        kill_all(lambda: tree_of(child.pid, mark if by_force else None))
+        if child.exit_code is None:
+            child.kill()
+            kill_all(lambda: tree_of(child.pid, mark))
+            return
+        # Of a command that ended by itself only its group: looking through all processes costs
+        # 5 ms. Daemons of its own live until the sandbox is closed, which looks for its mark.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
 
     return Running(child, kill)

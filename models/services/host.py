@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from models.services.abilities import Finding, accelerator, compilers, sandboxing
+from models.services.abilities import Finding, accelerator, compilers
 from models.services.ports import holder, is_free
 from models.services.state import StackState, running_stack
 from models.settings import ROOT, Settings
@@ -50,7 +50,6 @@ def examine(settings: Settings, lock: Path = ROOT / "requirements" / "lock.txt")
         python(),
         *packages(read_pins(lock)),
         *compilers(),
-        *sandboxing(),
         accelerator(),
         *room(settings),
         *tools(),
