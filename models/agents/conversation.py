@@ -41,7 +41,7 @@ from models.agents.security.policy import Policy
 from models.agents.security.secrets import Secrets
 from models.agents.state import OpenCall, State
 from models.agents.store.base import Log, Store
-from models.agents.stuck import StuckDetector
+from models.agents.stuck import WATCHED, StuckDetector
 from models.agents.tools.context import Session
 from models.agents.tools.finish import finish, finish_with
 from models.agents.tools.locks import table_of
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from models.agents.agent import Agent
     from models.agents.blocking import BlockingConversation
 
-_WATCHED = 400
+_SEEN = 100
 """Events that a stuck detector reads when a conversation is opened."""
 
 
@@ -87,32 +87,37 @@ class Conversation:
         self.purse: Purse = Purse(agent.budget, parent.purse if parent else None)
         self.purse.charge(id, self.store.state)
         self.visible = View(self.store.spans)
-        self.stuck = StuckDetector()
+        self._stuck: StuckDetector | None = None
         self._lock = threading.RLock()
-        self._sent: tuple[tuple[Message, ...], int] = ((), 0)
+        self._sent: tuple[Message, ...] = ()
         self._deltas: list[Callable[[Delta], None]] = []
         self._has_started = False
         inner = language_model(agent.model) if isinstance(agent.model, str) else agent.model
         self._owns_model = isinstance(agent.model, str)
         self.model: LanguageModel = MeteredModel(
-            CountedModel(inner, lambda: self._sent), budget=self.purse.calls
+            CountedModel(inner, lambda: (self._sent, self.visible.tokens)), budget=self.purse.calls
         )
         self._engine = Engine(self)
         self._active: Run | None = None
         if self.store.damage is None:
-            self._load()
+            self.visible.load(self.store.state)
         self.store.listen(self._hear)
 
-    def _load(self) -> None:
-        state = self.store.state
-        self.visible.load(state)
-        recent = [(max(first, state.seq - _WATCHED), last) for first, last in state.branch()]
-        self.stuck.add(self.store.spans([span for span in recent if span[0] <= span[1]]))
+    @property
+    def stuck(self) -> StuckDetector:
+        """Who watches for circles; reads the last events of the branch when first asked."""
+        if self._stuck is None:
+            state, self._stuck = self.store.state, StuckDetector()
+            recent = [(max(first, state.seq - _SEEN), last) for first, last in state.branch()]
+            spans = [span for span in recent if span[0] <= span[1]]
+            self._stuck.add(self.store.spans(spans, WATCHED))
+        return self._stuck
 
     def _hear(self, events: Sequence[Event]) -> None:
         with self._lock:
             self.visible.apply(events, self.store.state)
-            self.stuck.add(events)
+            if self._stuck is not None:
+                self._stuck.add(events)
 
     # ---- what it is
 
@@ -313,7 +318,7 @@ class Conversation:
         event = new_event(Rewound(target.seq), "user", target.id)
         stored = await self._engine.append([event])
         with self._lock:
-            self.stuck = StuckDetector()
+            self._stuck = None
         return stored[0]
 
     async def fork(self, at: int | None = None, id: str | None = None) -> Conversation:
@@ -379,7 +384,7 @@ class Conversation:
         """Return what the model is sent, and the number of the last event behind it."""
         with self._lock:
             messages = self.visible.messages()
-            self._sent = (messages, self.visible.tokens)
+            self._sent = messages
             return messages, self.visible.head
 
     async def generate(self, request: Request) -> Reply:

@@ -139,7 +139,7 @@ def _runs(home: Path, child: int) -> bool:
                 contextlib.suppress(sqlite3.OperationalError, TypeError),
                 contextlib.closing(sqlite3.connect(file, timeout=5)) as db,
             ):
-                owner = db.execute("SELECT owner FROM lease").fetchone()[0]
+                owner = db.execute("SELECT owner FROM state").fetchone()[0]
             if owner and Owner.from_json(owner).pid == child:
                 return True
         time.sleep(0.01)

@@ -7,7 +7,7 @@ it can always be computed again from the log, and a test holds the two equal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import orjson
@@ -81,12 +81,12 @@ class State:
 
     def copy(self) -> State:
         """Copy far enough that applying events to the copy leaves this one alone."""
-        return replace(
-            self,
-            calls=dict(self.calls),
-            forks=list(self.forks) if self.forks else [],
-            condensed=list(self.condensed) if self.condensed else [],
-        )
+        # Not `replace`: it goes through every field, twenty times slower, at each commit.
+        twin = State.__new__(State)
+        twin.__dict__.update(self.__dict__)
+        twin.calls, twin.forks = dict(self.calls), list(self.forks)
+        twin.condensed = list(self.condensed)
+        return twin
 
     def apply(self, event: Event, parent_seq: int) -> None:
         """Add an event.

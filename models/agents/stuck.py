@@ -15,6 +15,16 @@ MONOLOGUE = 3
 ALTERNATING = 6
 OVERFLOWS = 5
 
+WATCHED = (
+    UserMessage.kind,
+    Answer.kind,
+    Intent.kind,
+    Result.kind,
+    Failure.kind,
+    Notice.kind,
+)
+"""Kinds of events that matter here."""
+
 
 class Turn(NamedTuple):
     """A call and what came of it."""

@@ -83,6 +83,8 @@ class View:
         """Came while results were missing; follow when they are there."""
         self._messages: list[Message] = []
         self._tokens = 0
+        self._counted = 0
+        """Messages that are in `_tokens`: who never asks, pays for no counting."""
         self._open: Item | None = None
         self._head = 0
 
@@ -93,7 +95,9 @@ class View:
 
     @property
     def tokens(self) -> int:
-        """Estimate of the tokens of all messages, kept up to date at each change."""
+        """Estimate of the tokens of all messages; only what is new is counted."""
+        self._tokens += sum(message.tokens for message in self._messages[self._counted :])
+        self._counted = len(self._messages)
         return self._tokens + sum(item.tokens for item in self._late)
 
     @property
@@ -136,7 +140,7 @@ class View:
 
     def _clear(self) -> None:
         self._items, self._late, self._messages = [], [], []
-        self._tokens, self._open = 0, None
+        self._tokens, self._counted, self._open = 0, 0, None
 
     def _add_all(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -187,7 +191,6 @@ class View:
     def _append(self, item: Item) -> None:
         self._items.append(item)
         self._messages.extend(item.messages)
-        self._tokens += item.tokens
 
     def cut(self, keep: int, tail: int) -> Cut | None:
         """Return what a condensation would hide; None: nothing lies between.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -13,7 +13,7 @@ import orjson
 from models.agents.errors import LogError
 from models.agents.events.types import BODIES, Body, Event, Source, Unknown
 from models.agents.events.upcast import upcast, version_of
-from models.llm import Image, Message, Usage
+from models.llm import Image, Message, Text, ToolCall, Usage
 
 
 class Record(NamedTuple):
@@ -47,13 +47,35 @@ class Record(NamedTuple):
 
 def new_event(body: Body, source: Source = "environment", parent: str | None = None) -> Event:
     """Make an event that happens now."""
-    return Event(body, source, os.urandom(12).hex(), parent, time.time())
+    now = time.time()
+    # The moment goes first: ids that rise touch the last page of an index and not a random one.
+    name = f"{int(now * 1e6):014x}{os.urandom(6).hex()}"
+    return Event(body, source, name, parent, now)
+
+
+_PLAIN_MESSAGE = {"role", "parts", "tool_calls"}
 
 
 def _image(values: Mapping[str, Any]) -> Image:
     return Image(
         values.get("url", ""), values.get("data", ""), values.get("media_type", "image/png")
     )
+
+
+def _message(values: Mapping[str, Any]) -> Message:
+    """Read a message; most are texts and calls, which need no looking around."""
+    if values.keys() <= _PLAIN_MESSAGE:
+        parts = values.get("parts", ())
+        if all(part["kind"] == "text" for part in parts):
+            return Message(
+                values["role"],
+                tuple(Text(part.get("text", "")) for part in parts),
+                tuple(
+                    ToolCall(call["id"], call["name"], call["arguments"])
+                    for call in values.get("tool_calls", ())
+                ),
+            )
+    return Message.from_dict(dict(values))
 
 
 def _plain(value: Any) -> Any:
@@ -68,7 +90,7 @@ def _plain(value: Any) -> Any:
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    "Message": Message.from_dict,
+    "Message": _message,
     "Usage": lambda values: Usage(**values),
     "tuple[Image, ...]": lambda values: tuple(_image(entry) for entry in values),
     "tuple[str, ...]": tuple,
@@ -77,26 +99,26 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 class _Shape(NamedTuple):
-    names: tuple[str, ...]
-    defaults: tuple[Any, ...]
+    defaults: tuple[tuple[str, Any], ...]
     readers: tuple[tuple[str, Callable[[Any], Any]], ...]
     known: frozenset[str]
 
 
 def _shape(kind: type[Body]) -> _Shape:
     entries = fields(kind)
-    defaults = tuple(
-        entry.default
-        if entry.default is not MISSING
-        else entry.default_factory()
-        if entry.default_factory is not MISSING
-        else MISSING
-        for entry in entries
-    )
+    defaults = tuple((entry.name, _default(entry)) for entry in entries)
     names = tuple(entry.name for entry in entries)
     types = {entry.name: str(entry.type) for entry in entries}
     readers = tuple((n, _READERS[types[n]]) for n in names if types[n] in _READERS)
-    return _Shape(names, defaults, readers, frozenset(names))
+    return _Shape(defaults, readers, frozenset(names))
+
+
+def _default(entry: Field[Any]) -> Any:
+    # No message is left out, so none needs to be compared.
+    if entry.type == "Message":
+        return None
+    factory = entry.default_factory
+    return entry.default if factory is MISSING else factory()
 
 
 _SHAPES: dict[str, _Shape] = {kind: _shape(body) for kind, body in BODIES.items()}
@@ -114,11 +136,11 @@ def encode_body(body: Body) -> bytes:
     if isinstance(body, Unknown):
         return body.raw
     shape = _SHAPES[body.kind]
-    values = {
-        name: value
-        for name, default in zip(shape.names, shape.defaults, strict=True)
-        if (value := getattr(body, name)) != default
-    }
+    values = {}
+    for name, default in shape.defaults:
+        value = getattr(body, name)
+        if value is not default and value != default:
+            values[name] = value
     version = version_of(body.kind)
     if version != 1:
         values["v"] = version
@@ -143,7 +165,9 @@ def decode_body(kind: str, raw: bytes) -> Body:
         return Unknown(kind, raw)
     shape = _SHAPES[kind]
     try:
-        values = upcast(kind, orjson.loads(raw))
+        values = orjson.loads(raw)
+        if "v" in values or version_of(kind) != 1:
+            values = upcast(kind, values)
         for name, read in shape.readers:
             if name in values:
                 values[name] = read(values[name])

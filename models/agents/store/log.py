@@ -7,7 +7,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from models.agents.errors import (
@@ -175,7 +174,8 @@ class BaseLog(ABC):
             body = event.body
             if self._gate is not None and (clean := self._gate(raw)) is not raw:
                 raw, body = clean, decode_body(event.kind, clean)
-            done = replace(event, body=body, seq=seq, parent=parent, ts=event.ts or time.time())
+            ts = event.ts or time.time()
+            done = Event(body, event.source, event.id, parent, ts, seq)
             record = Record(
                 seq, done.id, parent, done.kind, done.source, done.ts, done.call_id, raw
             )

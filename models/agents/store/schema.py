@@ -28,10 +28,7 @@ CREATE TABLE result (
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     seq INTEGER NOT NULL,
-    json BLOB NOT NULL
-);
-CREATE TABLE lease (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
+    json BLOB NOT NULL,
     generation INTEGER NOT NULL,
     owner TEXT NOT NULL,
     renewed REAL NOT NULL

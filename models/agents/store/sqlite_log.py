@@ -30,6 +30,9 @@ TAIL = 4
 
 _BUSY_S = 10.0
 
+_WAL_PAGES = 4_000
+"""Of 4 kB, between two checkpoints."""
+
 
 class SqliteLog(BaseLog):
     """A log in a file.
@@ -64,7 +67,7 @@ class SqliteLog(BaseLog):
     # ---- opening
 
     def _has_tables(self) -> bool:
-        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'lease'").fetchone()
+        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone()
         return found is not None
 
     def _create(self) -> None:
@@ -74,8 +77,8 @@ class SqliteLog(BaseLog):
             for statement in filter(str.strip, TABLES.split(";")):
                 self._db.execute(statement)
             self._db.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, self._id))
-            self._db.execute("INSERT INTO state VALUES (1, 0, ?)", (State().to_json(),))
-            self._db.execute("INSERT INTO lease VALUES (1, 0, '', 0)")
+            first = State().to_json()
+            self._db.execute("INSERT INTO state VALUES (1, 0, ?, 0, '', 0)", (first,))
         # The file's name is durable only with its folder.
         handle = os.open(self.path.parent, os.O_RDONLY)
         try:
@@ -209,9 +212,7 @@ class SqliteLog(BaseLog):
 
     def _catch_up(self) -> list[Event]:
         """Inside a transaction: check the lease, and take in what others appended."""
-        seq, generation = self._db.execute(
-            "SELECT s.seq, l.generation FROM state s, lease l"
-        ).fetchone()
+        seq, generation = self._db.execute("SELECT seq, generation FROM state").fetchone()
         if self._generation is not None and generation != self._generation:
             raise StaleOwnerError(
                 f"conversation '{self._id}' was taken over by another process; this one may not "
@@ -247,10 +248,9 @@ class SqliteLog(BaseLog):
     def _insert(self, batch: Batch) -> None:
         write_rows(self._db, batch.rows)
         self._db.execute(
-            "UPDATE state SET seq = ?, json = ?", (batch.state.seq, batch.state.to_json())
+            "UPDATE state SET seq = ?, json = ?, renewed = ?",
+            (batch.state.seq, batch.state.to_json(), time.time()),
         )
-        if self._generation is not None:
-            self._db.execute("UPDATE lease SET renewed = ?", (time.time(),))
 
     def flush(self) -> None:
         """Wait until everything that was committed is as durable as was promised."""
@@ -267,7 +267,7 @@ class SqliteLog(BaseLog):
         owner = Owner.here()
         with self._unsynchronised(), self._transaction():
             generation, held, renewed = self._db.execute(
-                "SELECT generation, owner, renewed FROM lease"
+                "SELECT generation, owner, renewed FROM state"
             ).fetchone()
             if held and not take_over and (other := Owner.from_json(held)).is_alive(renewed):
                 raise LeaseHeldError(
@@ -275,7 +275,7 @@ class SqliteLog(BaseLog):
                     f"{other.host.partition('/')[0]}; wait for it, stop it, or take over"
                 )
             self._db.execute(
-                "UPDATE lease SET generation = ?, owner = ?, renewed = ?",
+                "UPDATE state SET generation = ?, owner = ?, renewed = ?",
                 (generation + 1, owner.to_json(), time.time()),
             )
         self._generation, self._owner = generation + 1, owner
@@ -286,7 +286,7 @@ class SqliteLog(BaseLog):
         generation, self._generation, self._owner = self._generation, None, None
         if generation is not None:
             with self._unsynchronised(), self._transaction():
-                self._db.execute("UPDATE lease SET owner = '' WHERE generation = ?", (generation,))
+                self._db.execute("UPDATE state SET owner = '' WHERE generation = ?", (generation,))
 
     @contextlib.contextmanager
     def _unsynchronised(self) -> Iterator[None]:
@@ -345,7 +345,9 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA journal_size_limit = 16777216")
+    # Pages that change at each commit are copied once per checkpoint: rarer is cheaper.
+    db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {4096 * _WAL_PAGES}")
     set_synchronous(db, durability)
     return db
 
