@@ -122,10 +122,13 @@ def _measure(
     cache = places().cache
     here, missing = installed(config)
     gates, details = token_gates(
-        *(model, natural_contest(model, get_settings().datasets / NATURAL_PROMPTS, cache)),
+        model,
+        natural_contest(model, get_settings().datasets / NATURAL_PROMPTS, cache),
         our_setup(config, cache),
         _eager_vllm(config, cache, model, given) if "vllm" in here else None,
-        *(folder, tell),
+        "hf" in here,
+        folder,
+        tell,
     )
     batch = _best_batch(config, cache, dtype, given, folder, tell) if "hf" in here else None
     ring = Ring(folder, tell)

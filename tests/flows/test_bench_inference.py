@@ -11,12 +11,12 @@ import pytest
 from models.inference.tiny_job import write_tiny_model
 from tests.flows.test_command_line import assert_clear_error, loom
 
-QUICK = ("repeats=1", "planner_rows=0", "job_rows=0", "two_threads=false", "peers=[hf]")
+QUICK = ("repeats=1", "planner_rows=0", "job_rows=0", "two_threads=false", "ablations=false")
 
 
 def bench(model: Path, out: Path, *arguments: str | Path, keys: tuple[str, ...] = ()) -> Any:
     sets = [part for key in (*QUICK, f"model={model}", *keys) for part in ("--set", key)]
-    done = loom("bench", "inference", "--json", out, *sets, *arguments)
+    done = loom("bench", "inference", "--json", out, *sets, *arguments, timeout_s=900)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text()), done.stdout
 
@@ -24,7 +24,8 @@ def bench(model: Path, out: Path, *arguments: str | Path, keys: tuple[str, ...] 
 @pytest.mark.slow
 def test_it_measures_generated_workloads_and_a_file_that_it_has_never_seen(tmp_path: Path):
     write_tiny_model(tmp_path / "model", 3)
-    found, shown = bench(tmp_path / "model", tmp_path / "a.json", "--seed", "3")
+    keys = ("peers=[hf]",)
+    found, shown = bench(tmp_path / "model", tmp_path / "a.json", "--seed", "3", keys=keys)
     gates = {gate["name"]: gate for gate in found["gates"]}
     assert gates["rows whose float32 tokens are those of Hugging Face"]["holds"]
     assert gates["prefill saving / trie optimum, the worst contest"]["holds"]
@@ -35,13 +36,7 @@ def test_it_measures_generated_workloads_and_a_file_that_it_has_never_seen(tmp_p
     judged = {verdict["words"]: verdict for verdict in found["verdicts"]}
     assert judged["hf generate / ours"]["found"] > 0
     assert judged["vllm tuned / ours, shared"]["found"] is None  # it did not compete
-    by_variant = {
-        line["corner"]: line["computed_tokens"]
-        for line in found["ablation"]
-        if line["contest"] == "A"
-    }
-    assert by_variant["alone"] > 2 * by_variant["whole"]
-    assert "our engine with one part taken out" in shown
+    assert "ratios of CPU seconds, geometric means" in shown
 
     file = tmp_path / "rows.jsonl"
     file.write_text(
@@ -50,7 +45,7 @@ def test_it_measures_generated_workloads_and_a_file_that_it_has_never_seen(tmp_p
             for i in range(12)
         )
     )
-    keys = ("ablations=false",)
+    keys = ("peers=[]",)
     found, _ = bench(tmp_path / "model", tmp_path / "b.json", "--data", file, keys=keys)
     assert found["data"] == "rows.jsonl"
     assert [c["name"] for c in found["contests"]] == ["file", "file/3"]

@@ -34,7 +34,9 @@ def user_environment() -> dict[str, str]:
     return {**kept, "COLUMNS": "120"}
 
 
-def loom(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def loom(
+    *arguments: str | Path, timeout_s: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "flows", *map(str, arguments)],
         cwd=ROOT,
@@ -42,7 +44,7 @@ def loom(*arguments: str | Path, **environment: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=timeout_s,
     )
 
 

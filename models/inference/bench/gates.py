@@ -64,7 +64,13 @@ def natural_contest(model: LocalModel, data: Path, cache: Path) -> Contest:
 
 
 def token_gates(
-    model: LocalModel, contest: Contest, ours: Setup, vllm: Setup | None, folder: Path, tell: Tell
+    model: LocalModel,
+    contest: Contest,
+    ours: Setup,
+    vllm: Setup | None,
+    has_hf: bool,
+    folder: Path,
+    tell: Tell,
 ) -> tuple[list[Gate], dict[str, object]]:
     """Compare tokens with Hugging Face in float32, and gaps with vLLM's in bfloat16.
 
@@ -72,7 +78,8 @@ def token_gates(
         model: The model.
         contest: Natural text.
         ours: The engine as it runs jobs.
-        vllm: vLLM in bfloat16; None: not installed.
+        vllm: vLLM in bfloat16; None: it does not compete.
+        has_hf: Whether Hugging Face does.
         folder: For contests and logs.
         tell: Hears of each step.
 
@@ -81,9 +88,9 @@ def token_gates(
     """
     place = contest.write(folder / contest.name)
     wide = Setup("native", ours.model, ours.cache, "float32", ours.threads)
-    reference = Setup("hf", ours.model, ours.cache, "float32", ours.threads)
+    reference = replace(wide, engine="hf") if has_hf else None
     emitted: dict[str, list[list[int]]] = {}
-    setups = {"float32": wide, "hf": reference, "ours": ours, "vllm": vllm}
+    setups = {"float32": wide if has_hf else None, "hf": reference, "ours": ours, "vllm": vllm}
     options: dict[str, dict[str, Any]] = {"hf": {"batch": 1}, "vllm": {"order": "arrival"}}
     for name, setup in setups.items():
         if setup is None:
@@ -91,15 +98,11 @@ def token_gates(
         tell(f"tokens of natural text: {name}")
         with alone(setup, folder) as process:
             emitted[name] = process.run(place, options.get(name, {})).tokens
-    same = [a == b for a, b in zip(emitted["float32"], emitted["hf"], strict=True)]
-    gates = [
-        Gate(
-            "rows whose float32 tokens are those of Hugging Face",
-            sum(same) / len(same),
-            "all",
-            all(same),
-        )
-    ]
+    pairs = zip(emitted.get("float32", []), emitted.get("hf", []), strict=True)
+    same = [ours == theirs for ours, theirs in pairs]
+    share = sum(same) / len(same) if same else None
+    name = "rows whose float32 tokens are those of Hugging Face"
+    gates = [Gate(name, share, "all", all(same) if same else None)]
     tell("gaps to float32")
     gaps = _gaps(model, contest, {k: v for k, v in emitted.items() if k in ("ours", "vllm")})
     mine, theirs = gaps["ours"], gaps.get("vllm")
