@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
 from models.inference.job_config import JobConfig
+from models.inference.journal import Journal
 from models.inference.prepare import ErrorRateError
+from models.inference.tiny_job import write_tiny_job
 from models.settings import ROOT, get_settings
+from tests.flows.test_command_line import user_environment
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
 
@@ -83,3 +91,64 @@ def test_a_batch_over_its_error_rate_fails_and_says_why(small: JobConfig):
 
     with pytest.raises(ErrorRateError, match="1 of 6"):
         run_batch_inference(small.model_copy(update={"max_error_rate": 0.01}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGTERM, 75, "goes on where it was"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_in_the_middle_keeps_what_is_finished_and_says_so_by_its_exit_code(
+    tmp_path: Path, loom_home: Path, number: signal.Signals, code: int, words: str
+):
+    model, data = write_tiny_job(tmp_path, seed=1, n_rows=40, most_tokens=400)
+    arguments = {
+        "data": data,
+        "output": tmp_path / "out.jsonl",
+        "model": model,
+        "dtype": "float32",
+        "backend": "native",
+        "kv_gib": 0.01,
+        "max_rows": 4,
+        "checkpoint_tokens": 16,
+    }
+    command = [sys.executable, "-m", "flows", "run", "run-batch-inference"]
+    for name, value in arguments.items():
+        command += ["--set", f"{name}={value}"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=user_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 240
+    while not list(loom_home.glob("inference/jobs/*/partials/*.segment")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert words in error
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    assert not (tmp_path / "out.jsonl").exists()
+    (folder,) = (loom_home / "inference" / "jobs").iterdir()
+    n_done = len(Journal.open(folder / "journal").places)
+    assert n_done < 40
+    client = MlflowClient(get_settings().tracking_uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "inference"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "KILLED"
+    done = subprocess.run(
+        command, cwd=ROOT, env=user_environment(), capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    assert Journal.open(folder / "journal").doubles == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 40
