@@ -19,7 +19,8 @@ from models.agents.security.secrets import Secrets
 from models.agents.store.base import Store
 from models.agents.store.memory import MemoryStore
 from models.agents.tools.base import Tool
-from models.agents.workspace import LocalWorkspace, Workspace
+from models.agents.tools.registry import USUAL
+from models.agents.workspace import SandboxWorkspace, Workspace
 from models.errors import ConfigError
 from models.llm import LanguageModel, Options
 
@@ -39,8 +40,9 @@ class Agent:
 
     model: LanguageModel | str
     """A model, or its address (`openai/gpt-5`, `scripted:FILE`); see `models.llm`."""
-    tools: Sequence[Tool | str] = ()
-    """Tools, or names of some; `think` and `finish` are always there."""
+    tools: Sequence[Tool | str] | None = None
+    """Tools, or names of some; `think` and `finish` are always there. None: the usual ones, a
+    terminal, an editor, search and a todo list (`models.agents.tools.registry.USUAL`)."""
     system: str = SYSTEM
     policy: Policy = NeverConfirm()  # noqa: RUF009 - frozen
     """Which calls wait for an approval."""
@@ -71,6 +73,11 @@ class Agent:
         if self.max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, got {self.max_steps}")
 
+    @property
+    def tool_list(self) -> Sequence[Tool | str]:
+        """The tools, the usual ones where none are named."""
+        return USUAL if self.tools is None else self.tools
+
     def open(
         self,
         workspace: Workspace | str | Path | None = None,
@@ -82,7 +89,8 @@ class Agent:
         """Open a conversation; one that the store has under this id goes on where it was.
 
         Args:
-            workspace: Where tools work; a path is a `LocalWorkspace`, None the current folder.
+            workspace: Where tools work; a path is a `SandboxWorkspace`, None the current folder.
+                Only a `LocalWorkspace` lets commands run without walls.
             store: Where the log is kept; None: in memory, for as long as the process lives.
             id: Name of the conversation; None: a new one.
             secrets: What tools may use and nobody may see.
@@ -90,7 +98,7 @@ class Agent:
         from models.agents.conversation import Conversation
 
         if workspace is None or isinstance(workspace, str | Path):
-            workspace = LocalWorkspace(workspace or ".")
+            workspace = SandboxWorkspace(workspace or ".")
         return Conversation(
             self,
             workspace,
@@ -120,7 +128,7 @@ class Agent:
         return {
             "name": self.name,
             "model": self.model if isinstance(self.model, str) else self.model.name,
-            "tools": [entry if isinstance(entry, str) else entry.name for entry in self.tools],
+            "tools": [entry if isinstance(entry, str) else entry.name for entry in self.tool_list],
             "policy": self.policy.to_dict(),
             "budget": {key: value for key, value in vars(self.budget).items() if value is not None},
             "max_steps": self.max_steps,

@@ -461,7 +461,7 @@ def _registry(agent: Agent) -> Registry:
     from models.agents.context.skills import skill_tool
     from models.agents.tools.delegate import delegate_tool
 
-    tools: list[Any] = [*agent.tools]
+    tools: list[Any] = [*agent.tool_list]
     if any(not skill.always for skill in agent.skills):
         tools.append(skill_tool(agent.skills))
     if agent.subagents:

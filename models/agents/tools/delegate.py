@@ -35,7 +35,7 @@ def delegate_tool(agents: Mapping[str, Agent]) -> Tool:
     # Declared idempotent: the conversations of the parts are named after the call, so a call that
     # is run again after a crash goes on with them and begins nothing twice.
     @tool(idempotent=True, locks=no_locks)
-    async def delegate(parts: list[Part], ctx: ToolContext) -> Observation:  # noqa: D417
+    async def delegate(parts: list[Part], ctx: ToolContext) -> Observation:
         """Give parts of the work to other agents, which work at the same time, and wait for all.
 
         Args:

@@ -28,7 +28,7 @@ class Claim:
             return False
         if WORKSPACE in self.names or WORKSPACE in other.names:
             return True
-        return not self.names.isdisjoint(other.names)
+        return any(_overlap(mine, theirs) for mine in self.names for theirs in other.names)
 
     async def __aenter__(self) -> Claim:
         try:
@@ -74,6 +74,11 @@ class LockTable:
             for place, other in enumerate(self._queue):
                 if not any(other.meets(earlier) for earlier in self._queue[:place]):
                     other.loop.call_soon_threadsafe(_grant, other.granted)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two names are one, or one is a folder that the other lies in."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
 _TABLES: weakref.WeakValueDictionary[str, LockTable] = weakref.WeakValueDictionary()

@@ -28,6 +28,19 @@ NAMED: Mapping[str, str] = {
 }
 """Tools that a configuration may name shortly; any other one is named as `module:attribute`."""
 
+USUAL = (
+    "terminal",
+    "view",
+    "create",
+    "str_replace",
+    "insert",
+    "undo_edit",
+    "grep",
+    "glob",
+    "todo",
+)
+"""What an agent gets whose spec names no tools: enough to work in a folder."""
+
 
 def resolve(name: str) -> Tool:
     """Return a tool by its short name or as `module:attribute`.

@@ -331,6 +331,24 @@ def test_behaviour_22_calls_that_touch_one_file_wait_for_each_other(talk: Talk, 
     assert log[4:6] == ["three begins", "four begins"]
 
 
+def test_a_folder_meets_what_lies_in_it(talk: Talk):
+    log: list[str] = []
+
+    @tool(locks=lambda path: [path])
+    async def edit(path: str) -> str:
+        """Edit a file."""
+        log.append(f"{path}+")
+        await asyncio.sleep(0.02)
+        log.append(f"{path}-")
+        return path
+
+    named = [("edit", {"path": path}) for path in ("src/a", "src", "srcs", "src/b")]
+    asyncio.run(_send(talk([calls(*named), finishes()], edit), "go"))
+    assert log[:2] == ["src/a+", "srcs+"]
+    assert log.index("src/a-") < log.index("src+")
+    assert log.index("src-") < log.index("src/b+")
+
+
 def test_a_tool_without_locks_of_its_own_meets_all_that_have_some(talk: Talk):
     log: list[str] = []
 
@@ -581,7 +599,7 @@ def test_an_agent_is_described_in_its_log(talk: Talk):
     started = conversation.events()[0].body
     assert started.agent["tools"] == ["ping"]
     assert started.agent["budget"] == {"usd": 2}
-    assert started.workspace["kind"] == "local"
+    assert started.workspace["kind"] == "sandbox"
 
 
 def test_importing_the_room_loads_no_client():
