@@ -4,10 +4,12 @@ base.py        the protocol, limits, results     files.py, walk.py  paths that c
 local.py       trusted: no walls at all          restricted.py  Landlock and seccomp only
 bubblewrap.py  sandboxed: namespaces and all else (bwrap, mounts, identity)
 overlay.py, layers.py  changes kept apart: steps, accept, discard
+egress.py, rules.py    the one way out: allowed requests, keys put in outside
 shell.py, job.py, terminal.py, capture.py  a shell that lives on between commands
 seccomp.py, syscalls.py, landlock.py, limits.py  one wall each
 process.py, launch.py, kernel.py  how a process is confined, started and ended
-escape_probes.py, probes/  attempts to get out, run inside
+probe.py       what this host can do           escape_probes.py, probes/  attempts to get out
+bench.py       what commands and starts cost
 """
 
 from models.sandbox.base import (
