@@ -9,6 +9,7 @@ shell.py, job.py, terminal.py, capture.py  a shell that lives on between command
 seccomp.py, syscalls.py, landlock.py, limits.py  one wall each
 process.py, launch.py, kernel.py  how a process is confined, started and ended
 probe.py       what this host can do           escape_probes.py, probes/  attempts to get out
+docker.py      containers of a Docker engine
 bench.py       what commands and starts cost
 """
 
