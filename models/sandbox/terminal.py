@@ -8,6 +8,7 @@ import os
 import select
 import struct
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Terminal:
         self.restore()
         size = struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+        # Between who types and who closes: a closed number may soon be another file's.
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._master, select.POLLIN)
@@ -57,12 +61,17 @@ class Terminal:
         """Type; what a program does not read is lost after some thousand bytes."""
         end = time.monotonic() + 1.0
         while data and time.monotonic() < end:
-            try:
-                data = data[os.write(self._master, data) :]
-            except BlockingIOError:
-                time.sleep(0.01)
-            except OSError:
-                return
+            with self._lock:
+                if self._is_closed:
+                    return
+                try:
+                    data = data[os.write(self._master, data) :]
+                    continue
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    return
+            time.sleep(0.01)
 
     def read(self, deadline: float | None) -> bytes | None:
         """Wait for output: what came; None at the deadline or when woken; empty at the end."""
@@ -82,8 +91,9 @@ class Terminal:
 
     def wake(self) -> None:
         """Let `read` come back, because the deadline has changed."""
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_write, b"x")
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self._is_closed:
+                os.write(self._wake_write, b"x")
 
     def foreground(self) -> set[int]:
         """Find the processes that the terminal's keys go to."""
@@ -101,6 +111,8 @@ class Terminal:
 
     def close(self) -> None:
         """Let go of everything."""
-        for descriptor in (self._master, self._slave, self._wake_read, self._wake_write):
-            if descriptor >= 0:
-                os.close(descriptor)
+        with self._lock:
+            self._is_closed = True
+            for descriptor in (self._master, self._slave, self._wake_read, self._wake_write):
+                if descriptor >= 0:
+                    os.close(descriptor)
