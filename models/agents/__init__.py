@@ -1,11 +1,13 @@
 """The agent runtime: typed, durable conversations of a language model with tools.
 
 agent.py    the frozen spec             conversation.py, runs.py, blocking.py  what one does with it
-engine.py   the loop (calling, ending, prompting, model)        budget.py  hard limits
-events/     what can happen             state.py   what it adds up to
-store/      logs that are transactions  context/   what a model is sent: view, condensers, skills
-tools/      typed functions, locks      security/  policies, analyzers, approvals, secrets
-workspace/  where tools work            stuck.py, critic.py, hooks.py  who looks on
+engine.py, acting.py  the loop: calls of the model, calls of tools (calling, ending, prompting)
+journal.py  commits from a loop         branching.py   back and copies      budget.py  hard limits
+events/     what can happen             state.py       what it adds up to
+store/      logs that are transactions  context/       what a model sees: view, condensers, skills
+tools/      typed functions, locks      security/      policies, analyzers, approvals, secrets
+workspace/  where tools work            stuck.py, critic.py, hooks.py, deltas.py  who looks on
+crash_trials.py  kill -9 and look       bench.py       figures
 Source of the comparison: the OpenHands Software Agent SDK paper, arXiv 2511.03690.
 """
 
@@ -14,8 +16,9 @@ from __future__ import annotations
 from models.agents.agent import Agent
 from models.agents.budget import Budget
 from models.agents.conversation import Conversation
+from models.agents.deltas import Delta
 from models.agents.events import Event
-from models.agents.runs import Delta, Outcome, Run
+from models.agents.runs import Outcome, Run
 from models.agents.security import (
     AlwaysConfirm,
     ConfirmRisky,

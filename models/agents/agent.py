@@ -90,13 +90,15 @@ class Agent:
 
         Args:
             workspace: Where tools work; a path is a `SandboxWorkspace`, None the current folder.
-                Only a `LocalWorkspace` lets commands run without walls.
+                Only a `LocalWorkspace` lets commands run without walls. One that is given is
+                not closed with the conversation.
             store: Where the log is kept; None: in memory, for as long as the process lives.
             id: Name of the conversation; None: a new one.
             secrets: What tools may use and nobody may see.
         """
         from models.agents.conversation import Conversation
 
+        owns_workspace = workspace is None or isinstance(workspace, str | Path)
         if workspace is None or isinstance(workspace, str | Path):
             workspace = SandboxWorkspace(workspace or ".")
         return Conversation(
@@ -105,6 +107,7 @@ class Agent:
             store if store is not None else MemoryStore(),
             id or random.token_hex(8),
             secrets if isinstance(secrets, Secrets) else Secrets(secrets),
+            owns_workspace=owns_workspace,
         )
 
     def run(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from models.agents.deltas import Delta
 from models.agents.events.types import Event
-from models.agents.runs import Delta, Outcome, Run
+from models.agents.runs import Outcome, Run
 from models.agents.security.policy import Policy
 from models.llm import Message
 from models.llm.blocking import run as wait_for

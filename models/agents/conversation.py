@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from models.agents.branching import fork_log, rewind_event
 from models.agents.budget import Budget, Purse
 from models.agents.context.view import View
+from models.agents.deltas import Delta, Deltas
 from models.agents.engine import Engine
-from models.agents.errors import ApprovalError, LifecycleError
+from models.agents.errors import LifecycleError
 from models.agents.events import (
     Answer,
-    Approved,
     Body,
     Event,
-    Forked,
     Note,
     Notice,
     Result,
@@ -34,10 +33,12 @@ from models.agents.events import (
     new_event,
 )
 from models.agents.hooks import run_hooks
+from models.agents.journal import Journal
 from models.agents.model import CountedModel
 from models.agents.prompting import system_text, title_of, triggered
-from models.agents.runs import Delta, Outcome, Run
-from models.agents.security.policy import Policy
+from models.agents.runs import Outcome, Run
+from models.agents.security.approvals import approvals, rejections, waiting
+from models.agents.security.policy import Policy, policy_of
 from models.agents.security.secrets import Secrets
 from models.agents.state import OpenCall, State
 from models.agents.store.base import Log, Store
@@ -47,7 +48,7 @@ from models.agents.tools.finish import finish, finish_with
 from models.agents.tools.locks import table_of
 from models.agents.tools.registry import Registry
 from models.agents.workspace import Workspace
-from models.llm import LanguageModel, Message, Reply, Request, language_model, user
+from models.llm import LanguageModel, Message, Request, language_model, user
 from models.llm.metered import MeteredModel
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ class Conversation:
         id: str,
         secrets: Secrets,
         parent: Conversation | None = None,
+        *,
+        owns_workspace: bool = False,
     ) -> None:
         self.agent = agent
         self.workspace = workspace
         self.secrets = secrets
-        self.policy: Policy = agent.policy
         self.session = Session()
         self.home = store
         """The store, where conversations that this one delegates to are kept too."""
@@ -81,6 +83,8 @@ class Conversation:
         """The log: `commit` makes events durable."""
         self.store.use_gate(secrets.gate)
         self.parent = parent
+        changed = self.store.state.policy
+        self.policy: Policy = policy_of(changed) if changed else agent.policy
         self.locks = table_of(workspace.root)
         self.registry = _registry(agent)
         self.options = replace(agent.options, tools=self.registry.specs)
@@ -90,15 +94,16 @@ class Conversation:
         self._stuck: StuckDetector | None = None
         self._lock = threading.RLock()
         self._sent: tuple[Message, ...] = ()
-        self._deltas: list[Callable[[Delta], None]] = []
+        self.deltas = Deltas(secrets)
         self._has_started = False
+        self._owns_workspace = owns_workspace
         inner = language_model(agent.model) if isinstance(agent.model, str) else agent.model
         self._owns_model = isinstance(agent.model, str)
         self.model: LanguageModel = MeteredModel(
             CountedModel(inner, lambda: (self._sent, self.visible.tokens)), budget=self.purse.calls
         )
-        self._engine = Engine(self)
-        self._active: Run | None = None
+        self._journal = Journal(self.store)
+        self._engine = Engine(self, self._journal)
         if self.store.damage is None:
             self.visible.load(self.store.state)
         self.store.listen(self._hear)
@@ -191,8 +196,8 @@ class Conversation:
         place = len(entries)
         entries.append(new_event(UserMessage(message), "user"))
         entries += [new_event(body) for body in bodies]
-        stored = await self._engine.append(entries)
-        await self._engine.flush()
+        stored = await self._journal.append(entries)
+        await self._journal.flush()
         return stored[place]
 
     def _opening(self, text: str) -> list[Body]:
@@ -264,16 +269,9 @@ class Conversation:
         Raises:
             ApprovalError: Nothing waits, or the arguments are others.
         """
-        bodies = []
-        for call in self._waiting(call_id):
-            if digest and digest != call.digest:
-                raise ApprovalError(
-                    f"call '{call.call_id}' waits with other arguments than the approved ones; "
-                    "look at it again"
-                )
-            bodies.append(Approved(call.call_id, call.digest, by))
-        await self._engine.commit(*bodies, source="user")
-        await self._engine.flush()
+        calls = waiting(self.open_calls(), call_id)
+        await self._journal.commit(*approvals(calls, digest, by), source="user")
+        await self._journal.flush()
 
     async def reject(self, call_id: str | None = None, why: str = "") -> None:
         """Refuse waiting calls; the model reads why.
@@ -281,26 +279,9 @@ class Conversation:
         Raises:
             ApprovalError: Nothing waits.
         """
-        text = f"rejected: {why or 'no reason was given'}"
-        results = [
-            Result(call.call_id, call.name, text, "rejected") for call in self._waiting(call_id)
-        ]
-        await self._engine.commit(*results, source="user")
-        await self._engine.flush()
-
-    def _waiting(self, call_id: str | None) -> list[OpenCall]:
-        found = [
-            call
-            for call in self.open_calls()
-            if call.waits and not call.approved and call_id in (None, call.call_id)
-        ]
-        if not found:
-            which = f"call '{call_id}'" if call_id else "a call"
-            raise ApprovalError(
-                f"{which} does not wait for an approval in conversation '{self.id}'; "
-                "`open_calls()` says what does"
-            )
-        return found
+        calls = waiting(self.open_calls(), call_id)
+        await self._journal.commit(*rejections(calls, why), source="user")
+        await self._journal.flush()
 
     async def rewind(self, seq: int) -> Event:
         """Go back to an event, also one of an abandoned branch; what comes next follows on it.
@@ -309,14 +290,7 @@ class Conversation:
             LifecycleError: It runs, or has no such event.
         """
         self._must_rest("rewind")
-        found = self.store.spans([(seq, seq)]) if seq > 0 else []
-        if not found:
-            raise LifecycleError(
-                f"conversation '{self.id}' has events 1 to {self.state.seq}, none {seq}"
-            )
-        target = found[0]
-        event = new_event(Rewound(target.seq), "user", target.id)
-        stored = await self._engine.append([event])
+        stored = await self._journal.append([rewind_event(self.store, seq)])
         with self._lock:
             self._stuck = None
         return stored[0]
@@ -328,28 +302,15 @@ class Conversation:
             at: The last event that is shared; None: the last one.
             id: Name of the copy; None: made of this one's.
         """
-        seq = self.state.seq if at is None else at
-        if not 0 < seq <= self.state.seq:
-            raise LifecycleError(
-                f"conversation '{self.id}' has events 1 to {self.state.seq}, none {seq}"
-            )
-        name = id or _free_name(self.home, self.id)
-        log = self.home.open(name)
-        log.copy_in(self.store.records(limit=seq))
-        ended = [
-            Result(call.call_id, call.name, "cancelled: the conversation was forked", "cancelled")
-            for call in log.state.open_calls()
-        ]
-        log.commit([new_event(Forked(self.id, seq), "user"), *map(new_event, ended)])
-        log.close()
-        return Conversation(self.agent, self.workspace, self.home, name, self.secrets, self.parent)
+        name = fork_log(self, at, id)
+        return Conversation(self.agent, self.workspace, self.home, name, self.secrets)
 
     async def ask(self, question: str) -> str:
         """Ask the model something on the side: it sees the history, which does not change."""
         asked = user(self.secrets.mask(question))
         request = Request((*self.view(), asked), self.agent.options, purpose="ask")
         reply = await self.model.generate(request)
-        await self._engine.commit(Spent("ask", reply.usage, reply.cost_usd))
+        await self._journal.commit(Spent("ask", reply.usage, reply.cost_usd))
         return self.secrets.mask(reply.text)
 
     async def condense(self) -> bool:
@@ -361,18 +322,18 @@ class Conversation:
         """Name the conversation; None: let the model find a name."""
         if title is None:
             title = title_of(await self.ask("Name this conversation in at most six words."))
-        await self._engine.commit(Title(title))
+        await self._journal.commit(Title(title))
         return title
 
     async def set_policy(self, policy: Policy) -> None:
         """Change which calls wait; those that wait already go on waiting."""
         self.policy = policy
-        await self._engine.commit(Note("policy", policy.to_dict()), source="user")
+        await self._journal.commit(Note("policy", policy.to_dict()), source="user")
 
     async def update_secrets(self, values: Mapping[str, str | Callable[[], str]]) -> None:
         """Add secrets or replace their values; old values stay masked."""
         self.secrets.update(values)
-        await self._engine.commit(Note("secrets", {"names": sorted(values)}), source="user")
+        await self._journal.commit(Note("secrets", {"names": sorted(values)}), source="user")
 
     def _must_rest(self, what: str) -> None:
         if self._engine.is_running:
@@ -387,38 +348,13 @@ class Conversation:
             self._sent = messages
             return messages, self.visible.head
 
-    async def generate(self, request: Request) -> Reply:
-        """Call the model; streamed where somebody listens to the pieces."""
-        if not self._deltas:
-            return await self.model.generate(request)
-        texts, thoughts = self.secrets.stream(), self.secrets.stream()
-        reply = None
-        async with aclosing(self.model.stream(request)) as chunks:
-            async for chunk in chunks:
-                reply = chunk.reply or reply
-                self._show(Delta(texts.feed(chunk.text), thoughts.feed(chunk.reasoning)))
-        self._show(Delta(texts.end(), thoughts.end()))
-        assert reply is not None  # the meter raises StreamCutError before this
-        return reply
-
-    def _show(self, delta: Delta) -> None:
-        if delta.text or delta.reasoning:
-            for listener in tuple(self._deltas):
-                listener(delta)
-
     def hear_deltas(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
         """Call a function with pieces of answers and progress; returns what ends that."""
-        self._deltas.append(listener)
-        return lambda: self._deltas.remove(listener)
-
-    def progress(self, call_id: str) -> Callable[[str], None]:
-        """Return what a tool shows its progress with."""
-        mask = self.secrets.stream()
-        return lambda text: self._show(Delta(mask.feed(text), call_id=call_id))
+        return self.deltas.listen(listener)
 
     def charge(self, spent: Spent) -> None:
         """Put what a tool spent on models into the log, beside its result."""
-        self._engine.charge(spent)
+        self._engine.actor.charge(spent)
 
     def child(self, agent: Agent, name: str) -> Conversation:
         """Open a conversation that this one delegates to: its own log, what is left to spend."""
@@ -433,13 +369,14 @@ class Conversation:
         """End a run that is under way, close live objects and the log."""
         if self._engine.is_running:
             self._engine.interrupt("the conversation was closed")
+            await self._engine.rest()
         if self._has_started:
             await run_hooks(self.agent.hooks, "SessionEnd", {"conversation": self.id})
         await self.session.aclose()
         if self._owns_model:
             with contextlib.suppress(Exception):
                 await self.model.aclose()
-        if self.parent is None:
+        if self._owns_workspace:
             self.workspace.close()
         self.store.close()
 
@@ -467,10 +404,3 @@ def _registry(agent: Agent) -> Registry:
     if agent.subagents:
         tools.append(delegate_tool(agent.subagents))
     return Registry(tools, finish_with(agent.structured) if agent.structured else finish)
-
-
-def _free_name(store: Store, name: str) -> str:
-    number = 1
-    while store.exists(f"{name}-fork-{number}"):
-        number += 1
-    return f"{name}-fork-{number}"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Seque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.agents.deltas import Delta
 from models.agents.errors import LifecycleError
 from models.agents.events.types import Event, Phase
 
@@ -45,16 +46,6 @@ class Outcome:
                 f"conversation '{self.conversation}' is {self.phase}: {self.reason or 'no reason'}"
             )
         return self
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of what is going on now: shown and forgotten; the event that follows counts."""
-
-    text: str = ""
-    reasoning: str = ""
-    call_id: str = ""
-    """Of the tool whose progress `text` is; empty: the model speaks."""
 
 
 class Run:

@@ -19,6 +19,7 @@ from models.agents.events.types import (
     Condensed,
     Event,
     Intent,
+    Note,
     Phase,
     Result,
     Rewound,
@@ -76,6 +77,8 @@ class State:
     """Events whose parent is not the one before them, with the parent's sequence number."""
     condensed: list[int] = field(default_factory=list)
     """Condensations of all branches."""
+    policy: dict[str, Any] | None = None
+    """As it was changed last, `Policy.to_dict`; None: the agent's own."""
     plan: list[dict[str, Any]] = field(default_factory=list)
     """The todo list as the last result with `data["todo"]` left it."""
 
@@ -125,6 +128,8 @@ class State:
                 self.condensed.append(event.seq)
             case Rewound():
                 self.phase, self.reason = "idle", ""
+            case Note(topic="policy", data=data):
+                self.policy = dict(data)
             case Title(text=text):
                 self.title = text
             case Started(parent_conversation=parent):

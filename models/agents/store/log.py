@@ -15,7 +15,7 @@ from models.agents.errors import (
     LogError,
     UnknownParentError,
 )
-from models.agents.events.codec import Record, decode_body, decode_record, encode_body
+from models.agents.events.codec import Record, decode_body, decode_record, encode_body, new_event
 from models.agents.events.types import Event, Intent, Result
 from models.agents.state import Span, State
 from models.agents.store.base import Damage, Gate
@@ -174,8 +174,8 @@ class BaseLog(ABC):
             body = event.body
             if self._gate is not None and (clean := self._gate(raw)) is not raw:
                 raw, body = clean, decode_body(event.kind, clean)
-            ts = event.ts or time.time()
-            done = Event(body, event.source, event.id, parent, ts, seq)
+            name, ts = event.id or new_event(body).id, event.ts or time.time()
+            done = Event(body, event.source, name, parent, ts, seq)
             record = Record(
                 seq, done.id, parent, done.kind, done.source, done.ts, done.call_id, raw
             )

@@ -14,7 +14,6 @@ Calls of one answer run in parallel unless their locks meet: see `Tool.locks`.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import re
@@ -29,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from models.agents.errors import ToolArgumentsError, ToolDefinitionError
 from models.agents.tools.context import ToolContext
+from models.agents.tools.threads import in_thread
 from models.llm import Image, ToolSpec
 
 Locks: TypeAlias = Callable[..., Iterable[str]] | None
@@ -178,7 +178,7 @@ class Tool:
             given[self._context_name] = ctx
         if self.is_async:
             return Observation.of(await self.function(**given))
-        return Observation.of(await asyncio.to_thread(self.function, **given))
+        return Observation.of(await in_thread(self.function, given))
 
     async def __call__(self, ctx: ToolContext, /, **arguments: Any) -> Observation:
         """Validate and run: what a test wants."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from models.agents.errors import ToolError
 from models.agents.events.types import Result
 from models.agents.tools.base import Observation, Tool
 from models.agents.tools.context import Cancellation, ToolContext
-from models.agents.tools.locks import LockTable
+from models.agents.tools.locks import Claim, LockTable
 
 GRACE_S = 0.5
 """What a cancelled tool has to end by itself; who interrupts is answered within a second."""
@@ -55,7 +56,10 @@ class Execution:
             except Exception:
                 names = frozenset(("*",))
             claim = locks.claim(names, shared=call.tool.read_only)
-            self._tasks.append(asyncio.create_task(self._run(call, ctx, claim)))
+            task = asyncio.create_task(self._run(call, ctx, claim))
+            # A task that is cancelled before it begins never enters its claim.
+            task.add_done_callback(functools.partial(_leave, locks, claim))
+            self._tasks.append(task)
 
     async def results(self) -> list[Result]:
         """Wait for all calls; never fails, whatever the tools do."""
@@ -82,7 +86,7 @@ class Execution:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return Result(call.call_id, call.tool.name, f"cancelled: {self._why}", "cancelled")
 
-    async def _run(self, call: Ready, ctx: ToolContext, claim: Any) -> Result:
+    async def _run(self, call: Ready, ctx: ToolContext, claim: Claim) -> Result:
         start = time.monotonic()
         try:
             async with claim:
@@ -109,6 +113,10 @@ class Execution:
             seen.data,
             time.monotonic() - start,
         )
+
+
+def _leave(locks: LockTable, claim: Claim, _: object) -> None:
+    locks.release(claim)
 
 
 def limit_text(tool: Tool) -> str:

@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from models.agents import Agent, Budget, Conversation, MemoryStore, SqliteStore, tool
+from models.agents import (
+    Agent,
+    Budget,
+    Conversation,
+    LocalWorkspace,
+    MemoryStore,
+    SqliteStore,
+    tool,
+)
 from models.agents.errors import LifecycleError
 from models.agents.events import Answer, Intent, Notice, Result, Title
 from models.agents.tools import ToolContext, no_locks
@@ -171,6 +179,110 @@ def test_a_tool_that_nobody_can_stop_does_not_hold_up_an_interrupt(talk: Talk):
 
     assert asyncio.run(work()) < 1
     assert bodies(conversation, Result)[0].text == "cancelled: interrupted"
+
+
+def test_tools_that_hang_in_threads_hold_up_neither_commits_nor_the_end(talk: Talk, tmp_path: Path):
+    gate = threading.Event()
+
+    @tool(locks=no_locks)
+    def stubborn(n: int) -> str:
+        """Wait for ever."""
+        gate.wait(20)
+        return "at last"
+
+    many = calls(*(("stubborn", {"n": n}) for n in range(40)))
+    conversation = talk(
+        [many, finishes("went on")], stubborn, store=SqliteStore(tmp_path / "talks")
+    )
+
+    async def work() -> Any:
+        run = asyncio.ensure_future(_send(conversation, "go"))
+        await asyncio.sleep(0.3)
+        conversation.interrupt()
+        assert (await run).phase == "paused"
+        return await conversation.run()
+
+    start = time.monotonic()
+    assert asyncio.run(work()).text == "went on"
+    assert time.monotonic() - start < 10
+    assert len(bodies(conversation, Result)) == 41
+    gate.set()
+
+
+def test_a_call_that_is_cancelled_before_it_begins_leaves_its_lock(tmp_path: Path):
+    from models.agents.tools.execute import Execution, Ready
+    from models.agents.tools.locks import LockTable
+
+    @tool
+    async def anything() -> str:
+        """Do anything."""
+        return "done"
+
+    async def work() -> list[Result]:
+        table, place = LockTable(), LocalWorkspace(tmp_path)
+        ready = [Ready("c", anything, {})]
+        execution = Execution(ready, table, lambda _, cancelled: ToolContext(place))
+        execution.cancel("at once")
+        first = await execution.results()
+        again = Execution(ready, table, lambda _, cancelled: ToolContext(place))
+        return first + await asyncio.wait_for(again.results(), 5)
+
+    assert [result.outcome for result in asyncio.run(work())] == ["cancelled", "ok"]
+
+
+def test_results_that_found_the_disk_full_are_stored_when_there_is_space(talk: Talk):
+    from models.errors import StorageFullError
+
+    ran: list[int] = []
+
+    @tool(locks=no_locks)
+    async def once() -> str:
+        """Run once."""
+        ran.append(1)
+        return "ran"
+
+    conversation = talk([calls(("once", {})), finishes()], once)
+    commit, log = conversation.store.commit, conversation.store
+
+    def full(events: Any) -> Any:
+        if any(event.kind == "result" for event in events):
+            raise StorageFullError(28, "the disk is full")
+        return commit(events)
+
+    log.commit = full
+
+    async def work() -> Any:
+        with pytest.raises(StorageFullError):
+            await conversation.send("go")
+        log.commit = commit
+        return await conversation.run()
+
+    assert asyncio.run(work()).ok
+    assert ran == [1]
+    assert [(r.outcome, r.text) for r in bodies(conversation, Result)] == [
+        ("ok", "ran"),
+        ("ok", "done"),
+    ]
+
+
+def test_closing_ends_a_run_and_leaves_a_log_that_goes_on(talk: Talk, tmp_path: Path):
+    store = SqliteStore(tmp_path / "talks")
+    conversation = talk([Turn("slow", delay_s=60)], store=store, id="t")
+
+    async def work() -> None:
+        run = asyncio.ensure_future(_send(conversation, "go"))
+        await asyncio.sleep(0.1)
+        await conversation.aclose()
+        await asyncio.wait([run])
+
+    asyncio.run(work())
+    again = talk(["on"], store=store, id="t")
+    assert (again.state.phase, again.state.reason) == ("paused", "the conversation was closed")
+
+    async def go_on() -> Any:
+        return await again.run()
+
+    assert asyncio.run(go_on()).text == "on"
 
 
 def test_a_cancelled_task_leaves_a_conversation_that_goes_on(talk: Talk):

@@ -1,0 +1,59 @@
+"""Going back in a conversation, and going on from a copy of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.agents.errors import LifecycleError
+from models.agents.events import Event, Forked, Result, Rewound, new_event
+from models.agents.store.base import Log, Store
+
+if TYPE_CHECKING:
+    from models.agents.conversation import Conversation
+
+_FORKED = "cancelled: the conversation was forked"
+
+
+def rewind_event(log: Log, seq: int) -> Event:
+    """Return the event that goes back to another one.
+
+    Raises:
+        LifecycleError: There is no such event.
+    """
+    _check(log, seq)
+    target = log.spans([(seq, seq)])[0]
+    return new_event(Rewound(seq), "user", target.id)
+
+
+def fork_log(conversation: Conversation, at: int | None, id: str | None) -> str:
+    """Copy a log up to an event into a new conversation; returns its id.
+
+    Calls that are open at that event end: their results are the source's.
+
+    Raises:
+        LifecycleError: There is no such event.
+    """
+    source, store = conversation.store, conversation.home
+    seq = source.state.seq if at is None else at
+    _check(source, seq)
+    name = id or _free_name(store, source.id)
+    log = store.open(name)
+    log.copy_in(source.records(limit=seq))
+    ended = [
+        Result(call.call_id, call.name, _FORKED, "cancelled") for call in log.state.open_calls()
+    ]
+    log.commit([new_event(Forked(source.id, seq), "user"), *map(new_event, ended)])
+    log.close()
+    return name
+
+
+def _check(log: Log, seq: int) -> None:
+    if not 0 < seq <= log.state.seq:
+        raise LifecycleError(f"conversation '{log.id}' has events 1 to {log.state.seq}, none {seq}")
+
+
+def _free_name(store: Store, name: str) -> str:
+    number = 1
+    while store.exists(f"{name}-fork-{number}"):
+        number += 1
+    return f"{name}-fork-{number}"
