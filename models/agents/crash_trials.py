@@ -11,26 +11,22 @@ the same conversation.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
 import random
 import signal
 import sqlite3
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from models.agents.agent import Agent
 from models.agents.context.view import View, mismatches
-from models.agents.errors import LeaseHeldError, StaleOwnerError
+from models.agents.crash_child import CONVERSATION, STALE, fork, play
 from models.agents.events import (
-    Event,
     Note,
     Result,
     Started,
@@ -42,18 +38,11 @@ from models.agents.events import (
 from models.agents.state import State
 from models.agents.store import Durability, Log, SqliteStore
 from models.agents.store.lease import Owner
-from models.agents.tools.base import Tool, no_locks, tool
-from models.llm import Request, ScriptedModel, ToolCall, Turn
 
-CONVERSATION = "trial"
 MODES: Sequence[Durability] = ("strict", "group", "relaxed")
-STALE = 3
-"""Exit code of a child that noticed that its lease is gone."""
 
 FROM_ANYWHERE = {Started.kind, SystemPrompt.kind, Title.kind, UserMessage.kind}
 """What may be appended without a lease: somebody speaks."""
-
-_TURN_STEPS = 8
 
 
 @dataclass
@@ -113,7 +102,7 @@ def _one(
     home: Path, mode: Durability, rng: random.Random, most_wait_s: float, found: Trials
 ) -> None:
     takes_over = rng.random() < 0.1
-    child = _fork(lambda: _play(home, mode, rng.random(), turns=None))
+    child = fork(lambda: play(home, mode, rng.random(), turns=None))
     time.sleep(rng.uniform(0, most_wait_s))
     if takes_over and _runs(home, child):
         found.taken_over += 1
@@ -171,7 +160,7 @@ def _take_over(home: Path, mode: Durability, child: int) -> str:
 
 def _last(home: Path, mode: Durability, found: Trials) -> None:
     """The next turn must succeed, whatever was before."""
-    child = _fork(lambda: _play(home, mode, 0.5, turns=1))
+    child = fork(lambda: play(home, mode, 0.5, turns=1))
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         found.unresumable += 1
@@ -238,87 +227,6 @@ def _check_marks(log: Log, home: Path, found: Trials) -> list[str]:
 
 def _lines(file: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
-
-
-def _fork(work: Callable[[], int]) -> int:
-    """Run work in a child process that shares nothing but files; returns its id."""
-    child = os.fork()
-    if child:
-        return child
-    code = 70
-    try:
-        code = work()
-    except (StaleOwnerError, LeaseHeldError):
-        code = STALE
-    except BaseException as error:
-        print(f"child: {type(error).__name__}: {error}", file=sys.stderr)
-    os._exit(code)
-
-
-def _play(home: Path, mode: Durability, luck: float, turns: int | None) -> int:
-    """Run the conversation for some turns, or until death."""
-    acks = os.open(home / "acks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def acknowledged(events: Sequence[Event]) -> None:
-        os.write(acks, "".join(f"{event.id}\n" for event in events).encode())
-
-    async def work() -> int:
-        agent = Agent(ScriptedModel(_script(luck)), _tools(home), max_steps=1_000)
-        conversation = agent.open(home, SqliteStore(home, mode), CONVERSATION)
-        conversation.store.listen(acknowledged)
-        left = turns
-        while left is None or left > 0:
-            if conversation.state.phase in ("idle", "finished"):
-                outcome = await conversation.send("Go on.")
-            else:
-                outcome = await conversation.run()
-            if not outcome.ok:
-                print(f"child: {outcome}", file=sys.stderr)
-                return 71
-            left = None if left is None else left - 1
-        await conversation.aclose()
-        return 0
-
-    return asyncio.run(work())
-
-
-def _script(luck: float) -> Callable[[Request], Turn]:
-    """Play turns of some steps, each of one to three calls, then an end."""
-
-    def play(request: Request) -> Turn:
-        since = 0
-        for message in reversed(request.messages):
-            if message.role == "user":
-                break
-            since += message.role == "assistant"
-        if since >= _TURN_STEPS:
-            return Turn(tool_calls=(ToolCall.of("", "finish", {"message": "done"}),))
-        count = 1 + int(luck * 10 + since) % 3
-        names = ("mark", "look", "mark")[:count]
-        calls = (ToolCall.of("", n, {"n": len(request.messages)}) for n in names)
-        return Turn(tool_calls=tuple(calls))
-
-    return play
-
-
-def _tools(home: Path) -> list[Tool]:
-    effects = os.open(home / "effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    from models.agents.tools.context import ToolContext
-
-    async def mark(n: int, ctx: ToolContext) -> str:
-        """Leave a mark that must be there once."""
-        os.write(effects, f"{ctx.call_id}\n".encode())
-        await asyncio.sleep(0.001)
-        return f"marked {n}"
-
-    async def look(n: int) -> str:
-        """Look at something."""
-        await asyncio.sleep(0.001)
-        return f"seen {n}"
-
-    mark.__annotations__ = {"n": int, "ctx": ToolContext, "return": str}
-    return [tool(locks=no_locks)(mark), tool(read_only=True, locks=no_locks)(look)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 base.py the protocols    log.py what every log does    sqlite.py one WAL file per conversation
 memory.py for tests and one-shots    group.py one fsync for many commits    lease.py who may run
-jsonl.py byte-stable export    catalog.py listing many conversations    schema.py the tables
+jsonl.py byte-stable export    catalog.py listing many    schema.py, tables.py, salvage.py  files
 """
 
 from models.agents.store.base import Damage, Durability, Log, Store, Summary

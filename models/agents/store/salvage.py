@@ -10,12 +10,11 @@ from pathlib import Path
 from models.agents.state import State
 from models.agents.store.log import Row
 from models.agents.store.schema import FORMAT, TABLES
+from models.agents.store.tables import connect, write_rows
 
 
 def rewrite(path: Path, conversation_id: str, rows: Sequence[Row], state: State) -> Path:
     """Replace a conversation's file; returns where the damaged one is kept."""
-    from models.agents.store.sqlite_log import connect, write_rows
-
     fresh = path.with_suffix(".repair")
     fresh.unlink(missing_ok=True)
     db = connect(fresh, "strict")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import sqlite3
@@ -13,25 +12,19 @@ from pathlib import Path
 
 from models.agents.errors import CorruptLogError, LeaseHeldError, LogError, StaleOwnerError
 from models.agents.events.codec import Record, decode_record
-from models.agents.events.types import Event, Intent, Result
+from models.agents.events.types import Event
 from models.agents.state import Span, State
 from models.agents.store import group
 from models.agents.store.base import Damage, Durability
 from models.agents.store.failures import explained
 from models.agents.store.lease import Owner
-from models.agents.store.log import EMPTY_CHAIN, BaseLog, Batch, Row, calls_in, first_break
+from models.agents.store.log import EMPTY_CHAIN, BaseLog, Batch, Row, first_break
+from models.agents.store.salvage import rewrite
 from models.agents.store.schema import FORMAT, READ, TABLES
-
-BLOB_BYTES = 8_192
-"""Longer bodies go to a table by their hash, so that equal outputs are kept once."""
+from models.agents.store.tables import connect, of_kinds, set_synchronous, write_rows
 
 TAIL = 4
 """Records whose hashes are checked at each opening; `verify` checks all."""
-
-_BUSY_S = 10.0
-
-_WAL_PAGES = 4_000
-"""Of 4 kB, between two checkpoints."""
 
 
 class SqliteLog(BaseLog):
@@ -144,7 +137,7 @@ class SqliteLog(BaseLog):
         self, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
     ) -> list[Record]:
         """Read stored events in order, all branches; of a damaged log the intact ones."""
-        condition, wanted = _of_kinds(kinds)
+        condition, wanted = of_kinds(kinds)
         last = self._damage.intact_seq if self._damage else 2**62
         with explained(self.path):
             rows = self._rows(
@@ -155,7 +148,7 @@ class SqliteLog(BaseLog):
 
     def spans(self, spans: Sequence[Span], kinds: Iterable[str] = ()) -> list[Event]:
         """Read the events within spans of sequence numbers, in order."""
-        condition, wanted = _of_kinds(kinds)
+        condition, wanted = of_kinds(kinds)
         events: list[Event] = []
         with explained(self.path):
             for first, last in spans:
@@ -317,8 +310,6 @@ class SqliteLog(BaseLog):
         Returns:
             The last sequence number that is left.
         """
-        from models.agents.store.salvage import rewrite
-
         self._damage = self._damage or self.verify()
         if self._damage is None:
             return self._state.seq
@@ -338,42 +329,3 @@ class SqliteLog(BaseLog):
             self.flush()
             self.release()
         self._db.close()
-
-
-def connect(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Open a file as we use it; where write-ahead logs are refused, a plain journal serves."""
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA foreign_keys = ON")
-    # Pages that change at each commit are copied once per checkpoint: rarer is cheaper.
-    db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-    db.execute(f"PRAGMA journal_size_limit = {4096 * _WAL_PAGES}")
-    set_synchronous(db, durability)
-    return db
-
-
-def set_synchronous(db: sqlite3.Connection, durability: Durability) -> None:
-    """Make commits wait for the disk, or not."""
-    db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'strict' else 'NORMAL'}")
-
-
-def write_rows(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Insert rows with their blobs, intents and results."""
-    values = []
-    for record, chain in rows:
-        body: bytes | None = record.body
-        digest: bytes | None = None
-        if len(record.body) > BLOB_BYTES:
-            digest, body = hashlib.sha256(record.body).digest(), None
-            db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?)", (digest, record.body))
-        values.append((*record[:7], body, digest, chain))
-    db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-    intents, results = calls_in(rows)
-    for table, calls in ((Intent.kind, intents), (Result.kind, results)):
-        if calls:
-            db.executemany(f"INSERT INTO {table} VALUES (?, ?)", calls)
-
-
-def _of_kinds(kinds: Iterable[str]) -> tuple[str, tuple[str, ...]]:
-    wanted = tuple(kinds)
-    return (f" AND e.kind IN ({', '.join('?' * len(wanted))})" if wanted else "", wanted)

@@ -470,7 +470,7 @@ def test_a_file_of_a_later_format_is_refused(tmp_path: Path):
 
 
 def test_a_locked_file_is_told_and_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models.agents.store.sqlite_log._BUSY_S", 0.05)
+    monkeypatch.setattr("models.agents.store.tables.BUSY_S", 0.05)
     store = SqliteStore(tmp_path)
     log = store.open("talk")
     other = sqlite3.connect(store.path("talk"), isolation_level=None)

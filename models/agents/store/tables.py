@@ -1,0 +1,61 @@
+"""Opening a conversation's file, and putting rows into its tables."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from models.agents.events.types import Intent, Result
+from models.agents.store.base import Durability
+from models.agents.store.log import Row, calls_in
+
+BLOB_BYTES = 8_192
+"""Longer bodies go to a table by their hash, so that equal outputs are kept once."""
+
+BUSY_S = 10.0
+"""How long a commit waits for another process' commit."""
+
+_WAL_PAGES = 4_000
+"""Of 4 kB, between two checkpoints."""
+
+
+def connect(path: Path, durability: Durability) -> sqlite3.Connection:
+    """Open a file as we use it; where write-ahead logs are refused, a plain journal serves."""
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA foreign_keys = ON")
+    # Pages that change at each commit are copied once per checkpoint: rarer is cheaper.
+    db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {4096 * _WAL_PAGES}")
+    set_synchronous(db, durability)
+    return db
+
+
+def set_synchronous(db: sqlite3.Connection, durability: Durability) -> None:
+    """Make commits wait for the disk, or not."""
+    db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'strict' else 'NORMAL'}")
+
+
+def write_rows(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert rows with their blobs, intents and results."""
+    values = []
+    for record, chain in rows:
+        body: bytes | None = record.body
+        digest: bytes | None = None
+        if len(record.body) > BLOB_BYTES:
+            digest, body = hashlib.sha256(record.body).digest(), None
+            db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?)", (digest, record.body))
+        values.append((*record[:7], body, digest, chain))
+    db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    intents, results = calls_in(rows)
+    for table, calls in ((Intent.kind, intents), (Result.kind, results)):
+        if calls:
+            db.executemany(f"INSERT INTO {table} VALUES (?, ?)", calls)
+
+
+def of_kinds(kinds: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the condition that lets only some kinds through, and its values."""
+    wanted = tuple(kinds)
+    return (f" AND e.kind IN ({', '.join('?' * len(wanted))})" if wanted else "", wanted)
