@@ -40,7 +40,7 @@ def n_workers() -> int:
     """Return how many engine processes may run at a time where the settings say."""
     settings = get_settings()
     if settings.runner == "dask" and settings.dask_address and FlowRunContext.get():
-        return max(sum(flow_cluster().nthreads().values()), 1)
+        return max(int(sum(flow_cluster().nthreads().values())), 1)
     return settings.workers
 
 
@@ -65,7 +65,7 @@ def run_on_cluster(
     """
     from distributed import KilledWorker, wait
 
-    waiting, running = deque(range(n_shards)), {}
+    waiting, running = deque(range(n_shards)), dict[int, Any]()
     reports: dict[int, ShardReport] = {}
     try:
         while waiting or running:

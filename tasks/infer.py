@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from models.errors import StorageFullError, is_storage_full
 from models.inference.job import JobReport, finish_job, run_shards, trace_files
 from models.inference.job_config import JobConfig
 from models.inference.prepare import BatchInput, Places, PreparedJob, prepare_job, read_batch
@@ -107,10 +108,22 @@ def merge_rows(
 
 @task(cache_policy=NO_CACHE)
 def write_batch_report(prepared: PreparedJob, report: JobReport, run: TrackedRun) -> Path:
-    """Write the page of a job and keep it with the run."""
+    """Write the page of a job and keep it with the run.
+
+    Raises:
+        StorageFullError: No room for it.
+    """
     numbers = report_numbers(prepared, report)
     path = prepared.batch.output.with_name("report.html")
-    path.write_text(render_report(numbers), encoding="utf-8")
+    try:
+        path.write_text(render_report(numbers), encoding="utf-8")
+    except OSError as error:
+        if not is_storage_full(error):
+            raise
+        raise StorageFullError(
+            f"no space left for {path}; free some and start the job again: its results are "
+            "written, nothing is computed twice"
+        ) from error
     run.artifact("report.html", path)
     run.artifact("report.json", numbers)
     return path

@@ -113,9 +113,11 @@ class _Meter:
 
         take = Outputs.take
 
-        def counted(outputs: Outputs, row: Row, drawn: Drawn) -> FinishReason | None:
-            self._cells[0] += 1
-            return take(outputs, row, drawn)
+        cells = self._cells
+
+        def counted(self: Outputs, row: Row, drawn: Drawn) -> FinishReason | None:
+            cells[0] += 1
+            return take(self, row, drawn)
 
         Outputs.take = counted  # type: ignore[method-assign]
 

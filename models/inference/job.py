@@ -105,7 +105,7 @@ class JobReport:
 def size_of(prepared: PreparedJob) -> JobSize:
     """Return what a prepared job consists of."""
     return JobSize(
-        total=prepared.plan.n_rows + prepared.rows_before,
+        total=prepared.rows_to_run + prepared.rows_before,
         rows_before=prepared.rows_before,
         n_input=prepared.batch.n_input,
         failed_before=prepared.batch.job.n_errors + len(prepared.refused),

@@ -52,6 +52,15 @@ class JobSpec:
     threads: int
     config: JobConfig
 
+    @property
+    def keeps_plan(self) -> bool:
+        """Whether every start plans all rows and leaves out those that have finished.
+
+        What a row shares decides in which order its attention is added up, so that the same
+        bits ask for the same prefixes.
+        """
+        return self.config.deterministic and self.backend == "native"
+
     def write(self, folder: Path) -> None:
         """Write it to a job's folder."""
         values = {**asdict(self), "config": self.config.model_dump(mode="json")}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from models.errors import (
     DatasetMissingError,
     DatasetUnreadableError,
     NotEnoughDataError,
+    StorageFullError,
+    is_storage_full,
 )
 from models.inference.backends.choose import (
     NATIVE_LOAD_S,
@@ -29,6 +32,7 @@ from models.inference.backends.choose import (
     choose_backend,
 )
 from models.inference.bodies import write_bodies
+from models.inference.cost import CostModel
 from models.inference.job_config import BackendName, JobConfig
 from models.inference.job_state import PARTIALS, STOP, JobSpec, write_keys
 from models.inference.journal import Journal
@@ -125,6 +129,7 @@ class PreparedJob:
         chosen: The backend, and why.
         refused: Prompts that no engine can run, and why.
         rows_before: Prompts that earlier starts finished.
+        rows_to_run: Prompts of the plan that have yet to run.
         torn, damaged: What was mended in the journal.
     """
 
@@ -135,6 +140,7 @@ class PreparedJob:
     chosen: Chosen
     refused: dict[int, Failure]
     rows_before: int
+    rows_to_run: int
     torn: int
     damaged: int
 
@@ -186,6 +192,30 @@ def read_batch(config: JobConfig, places: Places) -> BatchInput:
     )
 
 
+def check_output(output: Path) -> None:
+    """Find out now, not after hours of computing, whether results can be written.
+
+    Raises:
+        ConfigError: They cannot.
+        StorageFullError: No room for a single byte.
+    """
+    if output.is_dir():
+        raise ConfigError(f"output {output} is a folder; name a file in it")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=".loom-") as probe:
+            probe.write(b"\0")
+            probe.flush()
+    except OSError as error:
+        if is_storage_full(error):
+            raise StorageFullError(
+                f"no space left for {output}; free some, or name another output"
+            ) from error
+        raise ConfigError(
+            f"output {output}: cannot write there ({error.strerror}); name another output"
+        ) from None
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a job: two runs of one would write each other's results.
@@ -231,6 +261,8 @@ def plan_batch(
     """
     job, budget = batch.job, kv_budget(batch)
     cost = (prices or batch.known_prices).cost
+    if batch.config.deterministic:
+        cost = CostModel()  # what is shared must not hang on what was measured when
     loads = loads or job.rows.loads()
     left = np.arange(len(job.prompts)) if todo is None else todo
     refused = over_budget(job.prompts, loads, budget, left)
@@ -272,8 +304,15 @@ def earlier_backend(folder: Path) -> BackendName | None:
         return None
 
 
-def refuse_too_many(batch: BatchInput, failed: int) -> None:
+def refuse_too_many(
+    batch: BatchInput, failed: int, refused: Mapping[int, Failure] | None = None
+) -> None:
     """Refuse a job whose input alone breaks its error rate.
+
+    Args:
+        batch: The job.
+        failed: Rows that failed.
+        refused: Of them, prompts that no engine can run.
 
     Raises:
         ErrorRateError: More rows failed than `max_error_rate` allows.
@@ -282,6 +321,9 @@ def refuse_too_many(batch: BatchInput, failed: int) -> None:
         words = rate_words(failed, batch.n_input, batch.config.max_error_rate)
         first = next(iter(batch.job.errors()), None)
         said = f", the first: row {first.row}: {first.message}" if first else ""
+        if first is None and refused:
+            prompt, failure = min(refused.items())
+            said = f", the first: row {batch.job.rows.row(prompt)}: {failure.message}"
         raise ErrorRateError(
             f"{words}{said}; mend the rows, or raise max_error_rate to run the others"
         )
@@ -295,8 +337,11 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
     Raises:
         ErrorRateError: Too many rows cannot run.
         AlreadyRunningError: An engine process of an earlier start does not end.
+        ConfigError: Results cannot be written where they are to go.
+        StorageFullError: The disk is full.
     """
     config, folder = batch.config, batch.folder
+    check_output(batch.output)
     wait_for_silence(folder, ZOMBIE_S)
     if not config.resume:
         for name in ("journal", PARTIALS):
@@ -312,7 +357,7 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
             batch.job.prompts.lengths[prompt] + loads.output_tokens[prompt] * loads.forks[prompt]
         ]
     }
-    refuse_too_many(batch, batch.job.n_errors + len(refused))
+    refuse_too_many(batch, batch.job.n_errors + len(refused), refused)
     prices = batch_prices(batch, places.cache)
     first = plan_batch(batch, 1, prices=prices)
     before = earlier_backend(folder) if config.resume else None
@@ -331,7 +376,9 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
     todo = np.array([p for p, key in enumerate(keys) if key not in journal.places], np.int64)
     if config.checkpoint_tokens is not None:
         loads = with_emitted(loads, folder, keys, todo)
-    plan = plan_batch(batch, workers, todo, loads, prices)
+    keeps_plan = config.deterministic and chosen.name == "native" and len(todo) > 0
+    plan = plan_batch(batch, workers, None if keeps_plan else todo, loads, prices)
+    rows_to_run = sum(keys[prompt] not in journal.places for prompt in plan.rows.prompt.tolist())
     write_plan(plan, folder / "plan")
     write_keys(folder, keys)
     spec = JobSpec(
@@ -351,7 +398,7 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
         write_bodies(batch.data, batch.job, folder / "bodies")
     rows_before = len(keys) - len(todo)
     return PreparedJob(
-        *(batch, spec, keys, plan, chosen, refused, rows_before),
+        *(batch, spec, keys, plan, chosen, refused, rows_before, rows_to_run),
         *(journal.torn, journal.damaged),
     )
 

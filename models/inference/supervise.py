@@ -159,8 +159,10 @@ class Supervisor:
         """Write what the next process is to do."""
         number = len(self.report.folders)
         folder = self._folder / "shards" / f"{self._shard}-{number}-{time.time_ns()}"
-        plan, shard = self._folder / "plan", self._shard
-        if item.prompts is not None:
+        plan, shard, only = self._folder / "plan", self._shard, None
+        if item.prompts is not None and self._spec.keeps_plan:
+            only = item.prompts.tolist()
+        elif item.prompts is not None:
             job = self._spec.open_input()
             budget = KvBudget(item.kv_bytes, self._budget.token_bytes)
             todo, loads = np.sort(item.prompts), job.rows.loads()
@@ -170,7 +172,7 @@ class Supervisor:
             plan, shard = write_plan(found, folder / "plan"), 0
         name = f"shard-{self._shard}-{number}"
         task = WorkerTask(
-            *(self._folder, plan, shard, name, item.kv_bytes, self._shard), parent=os.getpid()
+            *(self._folder, plan, shard, name, item.kv_bytes, self._shard, os.getpid(), only)
         )
         task.write(folder)
         return folder

@@ -56,6 +56,7 @@ class WorkerTask:
         kv_bytes: KV budget.
         place: Number of the shard in the job's plan, whatever plan it runs.
         parent: Process that started this one.
+        only: Prompts of the shard to run; None: all.
     """
 
     job: Path
@@ -65,6 +66,7 @@ class WorkerTask:
     kv_bytes: int
     place: int
     parent: int
+    only: list[int] | None = None
 
     def write(self, folder: Path) -> None:
         """Write it to a process's folder."""
@@ -125,6 +127,7 @@ def _run(task: WorkerTask, folder: Path, watch: Watch, tally: Tally, heart: Hear
         cache=spec.cache,
         bodies=task.job / "bodies",
         checkpoints=_checkpoints(task, config, plan, keys, partials),
+        skip=_skipped(task, plan, keys) if spec.keeps_plan else frozenset(),
     )
     backend = build_backend(spec.backend, work, watch)
     journal = Journal(task.job / "journal")
@@ -147,6 +150,15 @@ def _run(task: WorkerTask, folder: Path, watch: Watch, tally: Tally, heart: Hear
         partials.close()
         write_trace(backend.trace(), folder / TRACE)
     return DONE
+
+
+def _skipped(task: WorkerTask, plan: Plan, keys: Keys) -> frozenset[int]:
+    """Return the prompts of a shard that have finished, or are not asked for."""
+    part = plan.shards[task.shard]
+    prompts = plan.rows.prompt[part.first_row : part.end_row].tolist()
+    asked = set(prompts if task.only is None else task.only)
+    finished = Journal.look(task.job / "journal").places
+    return frozenset(p for p in prompts if p not in asked or keys[p] in finished)
 
 
 def _checkpoints(

@@ -83,6 +83,7 @@ class Work:
         bodies: Request bodies by prompt, for servers; None where tokens are enough.
         checkpoints: Where unfinished outputs are kept; a backend that cannot hand them out
             leaves it alone. None: nowhere.
+        skip: Prompts of the plan to leave out; of the native engine in deterministic mode only.
     """
 
     prompts: TokenTable
@@ -94,6 +95,7 @@ class Work:
     cache: Path
     bodies: Path | None = None
     checkpoints: Checkpoints | None = None
+    skip: frozenset[int] = frozenset()
 
 
 class Backend(Protocol):

@@ -95,7 +95,7 @@ class NativeBackend:
     def _run(self, plan: Plan, shard: int, sink: Sink) -> None:
         work, prompts = self._work, self._work.prompts
         for output in self._engine.run(
-            plan, shard, prompts, work.samplings, checkpoints=work.checkpoints
+            plan, shard, prompts, work.samplings, work.skip, work.checkpoints
         ):
             failure = None
             if output.failure is not None:
