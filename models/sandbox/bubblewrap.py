@@ -11,7 +11,7 @@ from pathlib import Path
 from models.sandbox.base import DEFAULT_LIMITS, Level, Limits, SandboxError, SandboxUnavailableError
 from models.sandbox.bwrap import START_S, Bwrap, kill_process
 from models.sandbox.files import Files
-from models.sandbox.identity import mapping_for
+from models.sandbox.identity import mapping_for, own_id
 from models.sandbox.kernel import open_tree
 from models.sandbox.launch import tree_of
 from models.sandbox.limits import Cgroup, hierarchies, rlimits
@@ -82,6 +82,11 @@ class BubblewrapSandbox(ProcessSandbox):
     def files(self) -> Files:
         """Files of the workspace."""
         return Files(self.workspace)
+
+    @property
+    def user(self) -> int | None:
+        """Number of the user that commands run as on the host, where it is another than ours."""
+        return own_id() if self._has_own_user else None
 
     def _home(self) -> str:
         return HOME

@@ -91,7 +91,8 @@ _HARMFUL = {
 _FOR_ROOT = {
     network.raw_socket, network.packet_socket, network.device_events, paths.root_of_process_1,
     paths.password_hashes, paths.make_device, paths.open_disk, paths.open_kernel_memory,
-    paths.kernel_settings, paths.magic_key, paths.file_capability, paths.change_root,
+    paths.kernel_settings, paths.any_kernel_file, paths.magic_key, paths.file_capability,
+    paths.change_root,
     processes.become_root, processes.become_another_user, processes.hold_rights,
     processes.type_into_terminal, processes.run_first, processes.run_in_real_time,
     processes.raise_limits, processes.compare_processes, kernel_calls.new_user_namespace,

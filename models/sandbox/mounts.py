@@ -21,7 +21,11 @@ _ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"
 _MASKED = ("cmdline", "config.gz", "interrupts", "iomem", "kallsyms", "kcore", "key-users", "keys",
            "kmsg", "kpagecount", "kpageflags", "latency_stats", "modules", "sched_debug",
            "sysrq-trigger", "timer_list", "vmallocinfo")  # fmt: skip
-"""Files of /proc that tell of the host or its kernel; bubblewrap mounts more of it read-only."""
+"""Files of /proc that tell of the host or its kernel."""
+_READ_ONLY = ("sys", "irq", "bus", "fs", "driver", "dynamic_debug", "pressure")
+"""Folders of /proc whose files belong to root: where we run as root without rights, without a user
+of our own, they could be written, and `sys/kernel/core_pattern` names a program that the kernel
+runs as the host's root."""
 _MASKED_FOLDERS = ("acpi", "scsi")
 
 _FILES = {
@@ -88,6 +92,9 @@ def _fixed() -> tuple[str, ...]:
         if Path("/etc", name).exists():
             words += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
     words += ["--proc", "/proc"]
+    for name in _READ_ONLY:
+        if Path("/proc", name).is_dir():
+            words += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
     for name in _MASKED:
         if Path("/proc", name).exists():
             words += ["--ro-bind", "/dev/null", f"/proc/{name}"]

@@ -20,7 +20,6 @@ from models.sandbox.base import (
 )
 from models.sandbox.bubblewrap import BubblewrapSandbox
 from models.sandbox.files import Files
-from models.sandbox.identity import own_id
 from models.sandbox.launch import tree_of
 from models.sandbox.layers import Change, apply_layer, changes_of, copy_layer, remove
 from models.sandbox.mounts import Mounts
@@ -138,8 +137,7 @@ class OverlaySandbox(BubblewrapSandbox):
     @cached_property
     def files(self) -> Files:
         """Files of the overlay, as commands see them."""
-        user = own_id() if self._has_own_user else None
-        return Files(self.workspace, opened=self._open_root, user=user)
+        return Files(self.workspace, opened=self._open_root, user=self.user)
 
     def _open_root(self) -> int:
         """Open the workspace in the shell's mounts: only there is the overlay."""

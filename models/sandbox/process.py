@@ -105,6 +105,11 @@ class ProcessSandbox(ABC):
     def files(self) -> Files:
         """Files of the workspace."""
 
+    @property
+    def user(self) -> int | None:
+        """Number of the user that commands run as on the host, where it is another than ours."""
+        return None
+
     @abstractmethod
     def _launch(
         self, argv: Sequence[str], env: Mapping[str, str], streams: Streams, mark: str

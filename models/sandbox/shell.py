@@ -149,7 +149,7 @@ class Shell:
             raise SandboxError("this shell is closed; ask the sandbox for a new one")
         if self._terminal is not None:
             return self._terminal
-        terminal = Terminal()
+        terminal = Terminal(self._sandbox.user)
         commands_read, self._commands = os.pipe2(os.O_CLOEXEC)
         self._script = os.memfd_create("command", os.MFD_CLOEXEC)
         readable = os.open(f"/proc/self/fd/{self._script}", os.O_RDONLY | os.O_CLOEXEC)

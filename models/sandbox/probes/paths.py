@@ -128,6 +128,31 @@ def kernel_settings(outside: dict[str, Any]) -> str:
     return "wrote core_pattern"
 
 
+def any_kernel_file(outside: dict[str, Any]) -> str:
+    """Open any file of the kernel's for writing; nothing is written."""
+    opened = []
+    for top in sorted(os.listdir("/proc")):
+        if top.isdigit() or top in ("self", "thread-self"):
+            continue
+        for folder, _, names in os.walk(os.path.join("/proc", top)):
+            for name in names:
+                try:
+                    os.close(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_NONBLOCK))
+                except OSError:
+                    continue
+                opened.append(os.path.join(folder, name))
+    for name in os.listdir("/proc"):
+        try:
+            if not os.path.isdir(f"/proc/{name}"):
+                os.close(os.open(f"/proc/{name}", os.O_WRONLY | os.O_NONBLOCK))
+                opened.append(name)
+        except OSError:
+            continue
+    if not opened:
+        raise PermissionError("no file of the kernel's opens for writing")
+    return f"{len(opened)}: {', '.join(opened[:12])}"
+
+
 def magic_key(outside: dict[str, Any]) -> str:
     """Open what can restart the machine; nothing is written."""
     os.close(os.open("/proc/sysrq-trigger", os.O_WRONLY))

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from models.sandbox import BubblewrapSandbox, LocalSandbox, SandboxError, SandboxUnavailableError
+from models.sandbox import (
+    BubblewrapSandbox,
+    LocalSandbox,
+    SandboxError,
+    SandboxUnavailableError,
+    bubblewrap,
+)
 from models.sandbox.escape_probes import (
     LIMITS,
     PROBES,
@@ -45,6 +51,26 @@ def test_every_attempt_is_refused_in_the_sandboxed_level(workspace: Path) -> Non
     open_ways = [finding for finding in findings if not finding.refused]
     assert open_ways == [], table(findings)
     assert len(findings) == len(PROBES) >= 60
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of its own to lose")
+def test_they_are_refused_too_where_root_gets_no_user_of_its_own(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> int:
+        raise SandboxUnavailableError("no changed owners here")
+
+    monkeypatch.setattr(bubblewrap, "mapping_for", refuse)
+    try:
+        with BubblewrapSandbox(workspace) as sandbox:
+            assert sandbox.notes[0] == "runs as root without rights: no changed owners here"
+            assert sandbox.user is None
+            assert sandbox.shell().run("echo x > made; cat made").output == "x\n"
+    except SandboxUnavailableError as error:
+        pytest.skip(f"this host: {error}")
+    together = [probe for probe in PROBES if not probe.is_alone]
+    findings = _findings(BubblewrapSandbox, workspace, together, readable=python_for_sandbox()[1])
+    assert [finding for finding in findings if not finding.refused] == [], table(findings)
 
 
 def test_harmless_attempts_succeed_at_the_trusted_level_so_they_are_real(workspace: Path) -> None:
