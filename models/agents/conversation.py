@@ -106,7 +106,8 @@ class Conversation:
         self._engine = Engine(self, self._journal)
         if self.store.damage is None:
             self.visible.load(self.store.state)
-        self.store.listen(self._hear)
+        self._unhear = self.store.listen(self._hear)
+        self._is_closed = False
 
     @property
     def stuck(self) -> StuckDetector:
@@ -367,6 +368,9 @@ class Conversation:
 
     async def aclose(self) -> None:
         """End a run that is under way, close live objects and the log."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._engine.is_running:
             self._engine.interrupt("the conversation was closed")
             await self._engine.rest()
@@ -378,6 +382,7 @@ class Conversation:
                 await self.model.aclose()
         if self._owns_workspace:
             self.workspace.close()
+        self._unhear()
         self.store.close()
 
     async def __aenter__(self) -> Conversation:

@@ -79,7 +79,12 @@ class BaseLog(ABC):
     def listen(self, listener: Callable[[Sequence[Event]], None]) -> Callable[[], None]:
         """Call a function after each commit or refresh; returns what ends that."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
 
     def commit(self, events: Sequence[Event]) -> list[Event]:
         """Append events in one transaction; see `Log.commit`."""

@@ -21,7 +21,7 @@ from models.agents.store.lease import Owner
 from models.agents.store.log import EMPTY_CHAIN, BaseLog, Batch, Row, first_break
 from models.agents.store.salvage import rewrite
 from models.agents.store.schema import FORMAT, READ, TABLES
-from models.agents.store.tables import connect, of_kinds, set_synchronous, write_rows
+from models.agents.store.tables import connect, has_wal, of_kinds, set_synchronous, write_rows
 
 TAIL = 4
 """Records whose hashes are checked at each opening; `verify` checks all."""
@@ -47,6 +47,8 @@ class SqliteLog(BaseLog):
         is_new = not path.exists()
         with explained(path):
             self._db = connect(path, durability)
+            if not has_wal(self._db):
+                self.durability = "strict"
             if is_new or not self._has_tables():
                 self._create()
             found = self._db.execute("SELECT format, id FROM meta").fetchone()

@@ -24,13 +24,19 @@ _WAL_PAGES = 4_000
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open a file as we use it; where write-ahead logs are refused, a plain journal serves."""
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     db.execute("PRAGMA foreign_keys = ON")
     # Pages that change at each commit are copied once per checkpoint: rarer is cheaper.
     db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     db.execute(f"PRAGMA journal_size_limit = {4096 * _WAL_PAGES}")
-    set_synchronous(db, durability)
+    # Without a write-ahead log (a file system that has no shared memory) only strict is safe.
+    set_synchronous(db, durability if mode == "wal" else "strict")
     return db
+
+
+def has_wal(db: sqlite3.Connection) -> bool:
+    """Whether a file has a write-ahead log."""
+    return bool(db.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
 
 
 def set_synchronous(db: sqlite3.Connection, durability: Durability) -> None:

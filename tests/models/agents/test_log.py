@@ -481,6 +481,27 @@ def test_a_locked_file_is_told_and_not_damaged(tmp_path: Path, monkeypatch: pyte
     assert log.commit([say("one")])[0].seq == 1
 
 
+def test_where_no_write_ahead_log_can_be_each_commit_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    connect = sqlite3.connect
+
+    # A lock file instead of shared memory, as on some network file systems.
+    def plain(path: Path, **options: object) -> sqlite3.Connection:
+        return connect(f"file:{path}?vfs=unix-dotfile", uri=True, **options)
+
+    monkeypatch.setattr("models.agents.store.tables.sqlite3.connect", plain)
+    log = SqliteStore(tmp_path, "group").open("talk")
+    assert log.durability == "strict"
+    log.commit([say("one"), *cycle(1)])
+    log.flush()
+    log.close()
+    again = SqliteStore(tmp_path, "group").open("talk")
+    assert again.state.seq == 4
+    assert again.verify() is None
+    again.close()
+
+
 def test_copying_into_a_log_with_events_is_refused(store: Store):
     log = store.open("a")
     log.commit([say("one")])
