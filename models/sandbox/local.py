@@ -27,6 +27,12 @@ class LocalSandbox(ProcessSandbox):
         """Files of the workspace, and of all else that the user may touch."""
         return Files(self.workspace, confined=False)
 
+    def environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Build the environment of a command: clean, but with the user's programs and home."""
+        names = ("PATH", "HOME", "USER", "LOGNAME")
+        own = {name: os.environ[name] for name in names if name in os.environ}
+        return {**super().environment(), **own, **self._extra, **(env or {})}
+
     def _launch(
         self, argv: Sequence[str], env: Mapping[str, str], streams: Streams, mark: str
     ) -> Running:

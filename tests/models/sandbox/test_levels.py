@@ -61,6 +61,18 @@ def test_nothing_of_our_environment_reaches_a_command(
     assert "LANG=C.UTF-8" in seen
 
 
+def test_a_trusted_command_finds_the_users_programs_and_home(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/own/bin:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", "/own/home")
+    script = 'echo "$PATH $HOME"'
+    assert make("local").run(script).output == "/own/bin:/usr/bin:/bin /own/home\n"
+    assert make("local").run(script, env={"HOME": "/x"}).output.endswith(" /x\n")
+    held = make("sandboxed").run(script).output
+    assert "/own" not in held
+
+
 def test_a_command_past_its_time_is_killed_with_its_children(any_level: Sandbox) -> None:
     done = any_level.run("echo begun; sleep 60 & sleep 60", timeout_s=0.4)
     assert (done.killed, done.output) == ("timeout", "begun\n")
