@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from models.agents.agent import Agent
     from models.agents.blocking import BlockingConversation
 
+_CLOSING_S = 5.0
+"""How long closing waits for a run that it interrupted."""
+
 _SEEN = 100
 """Events that a stuck detector reads when a conversation is opened."""
 
@@ -220,7 +223,10 @@ class Conversation:
 
         async def work() -> None:
             await self.post(text)
-            await self._run()
+            joins = self._engine.is_running
+            await self._engine.rest()
+            if not joins or self._has_work():
+                await self._run()
 
         return Run(self, work, deltas)
 
@@ -373,7 +379,7 @@ class Conversation:
         self._is_closed = True
         if self._engine.is_running:
             self._engine.interrupt("the conversation was closed")
-            await self._engine.rest()
+            await self._engine.rest(_CLOSING_S)
         if self._has_started:
             await run_hooks(self.agent.hooks, "SessionEnd", {"conversation": self.id})
         await self.session.aclose()

@@ -7,6 +7,8 @@ they cost; only then does anything happen. The second holds all results (acting.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -64,10 +66,10 @@ class Engine:
         if not self.actor.cancel(self._stop) and self._task is not None:
             self._task.cancel()
 
-    async def rest(self, most_s: float = 5.0) -> None:
-        """Wait until a run that was interrupted is over."""
-        deadline = asyncio.get_running_loop().time() + most_s
-        while self.is_running and asyncio.get_running_loop().time() < deadline:
+    async def rest(self, most_s: float = math.inf) -> None:
+        """Wait until a run is over, whichever loop it is on."""
+        deadline = time.monotonic() + most_s
+        while self.is_running and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
 
     async def drive(self) -> None:

@@ -38,8 +38,8 @@ class Journal:
 
     async def flush(self) -> None:
         """Wait until what was appended is as durable as was promised."""
-        if self._log.durability == "group":
-            await _beside(self._log.flush)
+        if (future := self._log.flushing()) is not None:
+            await asyncio.wrap_future(future)
 
     def has_news(self, seen: int) -> bool:
         """Whether somebody spoke after an event."""

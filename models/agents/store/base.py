@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -86,6 +87,9 @@ class Log(Protocol):
         Raises:
             LogError: This log is not empty.
         """
+
+    def flushing(self) -> Future[None] | None:
+        """Begin to make durable what was committed; None: it is, as far as was promised."""
 
     def flush(self) -> None:
         """Wait until everything that was committed is as durable as was promised."""

@@ -22,8 +22,8 @@ class GroupSync:
         self.syncs = 0
         """Files synced so far."""
 
-    def sync(self, path: Path) -> None:
-        """Wait until everything that was written to a file before now is on the disk."""
+    def sync(self, path: Path) -> Future[None]:
+        """Bring to the disk everything that was written to a file before now."""
         done: Future[None] = Future()
         with self._changed:
             if self._thread is None or not self._thread.is_alive():
@@ -31,7 +31,7 @@ class GroupSync:
                 self._thread.start()
             self._waiting.setdefault(path, []).append(done)
             self._changed.notify()
-        done.result()
+        return done
 
     def _work(self) -> None:
         while True:

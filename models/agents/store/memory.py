@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 
 from models.agents.errors import LogError, NoConversationError
 from models.agents.events.codec import Record, decode_record
@@ -78,6 +79,10 @@ class MemoryLog(BaseLog):
     def has_call(self, call_id: str) -> bool:
         """Whether a call of this id was ever asked for."""
         return call_id in self._intents
+
+    def flushing(self) -> Future[None] | None:
+        """Nothing is on a disk."""
+        return None
 
     def flush(self) -> None:
         """Nothing is on a disk."""

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from models.agents.errors import CorruptLogError, LeaseHeldError, LogError, StaleOwnerError
@@ -83,6 +84,20 @@ class SqliteLog(BaseLog):
 
     def _load(self) -> None:
         """Read the state and the tail; nothing else, however long the log is."""
+        with explained(self.path), self._snapshot():
+            self._load_snapshot()
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Read one moment of the file, whatever other processes append meanwhile."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
+    def _load_snapshot(self) -> None:
         try:
             seq, raw = self._db.execute("SELECT seq, json FROM state").fetchone()
             last = self._db.execute("SELECT max(seq) FROM event").fetchone()[0] or 0
@@ -98,6 +113,8 @@ class SqliteLog(BaseLog):
             if self._damage is None:
                 self._damage = Damage(min(seq, last), f"the state is of event {seq}, not {last}")
         except (sqlite3.DatabaseError, TypeError, ValueError, KeyError, IndexError) as error:
+            if str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY"):
+                raise
             self._damage = Damage(0, str(error))
         self._find_intact()
 
@@ -247,11 +264,17 @@ class SqliteLog(BaseLog):
             (batch.state.seq, batch.state.to_json(), time.time()),
         )
 
+    def flushing(self) -> Future[None] | None:
+        """Begin to make durable what was committed; None: it is, as far as was promised."""
+        if self.durability != "group" or not self._unsynced:
+            return None
+        self._unsynced = False
+        return group.SHARED.sync(Path(f"{self.path}-wal"))
+
     def flush(self) -> None:
         """Wait until everything that was committed is as durable as was promised."""
-        if self.durability == "group" and self._unsynced:
-            self._unsynced = False
-            group.SHARED.sync(Path(f"{self.path}-wal"))
+        if (future := self.flushing()) is not None:
+            future.result()
 
     # ---- the right to run
 
@@ -297,13 +320,22 @@ class SqliteLog(BaseLog):
 
     def verify(self) -> Damage | None:
         """Check all records against their hash chain."""
+        last = 0
+
+        def counted() -> Iterator[Row]:
+            nonlocal last
+            for row in self.rows():
+                yield row
+                last = row.record.seq
+
         try:
-            found = first_break(self.rows())
-            last = self._db.execute("SELECT seq FROM state").fetchone()[0]
+            with self._snapshot():
+                found = first_break(counted())
+                stated = self._db.execute("SELECT seq FROM state").fetchone()[0]
         except sqlite3.DatabaseError as error:
-            return Damage(self._damage.intact_seq if self._damage else 0, str(error))
-        if found is None and last > self._state.seq:
-            found = Damage(self._state.seq, f"events after {self._state.seq} are missing")
+            return Damage(last, str(error))
+        if found is None and stated != last:
+            found = Damage(last, f"the state is of event {stated}, not {last}")
         return found
 
     def repair(self) -> int:

@@ -133,6 +133,23 @@ def test_behaviour_04_two_processes_lose_nothing_and_reuse_no_number(tmp_path: P
     assert log.state == replayed(log)
 
 
+def test_a_log_opens_whole_and_verifies_while_another_process_appends(tmp_path: Path):
+    SqliteStore(tmp_path).open("talk").close()
+    spawn = multiprocessing.get_context("fork")
+    writer = spawn.Process(target=_append_many, args=(str(tmp_path), "a", 300))
+    writer.start()
+    opened = 0
+    while writer.is_alive():
+        log = SqliteStore(tmp_path).open("talk")
+        assert log.damage is None
+        assert log.verify() is None
+        assert log.state.seq == len(log.events(after=0, limit=log.state.seq))
+        log.close()
+        opened += 1
+    writer.join()
+    assert opened > 1
+
+
 def test_behaviour_06_a_call_has_one_result_whoever_writes_it(store: Store):
     log = store.open("talk")
     log.commit(cycle(1))

@@ -663,6 +663,21 @@ def test_two_runs_at_once_are_refused_and_the_first_goes_on(talk: Talk):
     assert asyncio.run(work()).text == "slow"
 
 
+def test_whoever_speaks_during_a_run_joins_it(talk: Talk):
+    ping_once = calls(("ping", {"n": 1})).tool_calls
+    conversation = talk([Turn(tool_calls=ping_once, delay_s=0.1), Turn("both", delay_s=0.1)])
+
+    async def work() -> list[Any]:
+        one = asyncio.ensure_future(_send(conversation, "one"))
+        await asyncio.sleep(0.05)
+        two = asyncio.ensure_future(_send(conversation, "two"))
+        return [await one, await two]
+
+    outcomes = asyncio.run(work())
+    assert [outcome.text for outcome in outcomes] == ["both", "both"]
+    assert sent(conversation) == ["one", "two", "", "pong 1"]
+
+
 def test_running_what_is_finished_or_empty_does_nothing_and_says_so(talk: Talk):
     conversation = talk(["one"])
 
