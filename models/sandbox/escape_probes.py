@@ -44,7 +44,7 @@ class Probe:
     Attributes:
         area: What it goes for.
         run: The function that is sent inside.
-        is_harmless: Whether it may succeed at the trusted level without damage or packets.
+        is_harmless: Whether it may succeed at the trusted level without damage.
         needs_root: Whether only root can succeed there.
         is_alone: Whether it needs a sandbox of its own.
     """
@@ -77,16 +77,13 @@ class Finding:
 
 
 _HARMFUL = {
-    network.internet_tcp, network.internet_tcp6, network.metadata_service,
-    network.metadata_service6, network.container_credentials, network.private_network,
-    network.dns_datagram, network.name_lookup, network.multicast,
     paths.write_system, paths.write_configuration, paths.write_root_folder,
     processes.own_environment, processes.inherited_descriptors,
     kernel_calls.remount_writable, kernel_calls.unmount_walls, kernel_calls.swap_root,
     kernel_calls.another_kernel, kernel_calls.kernel_module, kernel_calls.swap_file,
     kernel_calls.accounting, kernel_calls.host_clock,
 }  # fmt: skip
-"""They would do damage or send packets, or cannot succeed at any level (a clean environment)."""
+"""They would do damage, or cannot succeed at any level (a clean environment)."""
 
 _FOR_ROOT = {
     network.raw_socket, network.packet_socket, network.device_events, paths.root_of_process_1,
@@ -255,8 +252,8 @@ def _refuse_damage(sandbox: Sandbox, group: Sequence[Probe]) -> None:
     harmful = [probe.name for probe in group if not probe.is_harmless]
     if harmful and sandbox.level != "sandboxed":
         raise SandboxError(
-            f"{len(harmful)} attempts ({', '.join(harmful[:3])} ...) would change this host or "
-            f"send packets at the level '{sandbox.level}'; run only those with `is_harmless` there"
+            f"{len(harmful)} attempts ({', '.join(harmful[:3])} ...) would change this host "
+            f"at the level '{sandbox.level}'; run only those with `is_harmless` there"
         )
 
 

@@ -9,6 +9,7 @@ import os
 import platform
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -50,6 +51,13 @@ def call(name: str, *arguments: Any) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), name)
     return result
+
+
+def route_to(family: int, address: str, port: int) -> str:
+    """Ask the kernel for a way to an address: connecting a datagram socket sends nothing."""
+    with socket.socket(family, socket.SOCK_DGRAM) as link:
+        link.connect((address, port))
+        return f"a route to {address} from {link.getsockname()[0]}"
 
 
 def attempt(function: Callable[[dict[str, Any]], str], outside: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import os
 import socket
 from typing import Any
 
+from models.sandbox.probes.inside import route_to
+
 
 def host_loopback(outside: dict[str, Any]) -> str:
     """Talk to a server on the host's own loopback."""
@@ -29,57 +31,44 @@ def host_unix_socket(outside: dict[str, Any]) -> str:
         return link.recv(100).decode()
 
 
-def internet_tcp(outside: dict[str, Any]) -> str:
-    """Reach an address of the internet."""
-    with socket.create_connection(("1.1.1.1", 443), timeout=3):
-        return "connected to 1.1.1.1:443"
-
-
-def internet_tcp6(outside: dict[str, Any]) -> str:
-    """Reach an IPv6 address of the internet."""
-    with socket.create_connection(("2606:4700:4700::1111", 443), timeout=3):
-        return "connected to 2606:4700:4700::1111"
+def internet(outside: dict[str, Any]) -> str:
+    """Find a way to an address of the internet."""
+    return route_to(socket.AF_INET, "1.1.1.1", 443)
 
 
 def metadata_service(outside: dict[str, Any]) -> str:
-    """Reach the address where clouds hand out credentials."""
-    with socket.create_connection(("169.254.169.254", 80), timeout=3):
-        return "connected to 169.254.169.254"
-
-
-def metadata_service6(outside: dict[str, Any]) -> str:
-    """Reach the IPv6 address where clouds hand out credentials."""
-    with socket.create_connection(("fd00:ec2::254", 80), timeout=3):
-        return "connected to fd00:ec2::254"
+    """Find a way to the address where clouds hand out credentials."""
+    return route_to(socket.AF_INET, "169.254.169.254", 80)
 
 
 def container_credentials(outside: dict[str, Any]) -> str:
-    """Reach the address where containers get credentials."""
-    with socket.create_connection(("169.254.170.2", 80), timeout=3):
-        return "connected to 169.254.170.2"
+    """Find a way to the address where containers get credentials."""
+    return route_to(socket.AF_INET, "169.254.170.2", 80)
 
 
 def private_network(outside: dict[str, Any]) -> str:
-    """Reach a neighbour in a private network."""
-    with socket.create_connection(("10.0.0.1", 80), timeout=3):
-        return "connected to 10.0.0.1"
+    """Find a way to a neighbour in a private network."""
+    return route_to(socket.AF_INET, "10.0.0.1", 80)
 
 
-def dns_datagram(outside: dict[str, Any]) -> str:
-    """Send a datagram to a public name server: names can carry data out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        return f"sent {link.sendto(b'x', ('8.8.8.8', 53))} byte"
-
-
-def name_lookup(outside: dict[str, Any]) -> str:
-    """Have a name looked up."""
-    return str(socket.getaddrinfo("example.com", 80)[0][4])
+def name_server(outside: dict[str, Any]) -> str:
+    """Find a way to a public name server: names can carry data out."""
+    return route_to(socket.AF_INET, "8.8.8.8", 53)
 
 
 def multicast(outside: dict[str, Any]) -> str:
-    """Send to all hosts of the local network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        return f"sent {link.sendto(b'x', ('224.0.0.1', 5353))} byte"
+    """Find a way to all hosts of the local network."""
+    return route_to(socket.AF_INET, "224.0.0.1", 5353)
+
+
+def internet6(outside: dict[str, Any]) -> str:
+    """Find a way to an IPv6 address of the internet."""
+    return route_to(socket.AF_INET6, "2606:4700:4700::1111", 443)
+
+
+def metadata_service6(outside: dict[str, Any]) -> str:
+    """Find a way to the IPv6 address where clouds hand out credentials."""
+    return route_to(socket.AF_INET6, "fd00:ec2::254", 80)
 
 
 def raw_socket(outside: dict[str, Any]) -> str:
