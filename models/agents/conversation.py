@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from models.agents.branching import fork_log, rewind_event
-from models.agents.budget import Budget, Purse
+from models.agents.budget import Purse
 from models.agents.context.view import View
 from models.agents.deltas import Delta, Deltas
 from models.agents.engine import Engine
@@ -365,9 +365,8 @@ class Conversation:
 
     def child(self, agent: Agent, name: str) -> Conversation:
         """Open a conversation that this one delegates to: its own log, what is left to spend."""
-        limited = agent if agent.budget != Budget() else replace(agent, budget=Budget())
         return Conversation(
-            limited, self.workspace, self.home, f"{self.id}.{name}", self.secrets, self
+            agent, self.workspace, self.home, f"{self.id}.{name}", self.secrets, self
         )
 
     # ---- the end

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from models.llm import Usage
 
 if TYPE_CHECKING:
     from models.agents.agent import Agent
+
+_LONGEST_NAME = 40
 
 MOST_DEPTH = 3
 """Conversations that delegate to conversations that delegate."""
@@ -59,6 +63,8 @@ def delegate_tool(agents: Mapping[str, Agent]) -> Tool:
 
 async def _work(agent: Agent, part: Part, place: int, ctx: ToolContext) -> tuple[str, bool]:
     host = ctx.host
+    if part.resume and not host.home.exists(f"{host.id}.{part.resume}"):
+        raise ToolError(f"no earlier part '{part.resume}' to resume; leave `resume` out")
     name = part.resume or f"{_safe(ctx.call_id)}-{place}"
     child = host.child(agent, name)
     try:
@@ -87,7 +93,12 @@ async def _work(agent: Agent, part: Part, place: int, ctx: ToolContext) -> tuple
 
 
 def _safe(call_id: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in call_id)
+    """Return a call's id as a part of a file's name."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", call_id)
+    if name == call_id and len(name) <= _LONGEST_NAME:
+        return name
+    # Two ids that were bent into one name must not share a conversation.
+    return f"{name[:_LONGEST_NAME]}_{hashlib.sha256(call_id.encode()).hexdigest()[:8]}"
 
 
 def _depth(conversation_id: str) -> int:

@@ -306,6 +306,28 @@ def test_a_part_can_be_taken_up_again(tmp_path: Path):
     assert steps == 5
 
 
+def test_ids_of_parts_are_names_of_files_and_never_shared(tmp_path: Path):
+    from models.agents.store.base import check_id
+    from models.agents.tools.delegate import _safe
+
+    assert _safe("call_0") == "call_0"
+    strange = [_safe(text) for text in ("a/b", "a:b", "ä" * 300, "../../x", "x" * 100, "x" * 101)]
+    assert len(set(strange)) == 6
+    assert all(check_id(f"t.{name}-0") for name in strange)
+
+
+def test_resuming_what_never_was_is_told(tmp_path: Path):
+    worker = Agent(ScriptedModel([]))
+    script = [calls(("delegate", {"parts": [part("w", resume="call_9-0")]})), finishes("ok")]
+
+    async def work() -> str:
+        conversation = Agent(ScriptedModel(script), [], subagents={"w": worker}).open(tmp_path)
+        await conversation.send("go")
+        return bodies(conversation, Result)[0].text
+
+    assert asyncio.run(work()) == "no earlier part 'call_9-0' to resume; leave `resume` out"
+
+
 def test_who_is_unknown_or_too_deep_is_told(tmp_path: Path):
     script = [calls(("delegate", {"parts": [part("x")]})), finishes("ok")]
     agent = Agent(ScriptedModel(script), subagents={"w": Agent(ScriptedModel([]))})
