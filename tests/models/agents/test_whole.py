@@ -1,11 +1,21 @@
 """An agent with its usual tools in a sandbox, from prompt to file; and the examples of the page."""
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from models.agents import Agent, SandboxWorkspace, SqliteStore
+from models.agents import (
+    Agent,
+    Conversation,
+    LocalWorkspace,
+    Outcome,
+    SandboxWorkspace,
+    SqliteStore,
+)
 from models.agents.errors import ToolDefinitionError
 from models.agents.events import Result
 from models.agents.events.types import BODIES
@@ -45,6 +55,53 @@ def test_an_agent_writes_runs_and_plans_behind_walls(tmp_path: Path):
     again = agent.open(place, SqliteStore(tmp_path / "talks"), "t")
     assert [item["title"] for item in again.state.plan] == ["write it"]
     again.blocking.close()
+
+
+@pytest.mark.parametrize("kind", [LocalWorkspace, SandboxWorkspace])
+def test_behaviour_17_an_interrupt_ends_what_the_terminal_runs_within_a_second(
+    tmp_path: Path, kind: type[LocalWorkspace]
+):
+    place = kind(tmp_path / "work")
+    try:
+        place.sandbox.run("true")
+    except SandboxUnavailableError as error:
+        pytest.skip(str(error))
+    word = f"61.{len(kind.__name__)}"  # of no other test that runs at the same time
+    command = f"sleep {word} & sleep {word}; echo over"
+    script = [calls(("terminal", {"command": command, "timeout_s": 60})), finishes("stopped")]
+
+    async def work() -> float:
+        async with Agent(ScriptedModel(script)).open(place) as conversation:
+            run = asyncio.ensure_future(_whole(conversation))
+            while not _running(word):
+                await asyncio.sleep(0.02)
+            start = time.monotonic()
+            conversation.interrupt()
+            assert (await run).phase == "paused"
+            took = time.monotonic() - start
+            assert bodies(conversation, Result)[0].outcome == "cancelled"
+            assert (await conversation.run()).text == "stopped"
+            return took
+
+    took = asyncio.run(work())
+    place.close()
+    assert took < 1
+    deadline = time.monotonic() + 3
+    while _running(word) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _running(word)
+
+
+async def _whole(conversation: Conversation) -> Outcome:
+    return await conversation.send("go")
+
+
+def _running(word: str) -> bool:
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if words[:1] == ["sleep"] and word in words and process.info["status"] != "zombie":
+            return True
+    return False
 
 
 def test_tools_have_short_names_or_long_ones():
