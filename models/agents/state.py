@@ -29,6 +29,9 @@ from models.agents.events.types import (
     Title,
 )
 
+VERSION = 1
+"""Of the rules below. A log that was reduced by other ones is reduced again when it is opened."""
+
 Span = tuple[int, int]
 """First and last sequence number of a run of events, both included."""
 
@@ -176,6 +179,7 @@ class State:
         """Write the state."""
         values = {name: getattr(self, name) for name in _NAMES}
         values["calls"] = [tuple(call) for call in self.calls.values()]
+        values["version"] = VERSION
         return orjson.dumps(values)
 
     @classmethod
@@ -190,6 +194,11 @@ class State:
                 "forks": [(start, parent) for start, parent in values["forks"]],
             }
         )
+
+    @staticmethod
+    def is_present(raw: bytes) -> bool:
+        """Whether what `to_json` wrote was reduced by the rules of this program."""
+        return bool(orjson.loads(raw).get("version") == VERSION)
 
 
 _NAMES = tuple(entry.name for entry in fields(State))

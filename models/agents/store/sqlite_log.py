@@ -106,6 +106,10 @@ class SqliteLog(BaseLog):
             before, tail = (rows[0], rows[1:]) if last > TAIL else (None, rows)
             chain, start = (before.chain, before.record.seq) if before else (EMPTY_CHAIN, 0)
             self._damage = first_break(tail, chain, start)
+            if self._damage is None and seq == last and not State.is_present(raw):
+                if why := self._replay():
+                    self._damage = Damage(self._state.seq, why)
+                return
             if self._damage is None and seq == last:
                 self._state = State.from_json(raw)
                 self._chain = tail[-1].chain if tail else chain
@@ -119,24 +123,28 @@ class SqliteLog(BaseLog):
         self._find_intact()
 
     def _find_intact(self) -> None:
-        """Replay as far as the records can be trusted."""
+        """Find out how far the records of a damaged log can be trusted."""
         assert self._damage is not None
         why, self._damage = self._damage.why, None
+        why = self._replay() or why
+        self._damage = Damage(self._state.seq, why)
+
+    def _replay(self) -> str:
+        """Reduce the log anew, as far as its records are intact; returns why not further."""
         self._state, self._chain = State(), EMPTY_CHAIN
         seqs: dict[str, int] = {}
         try:
             for row in self.rows(at_once=1):
                 if broken := first_break([row], self._chain, self._state.seq):
-                    why = broken.why
-                    break
+                    return broken.why
                 event = decode_record(row.record)
                 parent_seq = seqs.get(event.parent, 0) if event.parent else 0
                 self._state.apply(event, parent_seq)
                 self._chain = row.chain
                 seqs[event.id] = event.seq
         except (sqlite3.DatabaseError, LogError, TypeError) as error:
-            why = str(error)
-        self._damage = Damage(self._state.seq, why)
+            return str(error)
+        return ""
 
     # ---- reading
 

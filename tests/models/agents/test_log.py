@@ -224,6 +224,23 @@ def test_a_log_that_does_not_add_up_opens_as_far_as_it_does(
     assert damaged.commit([say("on")])[0].seq == intact + 1
 
 
+def test_a_state_that_other_rules_made_is_made_again_from_the_log(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    log = store.open("talk")
+    log.commit([event for n in range(3) for event in cycle(n)])
+    expected = log.state
+    log.close()
+    old = b'{"version":0,"steps":99}'
+    _tamper(store.path("talk"), "UPDATE state SET json = ?", old)
+    again = store.open("talk")
+    assert again.damage is None
+    assert again.state == expected
+    assert again.commit([say("on")])[0].seq == 10
+    assert again.verify() is None
+    again.close()
+    assert store.open("talk").state.steps == 3
+
+
 def test_a_change_in_the_middle_is_found_by_verify(tmp_path: Path):
     store = SqliteStore(tmp_path)
     log = store.open("talk")
