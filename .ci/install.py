@@ -46,7 +46,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="also install requirements/NAME.txt (tpu, peers, llamacpp, browser); kept from then on",
+        help="also install requirements/NAME.txt (tpu, peers, llamacpp, browser); kept",
     )
     options = parser.parse_args()
     if sys.version_info < (3, 11):

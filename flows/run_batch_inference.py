@@ -8,10 +8,11 @@ from prefect import flow
 
 from models.figures import FlowSummary
 from models.inference.backends.choose import choose_backend
+from models.inference.batch_input import held, read_batch
 from models.inference.job import size_of
 from models.inference.job_config import JobConfig
 from models.inference.journal import Journal
-from models.inference.prepare import earlier_backend, held, plan_batch, read_batch
+from models.inference.prepare import earlier_backend, plan_batch
 from models.inference.summary import flow_summary
 from models.settings import get_settings
 from tasks.infer import (

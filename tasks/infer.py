@@ -14,9 +14,10 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from models.errors import StorageFullError, is_storage_full
+from models.inference.batch_input import BatchInput, Places, read_batch
 from models.inference.job import JobReport, finish_job, run_shards, trace_files
 from models.inference.job_config import JobConfig
-from models.inference.prepare import BatchInput, Places, PreparedJob, prepare_job, read_batch
+from models.inference.prepare import PreparedJob, prepare_job
 from models.inference.progress import JobProgress, JobSize, Progress
 from models.inference.report import render_report, report_numbers
 from models.inference.supervise import ShardReport

@@ -22,6 +22,7 @@ from flows.command.inference_tables import (
     wall_table,
 )
 from models.figures import BenchReport
+from models.inference.batch_input import NATURAL_PROMPTS
 from models.inference.bench.bout import Corner, Result, Ring, alone
 from models.inference.bench.config import InferenceBenchConfig
 from models.inference.bench.contest import Contest
@@ -47,7 +48,6 @@ from models.inference.local_model import LocalModel, find_model
 from models.inference.native.build import load_library
 from models.inference.native.symbols import Level
 from models.inference.planner_bench import planner_scale
-from models.inference.prepare import NATURAL_PROMPTS
 from models.settings import get_settings
 from tasks.infer import places
 from tasks.track import tracked_run

@@ -15,7 +15,7 @@ workload.py, planner_bench.py  made-up jobs       compiled/   inner loops (numba
 config.py    BatchConfig
 
 A job from file to file:
-job_config.py JobConfig    prepare.py  read, subtract, plan    job.py      run_job: all of it
+job_config.py JobConfig    batch_input.py, prepare.py  read, subtract, plan    job.py  all of it
 journal.py, segments.py    what finished, on disk               keys.py     what a result hangs on
 supervise.py, engine_process.py, lease.py  processes that die   worker.py   what they run
 backends/    native, vllm, openai_http, and who is chosen       bodies.py   requests for servers

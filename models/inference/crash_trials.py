@@ -136,9 +136,10 @@ class _Kind:
 
 def _start(data: Path, model: Path, home: Path) -> None:
     """Run the job in this process, engine and all."""
+    from models.inference.batch_input import Places, held, read_batch
     from models.inference.job import finish_job
     from models.inference.job_config import JobConfig
-    from models.inference.prepare import Places, held, prepare_job, read_batch
+    from models.inference.prepare import prepare_job
     from models.inference.supervise import ShardReport
     from models.inference.worker import DONE, WorkerTask, run_task
 

@@ -12,20 +12,13 @@ from typing import Any
 
 from models.errors import ServiceError
 from models.inference.backends.base import Counters
+from models.inference.batch_input import Places, held, read_batch
 from models.inference.engine_process import Start, start_process
 from models.inference.job_config import JobConfig
 from models.inference.job_state import PARTIALS, ask_to_stop, stop_reason
 from models.inference.journal import Journal
 from models.inference.merge import Merged, merge_results
-from models.inference.prepare import (
-    ErrorRateError,
-    Places,
-    PreparedJob,
-    held,
-    prepare_job,
-    read_batch,
-    refuse_too_many,
-)
+from models.inference.prepare import ErrorRateError, PreparedJob, prepare_job, refuse_too_many
 from models.inference.progress import ERROR_RATE, JobProgress, JobSize, Progress
 from models.inference.supervise import ShardReport, Supervisor
 

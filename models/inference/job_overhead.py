@@ -23,10 +23,10 @@ from typing import Any
 from models.errors import ServiceError
 from models.inference import worker
 from models.inference.backends.base import Sink, Watch, Work
+from models.inference.batch_input import Places
 from models.inference.job_config import JobConfig
 from models.inference.outcome import Finished
 from models.inference.plan import Plan
-from models.inference.prepare import Places
 from models.inference.requests import Choice
 from models.settings import ROOT
 
@@ -191,9 +191,9 @@ def _run_engine(home: Path, folder: Path) -> None:
     import numpy as np
 
     from models.inference.backends.native import NativeBackend
+    from models.inference.batch_input import read_batch
     from models.inference.memory import KvBudget
     from models.inference.planner import plan_job
-    from models.inference.prepare import read_batch
 
     config = JobConfig.model_validate_json((folder / "job.json").read_text())
     places = Places(home, home)

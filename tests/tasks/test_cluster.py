@@ -13,10 +13,11 @@ import pytest
 from distributed import Client, LocalCluster
 
 from models.inference import prepare
+from models.inference.batch_input import Places, held, read_batch
 from models.inference.job import finish_job, run_job, size_of
 from models.inference.job_config import JobConfig
 from models.inference.journal import Journal
-from models.inference.prepare import Places, PreparedJob, held, prepare_job, read_batch
+from models.inference.prepare import PreparedJob, prepare_job
 from models.inference.progress import JobProgress, Progress
 from models.inference.tiny_job import write_tiny_job
 from tasks.cluster import run_on_cluster

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.errors import ConfigError, DataError, ProjectError, StorageFullError
+from models.inference.batch_input import Places
 from models.inference.job import run_job
 from models.inference.job_config import JobConfig
-from models.inference.prepare import ErrorRateError, Places
+from models.inference.prepare import ErrorRateError
 from models.inference.tiny_job import write_tiny_job
 from tests.models.inference.job_cases import start_stand_in
 

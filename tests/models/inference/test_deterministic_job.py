@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from models.inference.batch_input import NATURAL_PROMPTS, Places
 from models.inference.engine_process import Start, start_process
 from models.inference.job import JobReport, run_job
 from models.inference.job_config import JobConfig
-from models.inference.prepare import NATURAL_PROMPTS, Places
 from models.settings import ROOT
 
 pytestmark = pytest.mark.slow

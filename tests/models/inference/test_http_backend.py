@@ -15,10 +15,11 @@ import pytest
 
 from models.inference.backends.base import BackendDownError, StopRequestedError, Watch, Work
 from models.inference.backends.openai_http import HttpBackend
+from models.inference.batch_input import Places, read_batch
 from models.inference.job_config import JobConfig
 from models.inference.outcome import Finished
 from models.inference.plan import Plan
-from models.inference.prepare import Places, PreparedJob, prepare_job, read_batch
+from models.inference.prepare import PreparedJob, prepare_job
 from models.inference.tiny_job import write_tiny_job
 from models.llm.retry import RetryPolicy
 

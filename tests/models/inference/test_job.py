@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from models.errors import AlreadyRunningError, ConfigError
+from models.inference.batch_input import Places, held, read_batch
 from models.inference.crash_trials import CHECKPOINT_TOKENS, MAX_ROWS, crash_trials
 from models.inference.engine_process import Start, start_process
 from models.inference.job import JobReport, JobStoppedError, run_job
 from models.inference.job_config import JobConfig
 from models.inference.job_state import ask_to_stop
 from models.inference.journal import Journal
-from models.inference.prepare import ErrorRateError, Places, held, read_batch
+from models.inference.prepare import ErrorRateError
 from models.inference.progress import Progress
 from models.inference.tiny_job import write_tiny_job
 from models.settings import ROOT

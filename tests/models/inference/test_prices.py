@@ -10,10 +10,11 @@ import pytest
 from models.inference import prices as prices_module
 from models.inference.backends import choose
 from models.inference.backends.choose import choose_backend
+from models.inference.batch_input import Places, read_batch
 from models.inference.cost import CostModel
 from models.inference.job_config import JobConfig
 from models.inference.local_model import LocalModel, find_model
-from models.inference.prepare import Places, batch_prices, plan_batch, prepare_job, read_batch
+from models.inference.prepare import batch_prices, plan_batch, prepare_job
 from models.inference.prices import Prices, guessed_prices, known_prices, measured_prices
 from models.inference.tiny_job import write_tiny_job
 from tests.models.inference.engine_cases import tiny

@@ -11,9 +11,10 @@ import pytest
 
 from models.inference.backends.base import Work
 from models.inference.backends.vllm import BLOCK, windows
+from models.inference.batch_input import Places, read_batch
 from models.inference.job import run_job
 from models.inference.job_config import JobConfig
-from models.inference.prepare import Places, plan_batch, read_batch
+from models.inference.prepare import plan_batch
 from models.inference.tiny_job import write_tiny_job
 from models.settings import ROOT
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from models.inference.batch_input import Places
 from models.inference.job import run_job
 from models.inference.job_config import JobConfig
 from models.inference.local_model import find_model
-from models.inference.prepare import Places
 from models.services.ports import any_port
 from models.settings import ROOT
 
