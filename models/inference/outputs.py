@@ -54,7 +54,7 @@ class Outputs:
             row.grammar.accept(drawn.token)
             if row.grammar.is_complete:
                 return "stop"
-        if sampling.stop and self._stop_at(row) is not None:
+        if sampling.stop and self._has_stopped(row):
             return "stop"
         return "length" if len(row.emitted) >= (sampling.max_tokens or 1) else None
 
@@ -85,6 +85,23 @@ class Outputs:
             tuple(row.logprobs) if row.sampling.logprobs is not None else None,
             tuple(row.tops) if row.sampling.logprobs is not None else None,
         )
+
+    def _has_stopped(self, row: Row) -> bool:
+        """Whether the newest token completes a stop text; looks at no more than the end.
+
+        Decoding a whole output at each of its tokens would take a time that grows with its square.
+        """
+        longest, size = max(map(len, row.sampling.stop)), 16
+        while True:
+            tail = row.emitted[-size:]
+            text = self._decode(tail)
+            if any(stop in text for stop in row.sampling.stop):
+                return self._stop_at(row) is not None
+            # A tail may begin within a character, which decodes to other ones: four at most.
+            before = len(self._decode(tail[:-1]))
+            if size >= len(row.emitted) or before >= longest + 4:
+                return False
+            size *= 2
 
     def _stop_at(self, row: Row) -> int | None:
         """Where the first stop text begins, or None."""
