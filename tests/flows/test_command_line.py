@@ -58,9 +58,9 @@ def assert_clear_error(done: subprocess.CompletedProcess[str], code: int, *words
 
 
 def least_cpu_s(*arguments: str) -> tuple[float, str]:
-    """Return the least of three runs' CPU seconds, which noise moves least, and the output."""
+    """Return the least of five runs' CPU seconds, which noise moves least, and the output."""
     spent = []
-    for _ in range(3):
+    for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = loom(*arguments)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

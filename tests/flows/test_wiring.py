@@ -65,7 +65,12 @@ def test_a_registered_flow_takes_its_config_and_can_be_previewed(entry: Any):
 
 @pytest.mark.parametrize("entry", BENCHES, ids=lambda entry: entry.room)
 def test_a_registered_benchmark_takes_data_seed_and_a_listener(entry: Any):
-    assert list(inspect.signature(load(entry.run)).parameters) == ["data", "seed", "tell"]
+    found = list(inspect.signature(load(entry.run)).parameters)
+    if entry.config:
+        kind = load(entry.config)
+        assert issubclass(kind, Config)
+        kind()  # defaults are enough
+    assert found == ["data", "seed", "tell", *(["config"] if entry.config else [])]
 
 
 def test_flow_names_accept_dashes_and_underscores():
@@ -75,7 +80,7 @@ def test_flow_names_accept_dashes_and_underscores():
 def test_unknown_names_list_what_exists():
     with pytest.raises(UnknownNameError, match="did you mean 'plan-upgrades'"):
         find_flow("plan-upgrade")
-    with pytest.raises(UnknownNameError, match="known: platform, upgrades"):
+    with pytest.raises(UnknownNameError, match="known: inference, platform, upgrades"):
         find_bench("kernels")
 
 
