@@ -16,8 +16,8 @@ from models.services.ports import any_port
 from models.services.process import tail
 from models.settings import ROOT, Settings
 
-START_S = 300.0
-"""Generous: servers need 8 to 12 s on an idle machine."""
+START_S = 900.0
+"""Generous: servers need 8 to 12 s on an idle machine, a whole flow minutes on a busy slow one."""
 
 # `loom up` itself, for a project folder of our choice.
 LAUNCHER = """

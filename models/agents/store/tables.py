@@ -14,7 +14,7 @@ from models.agents.store.log import Row, calls_in
 BLOB_BYTES = 8_192
 """Longer bodies go to a table by their hash, so that equal outputs are kept once."""
 
-BUSY_S = 10.0
+BUSY_S = 60.0
 """How long a commit waits for another process' commit."""
 
 _WAL_PAGES = 4_000

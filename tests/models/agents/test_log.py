@@ -117,7 +117,7 @@ def test_behaviour_04_two_processes_lose_nothing_and_reuse_no_number(tmp_path: P
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(300)
         assert writer.exitcode == 0
     log = SqliteStore(tmp_path).open("talk")
     events = log.events()
