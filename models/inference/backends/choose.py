@@ -16,8 +16,8 @@ VLLM_LOAD_S = 20.0
 """CPU seconds to import vLLM and load a small model, eager (4-15 s and the import)."""
 VLLM_BLOCK = 32
 VLLM_PREFILL, VLLM_DECODE = 1.6, 1.3
-"""CPU seconds of vLLM 0.32 per token as multiples of ours on the same machine: `loom bench
-inference`, contests E (nothing shared) and C (decode heavy)."""
+"""CPU seconds of vLLM 0.32, block 32, per token as multiples of ours on the same machine. Fitted to
+separate runs on a processor with bfloat16 products; one without gave about 1.2 and 1.05."""
 
 
 class Chosen(NamedTuple):
