@@ -96,11 +96,6 @@ def _file(fingerprint: str, dtype: str, cache: Path, n_threads: int) -> Path:
     return cache / f"cost-{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}.json"
 
 
-def measure_cost(decoder: Decoder) -> CostModel:
-    """Return the prices of this decoder on this machine; see `measure`."""
-    return measure(decoder).cost
-
-
 def measure(decoder: Decoder) -> Calibration:
     """Time steps of several sizes, the head and a copy: 1-2 s for a model of 135 M weights."""
     import torch
