@@ -16,7 +16,7 @@ import yaml
 from models.services.web import ask
 from models.settings import ROOT
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1_800)]
 
 # Debian's Chromium as root, offline: its own calls home are refused one by one otherwise.
 FLAGS = (
@@ -28,15 +28,22 @@ PATIENCE_MS = 120_000
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our own prefect.yaml, plan-upgrades moved from tonight to a few seconds from now."""
+    """Our own prefect.yaml, plan-upgrades moved from tonight to the next minutes.
+
+    Each second minute, since a single moment may pass before a slow machine's servers are up;
+    what would overlap is cancelled, and the deployment is paused after the first run.
+    """
     folder = tmp_path_factory.mktemp("project")
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     soon = datetime.now(UTC) + timedelta(seconds=45)
+    once = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     for deployment in declared["deployments"]:
         # The other flows would only take the two cores away from the one that is looked at.
         is_shown = deployment["entrypoint"].endswith(".plan_upgrades")
-        anchor = {"interval": 86_400, "anchor_date": soon.isoformat(), "slug": "soon"}
-        deployment["schedules"] = [anchor] if is_shown else []
+        often = {"interval": 120, "anchor_date": soon.isoformat(), "slug": "soon"}
+        deployment["schedules"] = [often] if is_shown else []
+        if is_shown:
+            deployment["concurrency_limit"] = once
     (folder / "prefect.yaml").write_text(yaml.safe_dump(declared))
     return folder
 
@@ -56,7 +63,9 @@ def scheduled_run(stack: Any, wait_for: Callable[[Callable[[], object], str], No
         return [run for run in runs if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")]
 
     wait_for(ended, "the scheduled run of plan-upgrades ends")
-    return ended()[0]
+    run = ended()[0]
+    ask(f"{stack.api_url}/deployments/{run['deployment_id']}/pause_deployment", {})
+    return run
 
 
 @pytest.fixture(scope="module")

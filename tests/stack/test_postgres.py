@@ -17,7 +17,7 @@ from models.services.ports import any_port
 from models.services.stack import Stack
 from models.services.web import answers, ask
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1_800)]
 
 RUN_A_FLOW = """
 import sys

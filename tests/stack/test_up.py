@@ -17,7 +17,7 @@ from models.services.temporary import prefect_api
 from models.services.web import answers, ask
 from models.settings import ROOT
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1_800)]
 START_S = 300.0
 
 FLOWS = """

@@ -1,6 +1,5 @@
 """Behaviours 1 to 4 and 6 to 12 of the log, on the store that lasts; the rest on both."""
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -104,21 +103,32 @@ def test_behaviour_03_an_unknown_parent_is_refused(store: Store):
     assert log.events() == [first]
 
 
-def _append_many(folder: str, who: str, count: int) -> None:
-    log = SqliteStore(folder, "relaxed").open("talk")
-    for number in range(count):
-        log.commit([say(f"{who}{number}"), say(f"{who}{number}+")])
+# A program of its own: SQLite forbids to carry open files across a fork.
+WRITER = """
+import sys
+from models.agents.events import UserMessage, new_event
+from models.agents.store import SqliteStore
+from models.llm import user
+
+folder, who, count = sys.argv[1:]
+log = SqliteStore(folder, "relaxed").open("talk")
+for number in range(int(count)):
+    texts = [f"{who}{number}{plus}" for plus in ("", "+")]
+    log.commit([new_event(UserMessage(user(text)), "user") for text in texts])
+"""
+
+
+def _writer(folder: Path, who: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), who, str(count)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def test_behaviour_04_two_processes_lose_nothing_and_reuse_no_number(tmp_path: Path):
     SqliteStore(tmp_path).open("talk").close()
-    spawn = multiprocessing.get_context("fork")
-    writers = [spawn.Process(target=_append_many, args=(str(tmp_path), who, 150)) for who in "ab"]
+    writers = [_writer(tmp_path, who, 150) for who in "ab"]
     for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(300)
-        assert writer.exitcode == 0
+        _, said = writer.communicate(timeout=300)
+        assert writer.returncode == 0, said
     log = SqliteStore(tmp_path).open("talk")
     events = log.events()
     texts = [event.body.message.text for event in events]
@@ -135,18 +145,17 @@ def test_behaviour_04_two_processes_lose_nothing_and_reuse_no_number(tmp_path: P
 
 def test_a_log_opens_whole_and_verifies_while_another_process_appends(tmp_path: Path):
     SqliteStore(tmp_path).open("talk").close()
-    spawn = multiprocessing.get_context("fork")
-    writer = spawn.Process(target=_append_many, args=(str(tmp_path), "a", 300))
-    writer.start()
+    writer = _writer(tmp_path, "a", 300)
     opened = 0
-    while writer.is_alive():
+    while writer.poll() is None:
         log = SqliteStore(tmp_path).open("talk")
         assert log.damage is None
         assert log.verify() is None
         assert log.state.seq == len(log.events(after=0, limit=log.state.seq))
         log.close()
         opened += 1
-    writer.join()
+    _, said = writer.communicate()
+    assert writer.returncode == 0, said
     assert opened > 1
 
 
