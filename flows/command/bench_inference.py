@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from models.inference.bench.corners import (
 )
 from models.inference.bench.engine import Setup
 from models.inference.bench.gates import natural_contest, saving_gates, token_gates
+from models.inference.bench.progress import Progress
 from models.inference.bench.ratios import Line, lines
 from models.inference.bench.sets import contest_of_file, contests
 from models.inference.bench.verdicts import Verdict, verdicts
@@ -48,7 +50,8 @@ from models.inference.local_model import LocalModel, find_model
 from models.inference.native.build import load_library
 from models.inference.native.symbols import Level
 from models.inference.planner_bench import planner_scale
-from models.settings import get_settings
+from models.settings import ROOT, get_settings
+from tasks.cache import content_digest, source_digest
 from tasks.infer import places
 from tasks.track import tracked_run
 
@@ -61,6 +64,9 @@ def run(
     data: Path | None, seed: int, tell: Tell, config: InferenceBenchConfig | None = None
 ) -> BenchReport:
     """Let engines compete on generated workloads, or on a file of `token_ids` and `max_tokens`.
+
+    It takes an hour: what was interrupted is gone on with by the same command, as long as
+    neither code nor workload nor machine changed.
 
     Args:
         data: Workload file; None: generated from the seed.
@@ -99,7 +105,11 @@ def run(
                 for c in given
             ],
         }
-        report = _measure(model, given, config, dtype, folder, document, tell)
+        progress = _progress(model, given, config, dtype, seed)
+        document["resumed"] = progress.begun
+        if progress.begun:
+            tell(f"going on with {progress.begun} results of an interrupted benchmark")
+        report = _measure(model, given, config, dtype, folder, document, progress, tell)
         found = {
             f"ratio/{verdict['words']}": float(verdict["found"])
             for verdict in document["verdicts"]
@@ -107,7 +117,26 @@ def run(
         }
         tracked.metrics({name.replace(",", ""): value for name, value in found.items()})
         tracked.artifact("bench.json", document)
+        progress.finish()
     return report
+
+
+def _progress(
+    model: LocalModel,
+    given: Sequence[Contest],
+    config: InferenceBenchConfig,
+    dtype: str,
+    seed: int,
+) -> Progress:
+    sources = sorted((ROOT / "models" / "inference" / "native").glob("*.[ch]*"))
+    about = (
+        *(config, dtype, seed, model.fingerprint, source_digest("models.inference")),
+        [(c.name, c.prompts, c.output_tokens, c.kv_tokens) for c in given],
+        [source.read_bytes() for source in sources],
+        (ROOT / "requirements" / "lock.txt").read_bytes(),
+        platform.uname()[:3],
+    )
+    return Progress(places().cache / "bench" / content_digest(about)[:32])
 
 
 def _measure(
@@ -117,11 +146,13 @@ def _measure(
     dtype: str,
     folder: Path,
     document: dict[str, Any],
+    progress: Progress,
     tell: Tell,
 ) -> BenchReport:
     cache = places().cache
     here, missing = installed(config)
-    gates, details = token_gates(
+    judge_tokens = partial(
+        token_gates,
         model,
         natural_contest(model, get_settings().datasets / NATURAL_PROMPTS, cache),
         our_setup(config, cache),
@@ -130,30 +161,35 @@ def _measure(
         folder,
         tell,
     )
-    batch = _best_batch(config, cache, dtype, given, folder, tell) if "hf" in here else None
-    ring = Ring(folder, tell)
+    gates, details = progress.once(f"gates {here}", judge_tokens)
+    batch = None
+    if "hf" in here:
+        find_batch = partial(_best_batch, config, cache, dtype, given, folder, tell)
+        batch = progress.once("hf batch", find_batch)
+    ring = Ring(folder, progress, tell)
     everybody = corners(config, cache, dtype, given, batch)
     results = list(ring.fight(given, everybody, config.repeats))
     table = lines(results)
     saving, saved = saving_gates(given, results, OURS, model.token_bytes("bfloat16"))
-    gates += saving
+    gates = [*gates, *saving]
     judged = verdicts(given, table)
     alone_table: list[Line] = []
     if config.ablations:
         tell("one part taken out at a time")
         fewer = min(FEWER_REPEATS, config.repeats)
         alone_table = lines(ring.fight(given, ablated(config, cache), fewer))
-    walls = _two_threads(config, cache, dtype, given, folder, here, tell)
+    walls = _two_threads(config, cache, dtype, given, folder, here, progress, tell)
     planner = None
     if config.planner_rows:
         tell(f"planning {config.planner_rows:,} prompts")
-        planner = planner_scale(config.planner_rows, int(document["seed"]))
+        plan = partial(planner_scale, config.planner_rows, int(document["seed"]))
+        planner = progress.once("planner", plan)
     overhead = None
     if config.job_rows:
         tell(f"a job of {config.job_rows:,} rows beside its engine")
-        overhead = job_overhead(
-            config.job_rows, int(document["seed"]), places(), command=_flow_command
-        )
+        seed = int(document["seed"])
+        job = partial(job_overhead, config.job_rows, seed, places(), command=_flow_command)
+        overhead = progress.once("job", job)
     document |= {
         "gates": [asdict(gate) for gate in gates],
         "token_gates": details,
@@ -225,6 +261,7 @@ def _two_threads(
     given: Sequence[Contest],
     folder: Path,
     here: Sequence[str],
+    progress: Progress,
     tell: Tell,
 ) -> list[Line]:
     """Wall seconds with two compute threads, on the contests without pressure that share."""
@@ -234,7 +271,8 @@ def _two_threads(
     ours = Corner(OURS, "two threads", our_setup(config, cache, threads=2), {})
     theirs = vllm_setup(config, cache, dtype, given, 32, threads=2, is_eager=True)
     both = [ours, Corner(TUNED, "two threads, eager", theirs, {"order": "plan"})]
-    return lines(Ring(folder / "two", tell).fight(some, both, min(FEWER_REPEATS, config.repeats)))
+    ring = Ring(folder / "two", progress, tell)
+    return lines(ring.fight(some, both, min(FEWER_REPEATS, config.repeats)))
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

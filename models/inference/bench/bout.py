@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from models.inference.bench.contest import Contest
 from models.inference.bench.engine import Score, Setup
 from models.inference.bench.process import ContestantProcess
+from models.inference.bench.progress import Progress
 
 Tell = Callable[[str], None]
 
@@ -60,9 +62,9 @@ class Result:
 class Ring:
     """Runs contests; engine processes live as long as they are needed."""
 
-    def __init__(self, folder: Path, tell: Tell) -> None:
-        """Take a folder for contests and logs."""
-        self._folder, self._tell = folder, tell
+    def __init__(self, folder: Path, progress: Progress, tell: Tell) -> None:
+        """Take a folder for contests and logs, and what was measured before."""
+        self._folder, self._progress, self._tell = folder, progress, tell
         self.abouts: dict[str, str] = {}
         """What each engine said of itself, by corner."""
         self.load_cpu_s: dict[str, float] = {}
@@ -72,31 +74,61 @@ class Ring:
     ) -> Iterator[Result]:
         """Run every corner on every contest that it enters, `repeats` times in turn.
 
-        One run of each comes before and does not count: it compiles and fills caches.
+        One run of each comes before and does not count: it compiles and fills caches. Rounds
+        that an earlier benchmark of this progress ran are taken from there; a round counts when
+        all have run it.
         """
         with ExitStack() as ample:
             lasting: dict[str, ContestantProcess] = {}
             for contest in contests:
                 entered = [corner for corner in corners if corner.enters(contest)]
+                names = [f"{contest.name} {repeat} {entered}" for repeat in range(repeats)]
                 with ExitStack() as brief:
-                    passing: dict[str, ContestantProcess] = {}
-                    place = contest.write(self._folder / contest.name.replace("/", "-"))
-                    ready = []
-                    for corner in entered:
-                        setup = _suited(corner.setup, contest)
-                        # vLLM with a KV of a contest's size serves that contest alone.
-                        is_lasting = setup == corner.setup
-                        stack, known = (ample, lasting) if is_lasting else (brief, passing)
-                        ready.append((corner, self._process(corner, setup, stack, known)))
-                    for repeat in range(-1, repeats):
-                        for corner, process in ready:
-                            self._tell(
-                                f"{contest.name}: {corner.name}, "
-                                + (f"{repeat + 1} of {repeats}" if repeat >= 0 else "warming up")
-                            )
-                            score = process.run(place, corner.options)
-                            if repeat >= 0:
-                                yield Result(contest.name, corner.name, repeat, score)
+                    ready: list[tuple[Corner, ContestantProcess]] = []
+                    place = self._folder / contest.name.replace("/", "-")
+                    for repeat, name in enumerate(names):
+                        if not ready and not self._progress.has(name):
+                            contest.write(place)
+                            ready = self._enter(contest, entered, (ample, lasting), brief)
+                            self._round(contest, place, ready, "warming up")
+                        about = f"{repeat + 1} of {repeats}"
+                        run = partial(self._round, contest, place, ready, about)
+                        scores, abouts, loads = self._progress.once(name, run)
+                        self.abouts |= abouts
+                        self.load_cpu_s |= loads
+                        for corner, score in scores.items():
+                            yield Result(contest.name, corner, repeat, score)
+
+    def _enter(
+        self,
+        contest: Contest,
+        entered: Sequence[Corner],
+        ample: tuple[ExitStack, dict[str, ContestantProcess]],
+        brief: ExitStack,
+    ) -> list[tuple[Corner, ContestantProcess]]:
+        """Load those that are not loaded yet."""
+        passing: dict[str, ContestantProcess] = {}
+        ready = []
+        for corner in entered:
+            setup = _suited(corner.setup, contest)
+            # vLLM with a KV of a contest's size serves that contest alone.
+            stack, known = ample if setup == corner.setup else (brief, passing)
+            ready.append((corner, self._process(corner, setup, stack, known)))
+        return ready
+
+    def _round(
+        self,
+        contest: Contest,
+        place: Path,
+        ready: Sequence[tuple[Corner, ContestantProcess]],
+        about: str,
+    ) -> tuple[dict[str, Score], dict[str, str], dict[str, float]]:
+        """Run each once; returns scores, what engines say of themselves, and loading times."""
+        scores = {}
+        for corner, process in ready:
+            self._tell(f"{contest.name}: {corner.name}, {about}")
+            scores[corner.name] = process.run(place, corner.options)
+        return scores, dict(self.abouts), dict(self.load_cpu_s)
 
     def _process(
         self,

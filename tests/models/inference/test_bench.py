@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.inference.bench.engine import Score, Setup
 from models.inference.bench.gates import saving_gates
 from models.inference.bench.native import VARIANTS
 from models.inference.bench.process import ContestantError, ContestantProcess
+from models.inference.bench.progress import Progress
 from models.inference.bench.ratios import lines, mean_ratio, ratio
 from models.inference.bench.sets import contest_of_file, contests
 from models.inference.bench.verdicts import PROMISES, verdicts
@@ -129,7 +131,8 @@ def test_variants_of_our_engine_give_the_same_tokens_and_compute_what_they_say(t
     given = [contest(), under_pressure(contest("P", prompts=40), 1 / 3, "P/3")]
     names = ("whole", "alone", "one-level", "prefix-order", "by-count", "small-steps")
     corners = [Corner(n, VARIANTS[n].about, setup, {"variant": n}) for n in names]
-    results = list(Ring(tmp_path / "ring", lambda words: None).fight(given, corners, 1))
+    ring = Ring(tmp_path / "ring", Progress(tmp_path / "progress"), lambda words: None)
+    results = list(ring.fight(given, corners, 1))
     first = {r.corner: r.score for r in results if r.contest == "A"}
     assert {name: s.computed_tokens for name, s in first.items() if name in ("whole", "alone")} == {
         "whole": 14,
@@ -156,3 +159,36 @@ def test_an_engine_that_fails_is_named_with_its_error_and_leaves_no_process(tmp_
         with pytest.raises(ContestantError, match="native failed: KeyError"):
             ready.run(place, {"variant": "no such"})
         assert ready._process.poll() is not None
+
+
+@pytest.mark.slow
+def test_an_interrupted_bout_goes_on_where_it_was_and_a_finished_one_begins_anew(tmp_path: Path):
+    model, _ = write_tiny_job(tmp_path, 2, 4)
+    setup = Setup("native", str(model), tmp_path / "cache", "bfloat16")
+    corners = [Corner(n, "test", setup, {"variant": n}) for n in ("whole", "alone")]
+    given = [contest(), contest("B")]
+    told: list[str] = []
+
+    def fight(progress: Progress, rounds: int) -> list[Result]:
+        ring = Ring(tmp_path / "ring", progress, told.append)
+        results = list(islice(ring.fight(given, corners, 2), rounds))
+        assert set(ring.abouts) == {"whole", "alone"}
+        return results
+
+    begun = fight(Progress(tmp_path / "progress"), 6)  # A twice, B once
+    told.clear()
+    again = Progress(tmp_path / "progress")
+    assert again.begun == 3
+    whole = fight(again, 8)
+    assert whole[:6] == begun
+    assert [(r.contest, r.corner, r.repeat) for r in whole[6:]] == [
+        ("B", "whole", 1),
+        ("B", "alone", 1),
+    ]
+    assert "B: alone, 2 of 2" in told
+    assert not any(words.startswith("A:") for words in told)
+    told.clear()
+    assert fight(again, 8) == whole
+    assert told == []
+    again.finish()
+    assert Progress(tmp_path / "progress").begun == 0
