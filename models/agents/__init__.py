@@ -22,10 +22,12 @@ from models.agents.runs import Outcome, Run
 from models.agents.security import (
     AlwaysConfirm,
     ConfirmRisky,
+    Ensemble,
     NeverConfirm,
     Risk,
     Secrets,
     SecurityAnalyzer,
+    ShellRails,
 )
 from models.agents.store import MemoryStore, SqliteStore
 from models.agents.tools import Observation, Tool, ToolContext, tool
@@ -38,6 +40,7 @@ __all__ = [
     "ConfirmRisky",
     "Conversation",
     "Delta",
+    "Ensemble",
     "Event",
     "LocalWorkspace",
     "MemoryStore",
@@ -49,6 +52,7 @@ __all__ = [
     "SandboxWorkspace",
     "Secrets",
     "SecurityAnalyzer",
+    "ShellRails",
     "SqliteStore",
     "Tool",
     "ToolContext",

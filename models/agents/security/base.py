@@ -28,25 +28,62 @@ class Risk:
 class SecurityAnalyzer(Protocol):
     """Rates calls before they run."""
 
-    def rate(self, call: ToolCall, history: Sequence[Message]) -> Risk | Awaitable[Risk]:
-        """Rate a call, given what the model was sent before it."""
+    def rate(
+        self, call: ToolCall, history: Sequence[Message]
+    ) -> Risk | Awaitable[Risk | None] | None:
+        """Rate a call, given what the model was sent before it; None: no opinion."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several analyzers: the highest level counts, then `unknown`, with the reasons of all.
+
+    Attributes:
+        analyzers: Asked at once.
+        timeout_s: For each, so that a slow one does not hide what another found; less than the
+            agent's `analyzer_timeout_s`.
+    """
+
+    analyzers: tuple[SecurityAnalyzer, ...]
+    timeout_s: float = 5.0
+
+    async def rate(self, call: ToolCall, history: Sequence[Message]) -> Risk | None:
+        """Rate a call; None when nobody has an opinion."""
+        asked = (rated(one, call, history, self.timeout_s) for one in self.analyzers)
+        risks = [risk for risk in await asyncio.gather(*asked) if risk is not None]
+        if not risks:
+            return None
+        level = max((risk.level for risk in risks), key=_ORDER.index)
+        mine = [risk for risk in risks if risk.level == level]
+        reasons = tuple(dict.fromkeys(reason for risk in mine for reason in risk.reasons))
+        evidence = {key: value for risk in mine for key, value in risk.evidence.items()}
+        return Risk(level, reasons, evidence)
+
+
+_ORDER = ("low", "medium", "unknown", "high")
 
 
 async def rated(
     analyzer: SecurityAnalyzer, call: ToolCall, history: Sequence[Message], timeout_s: float
-) -> Risk:
+) -> Risk | None:
     """Ask an analyzer. One that fails or takes too long says `unknown`, never `low`."""
     try:
         async with asyncio.timeout(timeout_s):
-            if inspect.iscoroutinefunction(analyzer.rate):
-                risk = await analyzer.rate(call, history)
-            else:
-                found = await asyncio.to_thread(analyzer.rate, call, history)
-                risk = await found if inspect.isawaitable(found) else found
+            return await _asked(analyzer, call, history)
     except TimeoutError:
         return Risk("unknown", (f"the analyzer gave no answer in {timeout_s:g} s",))
     except Exception as error:
         return Risk("unknown", (f"the analyzer failed: {type(error).__name__}: {error}",))
-    if not isinstance(risk, Risk):
+
+
+async def _asked(
+    analyzer: SecurityAnalyzer, call: ToolCall, history: Sequence[Message]
+) -> Risk | None:
+    if inspect.iscoroutinefunction(analyzer.rate):
+        risk = await analyzer.rate(call, history)
+    else:
+        found = await asyncio.to_thread(analyzer.rate, call, history)
+        risk = await found if inspect.isawaitable(found) else found
+    if risk is not None and not isinstance(risk, Risk):
         return Risk("unknown", (f"the analyzer answered with a {type(risk).__name__}",))
     return risk
