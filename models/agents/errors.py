@@ -45,6 +45,10 @@ class CorruptLogError(LogError):
         return type(self), (str(self), self.intact_seq)
 
 
+class SealError(LogError):
+    """A key of a conversation is missing, wrong or none."""
+
+
 class NoConversationError(LogError):
     """No conversation has this id."""
 

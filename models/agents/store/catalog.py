@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 
+from models.agents.errors import LogError
 from models.agents.state import State
 from models.agents.store.base import Summary
+from models.agents.store.seal import Seal, check_key
 from models.agents.store.summary import summary_of
 
 NAME = "catalogue.db"
@@ -24,9 +26,11 @@ class Catalog:
     Args:
         folder: Where they are.
         suffix: Of their files.
+        seal: Of encrypted conversations; their titles are kept in memory only.
     """
 
-    def __init__(self, folder: Path, suffix: str) -> None:
+    def __init__(self, folder: Path, suffix: str, seal: Seal | None = None) -> None:
+        self._seal = seal
         self._folder = folder
         self._suffix = suffix
         self._db = self._open()
@@ -34,6 +38,8 @@ class Catalog:
         """Files that had to be opened so far."""
 
     def _open(self) -> sqlite3.Connection:
+        if self._seal is not None:
+            return _connect(":memory:")
         path = self._folder / NAME
         try:
             return _connect(path)
@@ -79,13 +85,15 @@ class Catalog:
                 raw = db.execute("SELECT json FROM state").fetchone()[0]
             finally:
                 db.close()
-            return summary_of(conversation_id, State.from_json(raw))
-        except (sqlite3.DatabaseError, TypeError, ValueError, KeyError) as error:
+            check_key(self._seal, raw, file)
+            opened = raw if self._seal is None else self._seal.open(raw)
+            return summary_of(conversation_id, State.from_json(opened))
+        except (sqlite3.DatabaseError, LogError, TypeError, ValueError, KeyError) as error:
             empty = summary_of(conversation_id, State(phase="error", reason="damaged"))
             return Summary(**{**vars(empty), "damage": str(error)})
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: str | Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = OFF")

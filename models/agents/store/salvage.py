@@ -10,10 +10,13 @@ from pathlib import Path
 from models.agents.state import State
 from models.agents.store.log import Row
 from models.agents.store.schema import FORMAT, TABLES
+from models.agents.store.seal import Seal
 from models.agents.store.tables import connect, write_rows
 
 
-def rewrite(path: Path, conversation_id: str, rows: Sequence[Row], state: State) -> Path:
+def rewrite(
+    path: Path, conversation_id: str, rows: Sequence[Row], state: State, seal: Seal | None
+) -> Path:
     """Replace a conversation's file; returns where the damaged one is kept."""
     fresh = path.with_suffix(".repair")
     fresh.unlink(missing_ok=True)
@@ -23,8 +26,9 @@ def rewrite(path: Path, conversation_id: str, rows: Sequence[Row], state: State)
     for statement in filter(str.strip, TABLES.split(";")):
         db.execute(statement)
     db.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, conversation_id))
-    db.execute("INSERT INTO state VALUES (1, ?, ?, 0, '', 0)", (state.seq, state.to_json()))
-    write_rows(db, rows)
+    kept_state = state.to_json() if seal is None else seal.shut(state.to_json())
+    db.execute("INSERT INTO state VALUES (1, ?, ?, 0, '', 0)", (state.seq, kept_state))
+    write_rows(db, rows, seal)
     db.execute("COMMIT")
     db.close()
     names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))

@@ -9,6 +9,7 @@ from models.agents.errors import NoConversationError
 from models.agents.store.base import Durability, Log, Summary, check_id
 from models.agents.store.catalog import Catalog
 from models.agents.store.failures import explained
+from models.agents.store.seal import Seal
 from models.agents.store.sqlite_log import SqliteLog
 
 SUFFIX = ".conversation"
@@ -20,11 +21,19 @@ class SqliteStore:
     Args:
         folder: Made when it is not there.
         durability: What a commit promises; see `Durability`.
+        key: Encrypts what is said and done (AES-256-GCM), as `new_key` makes it; ids, kinds,
+            times and sizes stay readable. A store has one key for all conversations.
+
+    Raises:
+        SealError: The key is none.
     """
 
-    def __init__(self, folder: str | Path, durability: Durability = "strict") -> None:
+    def __init__(
+        self, folder: str | Path, durability: Durability = "strict", key: str | None = None
+    ) -> None:
         self.folder = Path(folder)
         self.durability: Durability = durability
+        self._seal = None if key is None else Seal(key)
         self._catalog: Catalog | None = None
 
     def path(self, conversation_id: str) -> Path:
@@ -37,13 +46,14 @@ class SqliteStore:
         Raises:
             CorruptLogError: The file is none that we can read.
             LogError: The folder cannot be written.
+            SealError: The conversation is encrypted and the key is missing or another one.
         """
         path = self.path(conversation_id)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NoConversationError(f"no conversations under {self.folder}: {error}") from None
-        return SqliteLog(path, conversation_id, self.durability)
+        return SqliteLog(path, conversation_id, self.durability, self._seal)
 
     def exists(self, conversation_id: str) -> bool:
         """Whether there is such a conversation."""
@@ -57,7 +67,7 @@ class SqliteStore:
         if not self.folder.is_dir():
             return []
         if self._catalog is None:
-            self._catalog = Catalog(self.folder, SUFFIX)
+            self._catalog = Catalog(self.folder, SUFFIX, self._seal)
         with explained(self.folder):
             return self._catalog.list()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from models.agents.events.types import Intent, Result
 from models.agents.store.base import Durability
 from models.agents.store.log import Row, calls_in
+from models.agents.store.seal import Seal
 
 BLOB_BYTES = 8_192
 """Longer bodies go to a table by their hash, so that equal outputs are kept once."""
@@ -44,21 +45,32 @@ def set_synchronous(db: sqlite3.Connection, durability: Durability) -> None:
     db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'strict' else 'NORMAL'}")
 
 
-def write_rows(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+def write_rows(db: sqlite3.Connection, rows: Sequence[Row], seal: Seal | None) -> None:
     """Insert rows with their blobs, intents and results."""
     values = []
     for record, chain in rows:
         body: bytes | None = record.body
         digest: bytes | None = None
         if len(record.body) > BLOB_BYTES:
-            digest, body = hashlib.sha256(record.body).digest(), None
-            db.execute("INSERT OR IGNORE INTO blob VALUES (?, ?)", (digest, record.body))
+            digest, body = _blob(db, record.body, seal), None
+        if seal is not None:
+            body = None if body is None else seal.shut(body)
+            chain = seal.shut(chain)
         values.append((*record[:7], body, digest, chain))
     db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     intents, results = calls_in(rows)
     for table, calls in ((Intent.kind, intents), (Result.kind, results)):
         if calls:
             db.executemany(f"INSERT INTO {table} VALUES (?, ?)", calls)
+
+
+def _blob(db: sqlite3.Connection, data: bytes, seal: Seal | None) -> bytes:
+    name = hashlib.sha256(data).digest() if seal is None else seal.name(data)
+    found = db.execute("SELECT 1 FROM blob WHERE hash = ?", (name,)).fetchone()
+    if found is None:
+        kept = data if seal is None else seal.shut(data)
+        db.execute("INSERT INTO blob VALUES (?, ?)", (name, kept))
+    return name
 
 
 def of_kinds(kinds: Iterable[str]) -> tuple[str, tuple[str, ...]]:
