@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets as random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from models.llm import LanguageModel, Options
 
 if TYPE_CHECKING:
     from models.agents.conversation import Conversation
+    from models.agents.mcp.spec import McpServer
     from models.agents.runs import Outcome
 
 SYSTEM = (
@@ -65,6 +67,9 @@ class Agent:
     critic: Critic | None = None
     subagents: Mapping[str, Agent] = field(default_factory=dict)
     """Agents to delegate to, by name; there is a tool `delegate` when there are any."""
+    mcp: Mapping[str, Any] | str | Path = field(default_factory=dict)
+    """Servers of the Model Context Protocol by name (`models.agents.mcp.McpServer` or its fields),
+    or the path of a `.mcp.json`; their tools are named `server__tool`."""
     name: str = "agent"
     description: str = ""
     """For agents that may delegate to this one."""
@@ -72,6 +77,20 @@ class Agent:
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, got {self.max_steps}")
+        _ = self.servers  # what is declared wrong is told here
+
+    @cached_property
+    def servers(self) -> Mapping[str, McpServer]:
+        """The MCP servers by name.
+
+        Raises:
+            ConfigError: One is declared wrong.
+        """
+        if not self.mcp:
+            return {}
+        from models.agents.mcp.spec import servers_of
+
+        return servers_of(self.mcp)
 
     @property
     def tool_list(self) -> Sequence[Tool | str]:
@@ -137,5 +156,6 @@ class Agent:
             "max_steps": self.max_steps,
             "skills": [skill.name for skill in self.skills],
             "subagents": [*self.subagents],
+            "mcp": [*self.servers],
             "structured": self.structured.__name__ if self.structured else "",
         }

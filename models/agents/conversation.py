@@ -54,6 +54,8 @@ from models.llm.metered import MeteredModel
 if TYPE_CHECKING:
     from models.agents.agent import Agent
     from models.agents.blocking import BlockingConversation
+    from models.agents.mcp.hub import Hub
+    from models.agents.tools.base import Tool
 
 _CLOSING_S = 5.0
 """How long closing waits for a run that it interrupted."""
@@ -89,6 +91,8 @@ class Conversation:
         changed = self.store.state.policy
         self.policy: Policy = policy_of(changed) if changed else agent.policy
         self.locks = table_of(workspace.root)
+        self._servers = _servers(agent, workspace, secrets)
+        self._offered: Sequence[Tool] = ()
         self.registry = _registry(agent)
         self.options = replace(agent.options, tools=self.registry.specs)
         self.purse: Purse = Purse(agent.budget, parent.purse if parent else None)
@@ -355,6 +359,29 @@ class Conversation:
             self._sent = messages
             return messages, self.visible.head
 
+    @property
+    def has_servers(self) -> bool:
+        """Whether MCP servers are declared."""
+        return self._servers is not None
+
+    async def plug(self, *, tells: bool) -> None:
+        """Take over the tools that MCP servers offer now.
+
+        Args:
+            tells: Tell the model which server is away; only where no call is open.
+        """
+        if self._servers is None or (self._servers.is_begun and not tells):
+            return
+        offered = await self._servers.refresh()
+        if offered is not self._offered:
+            self._offered = offered
+            own = _registry(self.agent)  # in the unlikely case that two have one name, ours stays
+            free = [entry for entry in offered if own.get(entry.name) is None]
+            self.registry = _registry(self.agent, free)
+            self.options = replace(self.agent.options, tools=self.registry.specs)
+        if tells and (news := self._servers.news()):
+            await self._journal.commit(*(Notice(text, "mcp") for text in news))
+
     def hear_deltas(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
         """Call a function with pieces of answers and progress; returns what ends that."""
         return self.deltas.listen(listener)
@@ -382,6 +409,8 @@ class Conversation:
         if self._has_started:
             await run_hooks(self.agent.hooks, "SessionEnd", {"conversation": self.id})
         await self.session.aclose()
+        if self._servers is not None:
+            await self._servers.aclose()
         if self._owns_model:
             with contextlib.suppress(Exception):
                 await self.model.aclose()
@@ -404,11 +433,19 @@ class Conversation:
         return BlockingConversation(self)
 
 
-def _registry(agent: Agent) -> Registry:
+def _servers(agent: Agent, workspace: Workspace, secrets: Secrets) -> Hub | None:
+    if not agent.servers:
+        return None
+    from models.agents.mcp.hub import Hub
+
+    return Hub(agent.servers, workspace.root, secrets)
+
+
+def _registry(agent: Agent, offered: Sequence[Tool] = ()) -> Registry:
     from models.agents.context.skills import skill_tool
     from models.agents.tools.delegate import delegate_tool
 
-    tools: list[Any] = [*agent.tool_list]
+    tools: list[Any] = [*agent.tool_list, *offered]
     if any(not skill.always for skill in agent.skills):
         tools.append(skill_tool(agent.skills))
     if agent.subagents:

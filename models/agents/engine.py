@@ -101,6 +101,11 @@ class Engine:
             return await self._halt("paused", self._stop)
         calls = self._it.state.open_calls()
         if calls:
+            if self._it.has_servers:
+                try:
+                    await self._interruptible(self._it.plug(tells=False))
+                except Interrupted:
+                    return True
             return await self.actor.work(calls, self._ending)
         if self._steps >= self._it.agent.max_steps:
             return await self._halt(
@@ -144,6 +149,8 @@ class Engine:
     async def _ask(self) -> bool:
         """Call the model and take its answer."""
         it = self._it
+        if it.has_servers:
+            await self._interruptible(it.plug(tells=True))
         messages, seen = it.sent()
         request = Request(messages, it.options, purpose="agent", conversation=it.id)
         self._steps += 1

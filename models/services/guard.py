@@ -1,7 +1,7 @@
 """Runs between us and a server, so that nothing it starts can outlive us (stdlib only).
 
-`python -I -S guard.py PARENT_PID GRACE_S COMMAND...` starts the command and ends its whole
-tree when asked to (SIGTERM), when the parent dies (even by `kill -9`) or when the command
+`python -I -S guard.py PARENT_PID GRACE_S [--stdin] COMMAND...` starts the command and ends its
+whole tree when asked to (SIGTERM), when the parent dies (even by `kill -9`) or when the command
 itself ends. On Linux the guard is a "child subreaper": a process that detaches itself, as
 Prefect's worker does with every flow run, becomes a child of the guard and not of init.
 """
@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+KEEPS_STDIN = "--stdin"
+"""Before the command: it reads what the guard was given to read, for servers on pipes."""
 IS_LINUX = sys.platform.startswith("linux")
 
 
@@ -107,7 +109,8 @@ def end_tree(command: int, codes: dict[int, int], grace_s: float) -> None:
 
 def main(argv: list[str]) -> int:
     """Run the command under guard; return its exit code as a shell does, 0 if asked to stop."""
-    parent, grace_s = int(argv[0]), float(argv[1])
+    parent, grace_s, words = int(argv[0]), float(argv[1]), argv[2:]
+    stdin = None if words[0] == KEEPS_STDIN else subprocess.DEVNULL
     stop_asked = False
 
     def note(signum: int, frame: object) -> None:
@@ -126,8 +129,8 @@ def main(argv: list[str]) -> int:
     # Linux sends it when the *thread* that started us ends, hence the look at the parent.
     prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     command = subprocess.Popen(
-        argv[2:],
-        stdin=subprocess.DEVNULL,
+        words[1:] if stdin is None else words,
+        stdin=stdin,
         # Should the guard be killed, the command goes too. Safe here: there is one thread.
         preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
     ).pid
