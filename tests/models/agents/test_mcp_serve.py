@@ -42,7 +42,7 @@ def test_a_client_of_another_process_lists_and_calls_our_tools_in_a_sandbox(tmp_
                 ("outside", f"touch /usr/escaped || echo refused; touch {tmp_path}/escaped"),
             ):
                 seen[name] = text_of(await client.call_tool("terminal", {"command": command}))
-            await client.call_tool("create", {"path": "a.txt", "content": "one\ntwo\n"})
+            await client.call_tool("create", {"path": "a.txt", "text": "one\ntwo\n"})
             seen["view"] = text_of(await client.call_tool("view", {"path": "a.txt"}))
             seen["wrong"] = await client.call_tool("view", {"pth": "a.txt"})
             seen["away"] = await client.call_tool("view", {"path": "../secret"})
