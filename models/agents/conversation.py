@@ -209,9 +209,10 @@ class Conversation:
         return stored[place]
 
     def _opening(self, text: str) -> list[Body]:
-        """What stands at the beginning of a log."""
+        """What stands at the beginning of a log, and its title as soon as there is a text."""
+        title = [Title(title_of(text))] if not self.state.title and title_of(text) else []
         if self.state.seq:
-            return []
+            return [*title]
         return [
             Started(
                 self.agent.to_dict(),
@@ -219,8 +220,13 @@ class Conversation:
                 self.parent.id if self.parent else "",
             ),
             SystemPrompt(system_text(self.agent, self.workspace)),
-            Title(title_of(text)),
+            *title,
         ]
+
+    async def begin(self) -> None:
+        """Write the beginning of the log before anybody says something; once."""
+        if not self.state.seq:
+            await self._journal.append([new_event(body) for body in self._opening("")])
 
     def send(self, text: str | Message, *, deltas: bool = False) -> Run:
         """Say something and run: await it, or read events from it. Joins a run under way."""
@@ -265,9 +271,14 @@ class Conversation:
         """Stop before the next model call; calls that run come to their end."""
         self._engine.pause("asked to pause")
 
-    def interrupt(self) -> None:
+    def interrupt(self, why: str = "interrupted") -> None:
         """Stop now: the model's call is dropped, tools are killed with all their processes."""
-        self._engine.interrupt("interrupted")
+        self._engine.interrupt(why)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way in this process."""
+        return self._engine.is_running
 
     async def approve(self, call_id: str | None = None, *, digest: str = "", by: str = "") -> None:
         """Allow waiting calls to run, with the arguments they have and no others.

@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from models.errors import DataError
 from models.sandbox.kernel import acting_as
 from models.sandbox.walk import Place, Walk
+
+_PIECE_BYTES = 1024**2
+"""What is copied at a time."""
 
 
 class NotAFileError(DataError):
@@ -114,6 +118,11 @@ class Files:
             with open(os.dup(descriptor), "rb") as file:
                 return file.read() if most_bytes is None else file.read(most_bytes + 1)
 
+    def reader(self, path: str | os.PathLike[str]) -> BinaryIO:
+        """Open a file to read it piece by piece; raises what `read` raises. Close it."""
+        with self._parent(path) as place, _regular(place, path, os.O_RDONLY) as descriptor:
+            return open(os.dup(descriptor), "rb")
+
     def stat(self, path: str | os.PathLike[str]) -> os.stat_result:
         """Return what is known of the file or folder that a path finally names."""
         with self._parent(path) as place:
@@ -128,7 +137,7 @@ class Files:
         return True
 
     def write(
-        self, path: str | os.PathLike[str], content: bytes, *, mode: int | None = None
+        self, path: str | os.PathLike[str], content: bytes | BinaryIO, *, mode: int | None = None
     ) -> None:
         """Write a file in one step: readers see the old bytes or the new, never a part.
 
@@ -136,7 +145,7 @@ class Files:
 
         Args:
             path: Relative to the root, or absolute in it.
-            content: All of it.
+            content: All of it, or a file that is copied from where it stands.
             mode: Permission bits; None: those of the file that is replaced, else 0o644.
 
         Raises:
@@ -156,7 +165,10 @@ class Files:
             descriptor = os.open(temporary, flags, 0o600, dir_fd=place.folder)
             try:
                 with open(descriptor, "wb") as file:
-                    file.write(content)
+                    if isinstance(content, bytes):
+                        file.write(content)
+                    else:
+                        shutil.copyfileobj(content, file, _PIECE_BYTES)
                     file.flush()
                     os.fchmod(file.fileno(), mode)
                     if before is not None and os.geteuid() == 0:

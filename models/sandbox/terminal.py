@@ -21,9 +21,10 @@ class Terminal:
 
     Args:
         owner: Number of the user that must be able to open it, where it is another than ours.
+        for_people: With echo and line ends, as a screen wants them.
     """
 
-    def __init__(self, owner: int | None = None) -> None:
+    def __init__(self, owner: int | None = None, *, for_people: bool = False) -> None:
         self._master, slave = os.openpty()
         os.set_inheritable(self._master, False)
         os.set_blocking(self._master, False)
@@ -33,12 +34,12 @@ class Terminal:
         if owner is not None:
             os.chown(self.path, owner, -1)
         settings = termios.tcgetattr(slave)
-        settings[1] &= ~termios.OPOST
-        settings[3] &= ~(termios.ECHO | termios.ECHOCTL)
+        if not for_people:
+            settings[1] &= ~termios.OPOST
+            settings[3] &= ~(termios.ECHO | termios.ECHOCTL)
         self._settings = settings
         self.restore()
-        size = struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0)
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+        self._resize(_ROWS, _COLUMNS)
         # Between who types and who closes: a closed number may soon be another file's.
         self._lock = threading.Lock()
         self._is_closed = False
@@ -46,6 +47,15 @@ class Terminal:
         self._poll = select.poll()
         self._poll.register(self._master, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+
+    def _resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell programs how large the screen is now."""
+        with self._lock:
+            if not self._is_closed:
+                self._resize(rows, columns)
 
     def begun(self) -> None:
         """Let go of the other side: reading ends when its last program has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ class LocalWorkspace:
         self._root.mkdir(parents=True, exist_ok=True)
         self._limits = limits
         self._sandbox: Sandbox | None = None
+        # Tools, terminals and commands of people begin in threads of their own.
+        self._lock = threading.Lock()
 
     @property
     def root(self) -> Path:
@@ -33,9 +36,10 @@ class LocalWorkspace:
     @property
     def sandbox(self) -> Sandbox:
         """What runs commands and touches files there, made on first use."""
-        if self._sandbox is None:
-            self._sandbox = self._make()
-        return self._sandbox
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = self._make()
+            return self._sandbox
 
     def _make(self) -> Sandbox:
         from models.sandbox import LocalSandbox

@@ -29,3 +29,15 @@ def phases(events: list[Event]) -> list[str]:
 async def ping(n: int = 0) -> str:
     """Answer with a pong."""
     return f"pong {n}"
+
+
+@tool(read_only=True, locks=no_locks)
+async def blob(n: int = 0, kib: int = 100) -> str:
+    """Answer with many letters."""
+    return chr(ord("a") + n % 26) * (1024 * kib)
+
+
+@tool(destructive=True, locks=no_locks)
+async def act(what: str) -> str:
+    """Do something that counts."""
+    return f"did {what}"

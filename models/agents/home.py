@@ -1,0 +1,125 @@
+"""A folder that keeps whole conversations: their logs, and the specs that open them again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from models.agents.conversation import Conversation
+from models.agents.errors import LogError, NoConversationError
+from models.agents.security.secrets import Secrets
+from models.agents.spec import AgentSpec
+from models.agents.store.base import Durability, check_id
+from models.agents.store.sqlite import SqliteStore
+from models.errors import ConfigError
+from models.llm import language_model
+
+SUFFIX = ".agent.json"
+
+
+class AgentHome:
+    """Conversations of one folder by id. The server and `loom agent` share it.
+
+    Args:
+        folder: Made when something is kept in it.
+        durability: What a commit promises; see `Durability`.
+    """
+
+    def __init__(self, folder: str | Path, durability: Durability = "group") -> None:
+        self.folder = Path(folder).expanduser().absolute()
+        self.store = SqliteStore(self.folder, durability)
+
+    def workspace(self, conversation_id: str) -> Path:
+        """Return the folder that a conversation works in when none was named."""
+        return self.folder / "workspaces" / check_id(conversation_id)
+
+    def _path(self, conversation_id: str) -> Path:
+        return self.folder / (check_id(conversation_id) + SUFFIX)
+
+    def spec(self, conversation_id: str) -> AgentSpec | None:
+        """Return the spec of a conversation; None: it was opened by a program of its own.
+
+        Raises:
+            LogError: The file is there and cannot be read.
+        """
+        path = self._path(conversation_id)
+        try:
+            return AgentSpec.model_validate(orjson.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValidationError, ValueError) as error:
+            raise LogError(f"the agent of '{conversation_id}' cannot be read: {error}") from None
+
+    def keep(self, conversation_id: str, spec: AgentSpec) -> AgentSpec:
+        """Write a spec in one step and return it with its workspace filled in.
+
+        Raises:
+            ConfigError: The model, a tool or the analyzer does not exist.
+        """
+        if not spec.workspace:
+            spec = spec.model_copy(update={"workspace": str(self.workspace(conversation_id))})
+        spec.build()
+        language_model(spec.model)
+        path = self._path(conversation_id)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_bytes(orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+        part.replace(path)
+        return spec
+
+    def open(
+        self,
+        conversation_id: str,
+        secrets: Secrets | Mapping[str, str | Callable[[], str]] | None = None,
+    ) -> Conversation:
+        """Open a conversation whose spec is kept here; close its workspace after it.
+
+        Raises:
+            NoConversationError: There is no such conversation.
+            ConfigError: Nobody kept a spec of it.
+        """
+        spec = self.spec(conversation_id)
+        if spec is None:
+            self.must_exist(conversation_id)
+            raise ConfigError(
+                f"conversation '{conversation_id}' was made by a program that kept no agent for "
+                "it; give one (a model, at least) to go on with it"
+            )
+        return spec.build().open(spec.place(), self.store, conversation_id, secrets=secrets)
+
+    def must_exist(self, conversation_id: str) -> None:
+        """Check that there is a log.
+
+        Raises:
+            NoConversationError: There is none.
+        """
+        if not self.store.exists(conversation_id):
+            raise NoConversationError(
+                f"no conversation '{conversation_id}' in {self.folder}; list those that exist"
+            )
+
+    def copy_spec(self, source: str, target: str) -> None:
+        """Give a fork the spec of what it was forked from."""
+        if (spec := self.spec(source)) is not None:
+            self.keep(target, spec)
+
+    def delete(self, conversation_id: str) -> None:
+        """Remove a conversation and those it delegated to; files of workspaces stay.
+
+        Raises:
+            NoConversationError: There is none.
+        """
+        self.store.delete(conversation_id)
+        self._path(conversation_id).unlink(missing_ok=True)
+        for file in self.folder.glob(f"{conversation_id}.*.conversation"):
+            self.store.delete(file.name.removesuffix(".conversation"))
+
+    def describe(self, conversation_id: str) -> dict[str, Any] | None:
+        """Return the spec as plain JSON values."""
+        spec = self.spec(conversation_id)
+        return None if spec is None else spec.model_dump(mode="json")

@@ -1,0 +1,103 @@
+"""Routes: a command in the workspace, and what changed there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from models.agents.events import Note, new_event
+from models.agents.server.bodies import Command, Diff, Ran
+from models.agents.server.failures import masked
+from models.agents.server.live import Live
+from models.agents.server.state import Id, Parts, needs
+from models.agents.tools.threads import in_thread
+from models.agents.workspace import Workspace
+from models.sandbox import CommandResult, OverlaySandbox
+
+router = APIRouter(prefix="/api/conversations/{id}", tags=["workspace"])
+
+DIFF_BYTES = 2 * 1024**2
+_GIT_S = 30.0
+
+# Nothing that the repository configures may run: an agent can write its configuration.
+_GIT = (
+    "git -c safe.directory='*' -c core.fsmonitor=false -c core.hooksPath=/dev/null --no-pager "
+    "--no-optional-locks"
+)
+_CHANGES = f"{_GIT} status --porcelain=v1 -z --no-renames --untracked-files=all -- ."
+_TEXT = f"{_GIT} diff --no-ext-diff --no-textconv --no-color --relative"
+
+
+@router.post("/bash", response_model=Ran, dependencies=[needs("write")])
+async def bash(server: Parts, id: Id, body: Command) -> Response:
+    """Run a command in the workspace, beside the agent's own shell; the log remembers it."""
+    async with server.registry.use(id) as live:
+        # A thread of its own: commands of minutes must not use up the server's.
+        done = await in_thread(
+            _run,
+            {
+                "workspace": live.conversation.workspace,
+                "command": body.command,
+                "timeout_s": body.timeout_s,
+            },
+        )
+        note = Note("bash", {"command": body.command, "exit_code": done.exit_code})
+        await server.workers.do(live.log.commit, [new_event(note, "user")])
+        told = {
+            "exit_code": done.exit_code,
+            "output": done.output,
+            "duration_s": round(done.duration_s, 3),
+            "killed": done.killed,
+            "output_bytes": done.output_bytes,
+        }
+        return masked(told, live.secrets)
+
+
+def _run(workspace: Workspace, command: str, timeout_s: float) -> CommandResult:
+    done: CommandResult = workspace.sandbox.run(command, timeout_s=timeout_s)
+    return done
+
+
+@router.get("/diff", response_model=Diff, dependencies=[needs("read")])
+async def diff(server: Parts, id: Id) -> Response:
+    """Say what changed: against the last commit of git, or under a copy-on-write workspace."""
+    async with server.registry.use(id) as live:
+        return masked(await in_thread(_diff, {"live": live}), live.secrets)
+
+
+def _diff(live: Live) -> dict[str, Any]:
+    sandbox = live.conversation.workspace.sandbox
+    if isinstance(sandbox, OverlaySandbox):
+        changes = [vars(change) for change in sandbox.changes()]
+        return {"kind": "overlay", "diff": "", "changes": changes, "truncated": False}
+    listed = sandbox.run(_CHANGES, timeout_s=_GIT_S)
+    if not listed.ok:
+        return {"kind": "none", "diff": "", "changes": [], "truncated": False}
+    # Before the first commit there is nothing but the index to compare with.
+    base = "HEAD" if sandbox.run(f"{_GIT} rev-parse -q --verify HEAD").ok else "--cached"
+    shown = sandbox.run(f"{_TEXT} {base} -- .", timeout_s=_GIT_S)
+    text, is_cut = _whole(shown)
+    names, names_cut = _whole(listed)
+    return {
+        "kind": "git",
+        "diff": text,
+        "changes": [_change(entry) for entry in names.split("\0") if len(entry) > 3],
+        "truncated": is_cut or names_cut,
+    }
+
+
+def _change(entry: str) -> dict[str, str]:
+    marks, path = entry[:2], entry[3:]
+    kind = "added" if "?" in marks or "A" in marks else "removed" if "D" in marks else "changed"
+    return {"path": path, "kind": kind}
+
+
+def _whole(result: CommandResult) -> tuple[str, bool]:
+    """Return an output that was cut for models as people want it, up to a limit of its own."""
+    if result.full_output is None:
+        return result.output, False
+    with Path(result.full_output).open("rb") as file:
+        text = file.read(DIFF_BYTES).decode(errors="replace")
+    return text, result.output_bytes > DIFF_BYTES

@@ -1,0 +1,134 @@
+"""Errors as answers: a status, the error's name and its text; never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from models.agents.errors import (
+    AgentError,
+    ApprovalError,
+    CorruptLogError,
+    LeaseHeldError,
+    LifecycleError,
+    LogError,
+    NoConversationError,
+    StaleOwnerError,
+)
+from models.agents.security.secrets import Secrets
+from models.errors import ConfigError, DataError, ProjectError, ServiceError, StorageFullError
+from models.llm import LanguageModelError
+from models.sandbox import OutsideWorkspaceError, SandboxError, ShellBusyError
+from models.sandbox.files import NotAFileError, TooLargeError
+
+log = logging.getLogger("loom.agents.server")
+
+
+class ForbiddenError(AgentError, PermissionError):
+    """The key or token does not allow this."""
+
+
+class AtCapacityError(AgentError, ServiceError):
+    """As many runs as the server takes are under way; what was said is kept."""
+
+    def __init__(self, message: str, seq: int = 0) -> None:
+        super().__init__(message)
+        self.seq = seq
+
+    def __reduce__(self) -> tuple[type[AtCapacityError], tuple[str, int]]:
+        """Pickle with the number: errors cross process boundaries."""
+        return type(self), (str(self), self.seq)
+
+
+_STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (NoConversationError, 404),
+    (ForbiddenError, 403),
+    (OutsideWorkspaceError, 403),
+    (AtCapacityError, 429),
+    (CorruptLogError, 409),
+    (LifecycleError, 409),
+    (ApprovalError, 409),
+    (LeaseHeldError, 409),
+    (StaleOwnerError, 409),
+    (ShellBusyError, 409),
+    (NotAFileError, 409),
+    (TooLargeError, 413),
+    (StorageFullError, 507),
+    (SandboxError, 503),
+    (LanguageModelError, 502),
+    (LogError, 400),
+    (ConfigError, 400),
+    (DataError, 400),
+    (FileNotFoundError, 404),
+    (IsADirectoryError, 409),
+    (NotADirectoryError, 409),
+    (FileExistsError, 409),
+    (PermissionError, 403),
+)
+
+
+def reply(values: Any, status: int = 200) -> Response:
+    """Answer with JSON."""
+    return Response(orjson.dumps(values), status, media_type="application/json")
+
+
+def masked(values: Any, secrets: Secrets, status: int = 200) -> Response:
+    """Answer with JSON that holds no secret of a conversation, whatever it was made of."""
+    raw = secrets.gate(orjson.dumps(values))
+    return Response(raw, status, media_type="application/json")
+
+
+def refusal(status: int, kind: str, message: str, **more: Any) -> Response:
+    """Answer with an error."""
+    response = reply({"error": {"type": kind, "message": message, **more}}, status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if status == 429:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def status_of(error: BaseException) -> int:
+    """Return the status that says what went wrong; 500: nobody foresaw it."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+async def _foreseen(request: Request, error: Exception) -> Response:
+    status = status_of(error)
+    if status == 500 and not isinstance(error, ProjectError):
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return refusal(500, "InternalError", "this was not foreseen; the server's log has it")
+    more = {"seq": error.seq} if isinstance(error, AtCapacityError) else {}
+    text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, ProjectError):
+        # Without the path, which is one of the host.
+        text = error.strerror or type(error).__name__
+    return refusal(status, type(error).__name__, text, **more)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    # Without the value: it may be a secret.
+    return refusal(422, "ValidationError", f"{place}: {first['msg']}")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = refusal(error.status_code, "HTTPException", str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def explain_failures(app: FastAPI) -> None:
+    """Let an app answer errors in our words."""
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in (ProjectError, OSError, Exception):
+        app.add_exception_handler(kind, _foreseen)

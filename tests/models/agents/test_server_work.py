@@ -1,0 +1,358 @@
+"""Work through the server: behaviour 60, files, commands, steering, secrets, restarts."""
+
+import hashlib
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.agents import SqliteStore
+from models.agents.events import Started, Status, Title, UserMessage, new_event
+from models.agents.store.jsonl import read_lines
+from models.llm import user
+from tests.models.agents.serving import PLAYED, Served, call, served
+
+MIB = 1024**2
+PING, ACT = f"{PLAYED}:ping", f"{PLAYED}:act"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two thousand conversations, of which a process left two running."""
+    folder = tmp_path_factory.mktemp("work") / "home"
+    store = SqliteStore(folder, "relaxed")
+    for number in range(40):
+        log = store.open(f"old-{number:04d}")
+        events = [Started(), Title(f"Old talk {number}"), UserMessage(user("hi"))]
+        log.commit([new_event(body) for body in events])
+        if number < 2:
+            log.commit([new_event(Status("running"))])
+        log.close()
+    # A file is one conversation, whatever its name: copies are made faster than talks.
+    last = store.path("old-0039").read_bytes()
+    for number in range(1_960):
+        store.path(f"many-{number:04d}").write_bytes(last)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Served]:
+    options = ["--tool", PING, "--tool", ACT, "--most-runs", "16", "--upload-bytes", str(20 * MIB)]
+    with served(home, *options, "--most-open", "8") as running:
+        yield running
+
+
+def test_behaviour_60_a_restart_marks_runs_that_were_cut_off(server: Served):
+    deadline = time.monotonic() + 20
+    while server.get("old-0000")["phase"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for name in ("old-0000", "old-0001"):
+        found = server.get(name)
+        assert (found["phase"], found["reason"]) == ("paused", "the server ended while it ran")
+    said = server.say("old-0000")
+    assert said.status_code == 409
+    assert "can only be read here" in said.json()["error"]["message"]
+
+
+def test_behaviour_60_pages_stay_put_while_others_write(server: Served):
+    names, cursor, page = [], "", 0
+    while cursor is not None:
+        query = {"q": "OLD-", "limit": 7, "cursor": cursor}
+        answer = server.http.get("/api/conversations", params=query).json()
+        names += [row["id"] for row in answer["conversations"]]
+        cursor, page = answer["next"], page + 1
+        if page == 2:
+            # A new one, one that is gone, one that changes.
+            server.create(["x"], title="Old talk, new")
+            server.http.delete(f"/api/conversations/{names[0]}")
+            store = SqliteStore(server.home, "relaxed")
+            log = store.open("old-0005")
+            log.commit([new_event(Title("Old talk 5, renamed"))])
+            log.close()
+    assert len(names) == len(set(names)) == 40
+    answer = server.http.get("/api/conversations", params={"q": "old-"}).json()
+    assert answer["total"] == 39
+    answer = server.http.get("/api/conversations", params={"limit": 1}).json()
+    assert answer["conversations"][0]["title"] == "Old talk, new"
+    latest = server.http.get("/api/conversations", params={"order": "updated", "limit": 1}).json()
+    assert latest["conversations"][0]["id"] == "old-0005"
+    bad = server.http.get("/api/conversations", params={"cursor": "x"})
+    assert bad.status_code == 400
+
+
+def test_behaviour_60_two_thousand_conversations_are_listed_in_a_tenth_of_a_second(
+    server: Served,
+):
+    def spent() -> float:
+        words = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    answer = server.http.get("/api/conversations", params={"limit": 2_000}).json()
+    assert len(answer["conversations"]) == 2_000
+    before = spent()
+    for _ in range(20):
+        server.http.get("/api/conversations", params={"limit": 50})
+    # In CPU seconds: others use this machine at the same time.
+    assert (spent() - before) / 20 < 0.1
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[int(share * len(values))]
+
+
+def test_behaviour_60_health_answers_while_16_runs_are_under_way_and_a_17th_waits(
+    server: Served,
+):
+    slow = [{"text": "late", "delay_s": 1.5}]
+    names = [server.create(slow) for _ in range(16)]
+    extra = server.create(["In time."])
+    for name in names:
+        assert server.say(name).status_code == 202
+    refused = server.say(extra, "kept")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    seq = refused.json()["error"]["seq"]
+    kept = server.http.get(f"/api/conversations/{extra}/events", params={"after": seq - 1}).json()
+    assert kept["events"][0]["body"]["message"]["parts"][0]["text"] == "kept"
+    waits = []
+    for _ in range(30):
+        began = time.perf_counter()
+        assert server.http.get("/health").json()["status"] == "ok"
+        waits.append(time.perf_counter() - began)
+        time.sleep(0.01)
+    # The target is 50 ms on an idle machine; this one runs tests beside each other.
+    assert _percentile(waits, 0.5) < 0.05
+    for name in names:
+        assert server.rested(name)["final"] == "late"
+    assert server.http.post(f"/api/conversations/{extra}/run").status_code == 202
+    assert server.rested(extra)["final"] == "In time."
+    # Eight stay open: the others are closed and opened again when they are asked for.
+    assert server.http.get("/health").json()["open"] <= 9
+
+
+def test_behaviour_60_large_files_go_up_and_down_and_no_path_leads_out(
+    server: Served, tmp_path: Path
+):
+    name = server.create(["x"])
+    place = f"/api/conversations/{name}/files"
+    content = hashlib.shake_256(b"seed").digest(9 * MIB)
+    pieces = (content[at : at + 100_000] for at in range(0, len(content), 100_000))
+    sent = server.http.put(f"{place}/deep/er/big.bin", content=pieces)
+    assert sent.json() == {"path": "deep/er/big.bin", "kind": "file", "size": len(content)}
+    back = server.http.get(f"{place}/deep/er/big.bin")
+    assert back.content == content
+    assert back.headers["content-length"] == str(len(content))
+    assert back.headers["x-content-type-options"] == "nosniff"
+    listed = server.http.get(f"{place}/", params={"depth": 3}).json()["entries"]
+    assert [entry["path"] for entry in listed] == ["deep", "deep/er", "deep/er/big.bin"]
+    too_large = server.http.put(f"{place}/huge", content=bytes(21 * MIB))
+    assert too_large.status_code == 413
+    workspace = server.home / "workspaces" / name
+    assert sorted(path.name for path in workspace.iterdir()) == ["deep"]
+    secret = tmp_path / "secret"
+    secret.write_text("outside")
+    (workspace / "link").symlink_to(secret)
+    (workspace / "up").symlink_to("..")
+    for path in ("link", "up/x", "%2e%2e/x", "/etc/passwd", "deep/%2e%2e/%2e%2e/x"):
+        assert server.http.get(f"{place}/{path}").status_code == 403, path
+        assert server.http.put(f"{place}/{path}", content=b"x").status_code == 403, path
+    assert server.http.get(f"{place}/nothing").status_code == 404
+    assert server.http.put(f"{place}/deep", content=b"x").status_code == 409
+    assert secret.read_text() == "outside"
+
+
+def test_a_body_that_is_too_long_is_refused_with_and_without_its_length(server: Served):
+    body = b'{"text": "' + b"x" * (9 * MIB) + b'"}'
+    place = "/api/conversations/old-0003/messages"
+    assert server.http.post(place, content=body).status_code == 413
+    pieces = iter([body[: 5 * MIB], body[5 * MIB :]])
+    assert server.http.post(place, content=pieces).status_code == 413
+
+
+def test_an_approval_lets_a_waiting_call_run_and_a_rejection_tells_the_model(server: Served):
+    replies = [call("act", what="one"), call("act", what="two"), "Done."]
+    name = server.create(replies, agent={"tools": [ACT], "policy": {"kind": "always"}})
+    place = f"/api/conversations/{name}"
+    server.say(name)
+    waiting = server.rested(name)
+    assert waiting["phase"] == "waiting"
+    (asked,) = waiting["open_calls"]
+    assert (asked["name"], asked["arguments"]) == ("act", '{"what":"one"}')
+    assert server.http.post(f"{place}/approve", json={"digest": "other"}).status_code == 409
+    server.http.post(f"{place}/approve", json={"digest": asked["digest"], "by": "me"})
+    assert server.rested(name)["phase"] == "waiting"
+    server.http.post(f"{place}/reject", json={"why": "not twice"})
+    assert server.rested(name)["final"] == "Done."
+    events = server.http.get(f"{place}/events", params={"kind": ["result", "approved"]}).json()
+    assert [event["body"].get("text") for event in events["events"]] == [
+        None, "did one", "rejected: not twice",
+    ]  # fmt: skip
+    assert server.http.post(f"{place}/policy", json={"kind": "never"}).json()["policy"] == {
+        "kind": "never"
+    }
+
+
+def test_pause_and_interrupt_stop_a_run_and_run_goes_on(server: Served):
+    slow = {"text": "late", "delay_s": 30}
+    name = server.create([slow, "In time."])
+    place = f"/api/conversations/{name}"
+    server.say(name)
+    began = time.monotonic()
+    assert server.http.post(f"{place}/interrupt").status_code == 202
+    found = server.rested(name)
+    assert (found["phase"], found["reason"]) == ("paused", "interrupted")
+    assert time.monotonic() - began < 5
+    server.http.post(f"{place}/run")
+    assert server.rested(name)["final"] == "In time."
+
+
+def test_forks_rewinds_questions_and_titles(server: Served):
+    replies = {"rules": [{"match": "side", "text": "Aside."}, {"text": "Yes."}]}
+    name = server.create(replies)
+    place = f"/api/conversations/{name}"
+    server.say(name)
+    seq = server.rested(name)["seq"]
+    copy = server.http.post(f"{place}/fork", json={"at": 4}).json()
+    assert copy["id"] == f"{name}-fork-1"
+    assert copy["seq"] == 5
+    server.say(copy["id"], "another way")
+    assert server.rested(copy["id"])["final"] == "Yes."
+    assert server.get(name)["seq"] == seq
+    asked = server.http.post(f"{place}/ask", json={"question": "side?"}).json()
+    assert asked["answer"] == "Aside."
+    assert server.http.post(f"{place}/rewind", json={"seq": 99}).status_code == 409
+    assert server.http.post(f"{place}/rewind", json={"seq": 3}).json()["seq"] == asked["seq"] + 1
+    assert server.http.post(f"{place}/title", json={"title": "Mine"}).json()["title"] == "Mine"
+    assert server.http.post(f"{place}/condense").json()["condensed"] is False
+    assert server.http.delete(place).status_code == 204
+    assert server.http.get(place).status_code == 404
+    assert server.http.delete(place).status_code == 404
+
+
+CANARY = "c4nary-value-7731"
+
+
+def test_a_secret_leaves_by_no_route(server: Served):
+    replies = [
+        call("terminal", command=f"echo $TOKEN > kept; echo {CANARY}; mkdir {CANARY}; cat kept"),
+        f"It is {CANARY}.",
+    ]
+    name = server.create(replies, secrets={"TOKEN": CANARY})
+    place = f"/api/conversations/{name}"
+    server.say(name, f"use {CANARY}")
+    server.rested(name)
+    workspace = server.home / "workspaces" / name
+    assert (workspace / "kept").read_text() == f"{CANARY}\n"
+    subprocess.run(["git", "init", "-q", workspace], check=True)
+    outlets = {
+        "details": server.http.get(place).text,
+        "events": server.http.get(f"{place}/events").text,
+        "export": server.http.get(f"{place}/export").text,
+        "file": server.http.get(f"{place}/files/kept").text,
+        "folder": server.http.get(f"{place}/files/").text,
+        "diff": server.http.get(f"{place}/diff").text,
+        "bash": server.http.post(f"{place}/bash", json={"command": "cat kept; ls"}).text,
+        "list": server.http.get("/api/conversations").text,
+    }
+    for where, text in outlets.items():
+        assert CANARY not in text, where
+    assert outlets["file"] == "[secret:TOKEN]\n"
+    # It is masked in the next process too, as far as it was written down; new ones come by route.
+    names = server.http.post(f"{place}/secrets", json={"values": {"OTHER": "long-enough"}}).json()
+    assert names["names"] == ["OTHER", "TOKEN"]
+
+
+def test_commands_and_changes_of_the_workspace(server: Served):
+    name = server.create(["x"])
+    place = f"/api/conversations/{name}"
+
+    def bash(command: str, **more: Any) -> dict[str, Any]:
+        answer = server.http.post(f"{place}/bash", json={"command": command, **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert server.http.get(f"{place}/diff").json()["kind"] == "none"
+    assert bash("echo a > old; echo b > gone; exit 3")["exit_code"] == 3
+    assert bash("sleep 60", timeout_s=0.3)["killed"] == "timeout"
+    setup = "git init -q . && git add . && git -c user.name=a -c user.email=a@b commit -qm x"
+    assert bash(setup)["exit_code"] == 0
+    # What a repository configures does not run when somebody looks at it.
+    bash("git config core.fsmonitor 'touch hooked'; git config diff.external 'touch hooked'")
+    bash("echo c >> old; rm gone; echo d > new")
+    found = server.http.get(f"{place}/diff").json()
+    assert found["kind"] == "git"
+    assert "+c\n" in found["diff"]
+    assert sorted((change["path"], change["kind"]) for change in found["changes"]) == [
+        ("gone", "removed"), ("new", "added"), ("old", "changed"),
+    ]  # fmt: skip
+    assert bash("ls")["output"] == "new\nold\n"
+    notes = server.http.get(f"{place}/events", params={"kind": "note"}).json()["events"]
+    assert notes[1]["body"]["data"] == {"command": "sleep 60", "exit_code": 137}
+
+
+def test_events_come_in_pages_and_an_export_is_the_log(server: Served):
+    replies = [call("ping", n=n) for n in range(4)]
+    name = server.create([*replies, "Done."], agent={"tools": [PING]})
+    server.say(name)
+    head = server.rested(name)["seq"]
+    seqs, after = [], 0
+    while after < head:
+        query = {"after": after, "limit": 5}
+        page = server.http.get(f"/api/conversations/{name}/events", params=query).json()
+        seqs += [event["seq"] for event in page["events"]]
+        after = page["next"]
+    assert seqs == [*range(1, head + 1)]
+    export = server.http.get(f"/api/conversations/{name}/export").content
+    assert [record.seq for record in read_lines(export.splitlines(keepends=True))] == seqs
+    unknown = server.http.get(f"/api/conversations/{name}/events", params={"kind": "reslt"})
+    assert "did you mean 'result'" in unknown.json()["error"]["message"]
+    names = {tool["name"] for tool in server.http.get("/api/tools").json()}
+    assert {"terminal", "view", PING} <= names
+
+
+def test_a_clean_stop_interrupts_runs_and_the_next_server_goes_on_with_them(tmp_path: Path):
+    options = ("--on-restart", "resume", "--tool", PING)
+    with served(tmp_path / "home", *options) as running:
+        replies = {"rules": [{"text": "late", "delay_s": 60, "times": 1}]}
+        name = running.create(replies)
+        running.say(name)
+        # The model of the next process has another script.
+        file = json.loads((running.home / f"{name}.agent.json").read_text())["model"]
+        Path(file.removeprefix("scripted:")).write_text("replies: [Awake again.]\n")
+        began = time.monotonic()
+        running.stop()
+        assert time.monotonic() - began < 10
+        running.start()
+        deadline = time.monotonic() + 20
+        while running.get(name)["phase"] != "finished" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = running.get(name)
+        assert (found["phase"], found["final"]) == ("finished", "Awake again.")
+        reasons = running.http.get(
+            f"/api/conversations/{name}/events", params={"kind": "status"}
+        ).json()["events"]
+        assert "the server stopped" in [event["body"].get("reason") for event in reasons]
+
+
+def test_two_who_begin_the_same_conversation_at_once_get_one(server: Served):
+    codes: list[int] = []
+
+    def begin() -> None:
+        body = {"agent": {"model": "scripted:" + str(script)}, "id": "twice"}
+        codes.append(server.http.post("/api/conversations", json=body).status_code)
+
+    script = server.home / "twice.yaml"
+    script.write_text("replies: [x]\n")
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [201, 400, 400, 400]
+    kinds = server.http.get("/api/conversations/twice/events").json()["events"]
+    assert [event["kind"] for event in kinds] == ["started", "system"]
