@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from models.errors import ServiceError
 from models.services.servers import one_start_at_a_time
 from models.settings import Settings, get_settings, masked
-from tasks.track.store import Point, RunRequest
+from tasks.track.store import Point, RunRequest, TraceRecord
+from tasks.track.traces import write_trace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -179,6 +180,10 @@ class MlflowStore:
             if "://" not in root:
                 Path(root, folder or "", file.name).unlink(missing_ok=True)
             raise
+
+    def trace(self, run_id: str, record: TraceRecord) -> None:
+        """Write a trace and link it to a run; written again, it stays one."""
+        write_trace(self.client, run_id, record)
 
     def finish(self, run_id: str, status: str, end_ms: int) -> None:
         """Close a run."""

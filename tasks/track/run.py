@@ -25,7 +25,7 @@ from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
 from tasks.track.orphans import process_tags
 from tasks.track.prefect_side import prefect_side, publish_summary
 from tasks.track.spool import SPOOLED, SpoolStore
-from tasks.track.store import Point, RunRequest, RunStore
+from tasks.track.store import Point, RunRequest, RunStore, TraceRecord
 
 log = logging.getLogger("loom.track")
 
@@ -106,6 +106,10 @@ class TrackedRun:
                     "set LOOM_HOME or LOOM_MLFLOW_ARTIFACTS to another disk. What was recorded "
                     "before is kept"
                 ) from error
+
+    def trace(self, record: TraceRecord) -> None:
+        """Write a trace that belongs to the run."""
+        self._call(lambda store: store.trace(self.run_id, record))
 
     @contextmanager
     def child(self, name: str, params: Mapping[str, Any] | None = None) -> Iterator[TrackedRun]:

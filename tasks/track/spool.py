@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from models.errors import ServiceError
 from models.settings import Settings, get_settings, masked
 from tasks.track.mlflow_store import MlflowStore, brief, is_caller_error
-from tasks.track.store import Point, RunRequest
+from tasks.track.store import Point, RunRequest, TraceRecord
 
 CALLS = "calls.jsonl"
 SPOOLED = "spooled-"
@@ -60,6 +60,10 @@ class SpoolStore:
         kept.parent.mkdir(parents=True)
         shutil.copyfile(file, kept)
         self._append(run_id, "artifact", file=str(kept.relative_to(self.root)), folder=folder)
+
+    def trace(self, run_id: str, record: TraceRecord) -> None:
+        """Keep a trace."""
+        self._append(run_id, "trace", record=asdict(record))
 
     def finish(self, run_id: str, status: str, end_ms: int) -> None:
         """Close a run."""
@@ -203,6 +207,8 @@ def _send(
         store.params(run_id, call["values"])
     elif kind == "tags":
         store.tags(run_id, call["values"])
+    elif kind == "trace":
+        store.trace(run_id, TraceRecord(**call["record"]))
     elif kind == "finish":
         store.finish(run_id, call["status"], call["end_ms"])
     return run_id

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Point(NamedTuple):
@@ -30,6 +31,26 @@ class RunRequest:
     """Tag that identifies an earlier attempt of the same run; found: that run goes on."""
 
 
+@dataclass(frozen=True)
+class TraceRecord:
+    """A trace as plain values.
+
+    Attributes:
+        key: Makes the trace's id: the same key is the same trace, written once.
+        spans: Fields of `models.agents.spans.Span`, the one around all first.
+        tags: Of the trace.
+    """
+
+    key: str
+    spans: Sequence[Mapping[str, Any]]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """MLflow's id of the trace."""
+        return f"tr-{hashlib.sha256(self.key.encode()).hexdigest()[:32]}"
+
+
 class RunStore(Protocol):
     """A place that records runs."""
 
@@ -50,6 +71,9 @@ class RunStore(Protocol):
 
     def artifact(self, run_id: str, file: Path, folder: str | None) -> None:
         """Copy a local file to the run's artifacts."""
+
+    def trace(self, run_id: str, record: TraceRecord) -> None:
+        """Write a trace and link it to a run."""
 
     def finish(self, run_id: str, status: str, end_ms: int) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
