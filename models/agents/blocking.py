@@ -14,6 +14,7 @@ from models.llm.blocking import run as wait_for
 
 if TYPE_CHECKING:
     from models.agents.conversation import Conversation
+    from models.agents.remote import RemoteConversation
 
 _END = object()
 
@@ -21,7 +22,7 @@ _END = object()
 class BlockingConversation:
     """A conversation's methods for code that does not await; properties are on the original."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation | RemoteConversation) -> None:
         self._it = conversation
 
     def post(self, text: str | Message) -> Event:
@@ -66,9 +67,14 @@ class BlockingConversation:
         """Go back to an event."""
         return wait_for(self._it.rewind(seq))
 
-    def fork(self, at: int | None = None, id: str | None = None) -> Conversation:
+    def fork(
+        self, at: int | None = None, id: str | None = None
+    ) -> Conversation | RemoteConversation:
         """Open a copy that shares the events up to one."""
-        return wait_for(self._it.fork(at, id))
+        return wait_for(self._fork(at, id))
+
+    async def _fork(self, at: int | None, id: str | None) -> Conversation | RemoteConversation:
+        return await self._it.fork(at, id)
 
     def ask(self, question: str) -> str:
         """Ask the model something on the side."""

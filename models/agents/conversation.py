@@ -344,17 +344,20 @@ class Conversation:
         """Name the conversation; None: let the model find a name."""
         if title is None:
             title = title_of(await self.ask("Name this conversation in at most six words."))
+        await self.begin()
         await self._journal.commit(Title(title))
         return title
 
     async def set_policy(self, policy: Policy) -> None:
         """Change which calls wait; those that wait already go on waiting."""
         self.policy = policy
+        await self.begin()
         await self._journal.commit(Note("policy", policy.to_dict()), source="user")
 
     async def update_secrets(self, values: Mapping[str, str | Callable[[], str]]) -> None:
         """Add secrets or replace their values; old values stay masked."""
         self.secrets.update(values)
+        await self.begin()
         await self._journal.commit(Note("secrets", {"names": sorted(values)}), source="user")
 
     def _must_rest(self, what: str) -> None:

@@ -67,3 +67,23 @@ class ApprovalError(AgentError, ValueError):
 
 class LifecycleError(AgentError, RuntimeError):
     """A conversation cannot do this in its present state."""
+
+
+class ForbiddenError(AgentError, PermissionError):
+    """The key or token does not allow this."""
+
+
+class UnauthorisedError(AgentError, ServiceError):
+    """The server does not know this key."""
+
+
+class AtCapacityError(AgentError, ServiceError):
+    """As many runs as the server takes are under way; `seq` is of the message, which is kept."""
+
+    def __init__(self, message: str, seq: int = 0) -> None:
+        super().__init__(message)
+        self.seq = seq
+
+    def __reduce__(self) -> tuple[type[AtCapacityError], tuple[str, int]]:
+        """Pickle with the number: errors cross process boundaries."""
+        return type(self), (str(self), self.seq)

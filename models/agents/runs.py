@@ -5,14 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models.agents.deltas import Delta
 from models.agents.errors import LifecycleError
 from models.agents.events.types import Event, Phase
 
 if TYPE_CHECKING:
-    from models.agents.conversation import Conversation
+    from models.agents.store.base import Log
+
+
+class Runnable(Protocol):
+    """A conversation, here or on a server."""
+
+    @property
+    def store(self) -> Log:
+        """Its log, or a copy that follows it."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Where it stands."""
+
+    def hear_deltas(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
+        """Call a function with pieces of answers; returns what ends that."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Run:
     """
 
     def __init__(
-        self, conversation: Conversation, work: Callable[[], Awaitable[None]], deltas: bool = False
+        self, conversation: Runnable, work: Callable[[], Awaitable[None]], deltas: bool = False
     ) -> None:
         self._conversation = conversation
         self._work = work

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
+import secrets as random
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from models.agents.errors import LogError
+from models.agents.errors import AtCapacityError, LogError
 from models.agents.events import Intent
+from models.agents.security.secrets import Secrets
 from models.agents.server.bodies import Accepted, Details, Listing, NewConversation, NewMessage
-from models.agents.server.failures import AtCapacityError, masked, reply
+from models.agents.server.failures import masked, reply
 from models.agents.server.listing import Asked, Order, row_of
 from models.agents.server.live import Live
 from models.agents.server.state import Id, Parts, Server, needs
@@ -24,7 +25,8 @@ router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 @router.post("", status_code=201, response_model=Details, dependencies=[needs("admin")])
 async def create(server: Parts, body: NewConversation) -> Response:
     """Begin a conversation; nothing runs yet."""
-    name = body.id or secrets.token_hex(8)
+    name = body.id or random.token_hex(8)
+    Secrets(body.secrets)  # refuses what cannot be kept before anything is made
     spec = server.config.check(body.agent)
     if name in server.beginning or server.home.store.exists(name):
         raise LogError(f"there is a conversation '{name}' already; leave `id` out for a new one")
@@ -37,8 +39,8 @@ async def create(server: Parts, body: NewConversation) -> Response:
     finally:
         server.beginning.discard(name)
     async with server.registry.use(name) as live:
-        if body.secrets:
-            await live.conversation.update_secrets(body.secrets)
+        # Before the first event, which may quote them.
+        live.secrets.update(body.secrets)
         await live.conversation.begin()
         if body.title:
             await live.conversation.set_title(body.title)

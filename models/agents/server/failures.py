@@ -11,9 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from models.agents.errors import (
-    AgentError,
     ApprovalError,
+    AtCapacityError,
     CorruptLogError,
+    ForbiddenError,
     LeaseHeldError,
     LifecycleError,
     LogError,
@@ -21,28 +22,12 @@ from models.agents.errors import (
     StaleOwnerError,
 )
 from models.agents.security.secrets import Secrets
-from models.errors import ConfigError, DataError, ProjectError, ServiceError, StorageFullError
+from models.errors import ConfigError, DataError, ProjectError, StorageFullError
 from models.llm import LanguageModelError
 from models.sandbox import OutsideWorkspaceError, SandboxError, ShellBusyError
 from models.sandbox.files import NotAFileError, TooLargeError
 
 log = logging.getLogger("loom.agents.server")
-
-
-class ForbiddenError(AgentError, PermissionError):
-    """The key or token does not allow this."""
-
-
-class AtCapacityError(AgentError, ServiceError):
-    """As many runs as the server takes are under way; what was said is kept."""
-
-    def __init__(self, message: str, seq: int = 0) -> None:
-        super().__init__(message)
-        self.seq = seq
-
-    def __reduce__(self) -> tuple[type[AtCapacityError], tuple[str, int]]:
-        """Pickle with the number: errors cross process boundaries."""
-        return type(self), (str(self), self.seq)
 
 
 _STATUS: tuple[tuple[type[BaseException], int], ...] = (

@@ -9,9 +9,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from models.agents.errors import LeaseHeldError
+from models.agents.errors import AtCapacityError, LeaseHeldError
 from models.agents.events import Status, new_event
-from models.agents.server.failures import AtCapacityError
 from models.agents.server.hub import control
 from models.agents.server.live import Live, Registry
 from models.agents.server.workers import Workers

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 from starlette.requests import HTTPConnection
 
+from models.agents.errors import ForbiddenError
 from models.agents.home import AgentHome
 from models.agents.server.auth import Gatekeeper, Grant, Keeper, Scope
 from models.agents.server.bodies import ID
 from models.agents.server.config import ServerConfig
-from models.agents.server.failures import ForbiddenError
 from models.agents.server.listing import Lister
 from models.agents.server.live import Registry
 from models.agents.server.runs import Runs

@@ -1,5 +1,6 @@
 """Played answers and small tools for the tests of the loop."""
 
+import time
 from typing import Any
 
 from models.agents import Conversation, tool
@@ -41,3 +42,10 @@ async def blob(n: int = 0, kib: int = 100) -> str:
 async def act(what: str) -> str:
     """Do something that counts."""
     return f"did {what}"
+
+
+@tool(read_only=True, locks=no_locks)
+def snail(s: float) -> str:
+    """Take time."""
+    time.sleep(s)
+    return "slow"

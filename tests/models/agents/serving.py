@@ -24,6 +24,7 @@ class Served:
 
     def __init__(self, home: Path, arguments: Sequence[str] = (), key: str = KEY) -> None:
         self.home, self.key, self._arguments = home, key, arguments
+        self.port = "0"
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
@@ -33,7 +34,7 @@ class Served:
             env["LOOM_AGENTS_KEY"] = self.key
         command = [sys.executable, "-m", "models.agents.server", "--home", str(self.home)]
         self.process = subprocess.Popen(
-            [*command, "--port", "0", *self._arguments],
+            [*command, "--port", self.port, *self._arguments],
             stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT,
         )  # fmt: skip
         self.url = self.process.stdout.readline().strip()

@@ -20,6 +20,7 @@ from models.agents import (
     Conversation,
     LocalWorkspace,
     MemoryStore,
+    NeverConfirm,
     SqliteStore,
     tool,
 )
@@ -57,6 +58,19 @@ def test_behaviour_14_finish_ends_it_and_its_message_is_kept(talk: Talk):
     outcome = asyncio.run(_send(conversation, "ping"))
     assert (outcome.ok, outcome.text, outcome.steps) == (True, "all pinged", 2)
     assert [result.text for result in bodies(conversation, Result)] == ["pong 1", "all pinged"]
+
+
+def test_a_policy_that_is_set_first_leaves_the_prompt_where_it_belongs(talk: Talk):
+    conversation = talk(["Hello."])
+
+    async def work() -> None:
+        await conversation.set_policy(NeverConfirm())
+        await conversation.send("hi")
+
+    asyncio.run(work())
+    kinds = [event.kind for event in conversation.events()]
+    assert kinds[:5] == ["started", "system", "note", "title", "user"]
+    assert [message.role for message in conversation.view()][:2] == ["system", "user"]
 
 
 def test_finish_returns_a_typed_result(talk: Talk):
