@@ -1,4 +1,4 @@
-"""One live connection to a server. All of it happens on the loop of `loop.py`."""
+"""One live connection to a server. All of it happens on the loop of `background.py`."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from models.agents.background import there
 from models.agents.mcp.link import Link
-from models.agents.mcp.loop import there
 from models.agents.mcp.spec import McpServer
 from models.agents.mcp.tool import McpTool, tools_of
 from models.agents.tools.context import SecretSource

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from models.agents.background import there
 from models.agents.errors import ToolArgumentsError
-from models.agents.mcp.loop import there
 from models.agents.mcp.results import observed
 from models.agents.mcp.values import pass_on
 from models.agents.tools.base import Locks, Observation, Tool

@@ -25,6 +25,14 @@ NAMED: Mapping[str, str] = {
     "glob": "models.agents.tools.search:glob",
     "apply_patch": "models.agents.tools.patch:apply_patch",
     "todo": "models.agents.tools.todo:todo",
+    "browser_open": "models.agents.tools.browser:browser_open",
+    "browser_view": "models.agents.tools.browser:browser_view",
+    "browser_click": "models.agents.tools.browser:browser_click",
+    "browser_type": "models.agents.tools.browser:browser_type",
+    "browser_scroll": "models.agents.tools.browser:browser_scroll",
+    "browser_back": "models.agents.tools.browser:browser_back",
+    "browser_screenshot": "models.agents.tools.browser:browser_screenshot",
+    "browser_tabs": "models.agents.tools.browser:browser_tabs",
 }
 """Tools that a configuration may name shortly; any other one is named as `module:attribute`."""
 

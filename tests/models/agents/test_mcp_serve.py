@@ -1,6 +1,7 @@
 """Our tools as a server, seen by the client of the SDK."""
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from models.agents import LocalWorkspace
+from models.agents.mcp import McpServer
 from models.agents.mcp.serve import ToolServer, main
+from models.agents.tools.browser import BrowserOptions
 from models.agents.tools.registry import USUAL
 from models.errors import ConfigError
 from models.sandbox import BubblewrapSandbox, SandboxUnavailableError
@@ -83,3 +86,16 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, capsys: pytest.Capture
     words = ["--workspace", str(tmp_path), "--isolation", "local", "--tools", "terminl"]
     assert main(words) == 2
     assert "did you mean 'terminal'" in capsys.readouterr().err
+
+
+def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "agents-tools.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    exec(compile(code, "docs/agents-tools.md", "exec"), {"__name__": "docs_agents_tools"})
+
+
+def test_the_page_names_every_field_of_a_server_and_of_a_browser():
+    page = (ROOT / "docs" / "agents-tools.md").read_text(encoding="utf-8")
+    for name in (*McpServer.model_fields, *BrowserOptions.model_fields):
+        assert f"`{name}`" in page

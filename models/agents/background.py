@@ -1,4 +1,4 @@
-"""The thread that connections live on: they outlive the event loop of a single run."""
+"""A thread with an event loop for what outlives that of a single run: servers, a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _running() -> asyncio.AbstractEventLoop:
         # After a fork the thread is gone, and its loop is of no use to the child.
         if _loop is None or _owner != os.getpid():
             _loop, _owner = asyncio.new_event_loop(), os.getpid()
-            threading.Thread(target=_loop.run_forever, name="agent-mcp", daemon=True).start()
+            threading.Thread(target=_loop.run_forever, name="agent-background", daemon=True).start()
         return _loop
 
 
