@@ -8,6 +8,7 @@ store/      logs that are transactions  context/       what a model sees: view, 
 tools/      typed functions, locks      security/      policies, analyzers, approvals, secrets
 workspace/  where tools work            stuck.py, critic.py, hooks.py, deltas.py  who looks on
 crash_trials.py  kill -9 and look       bench.py       figures
+repairs/    small repair tasks, played
 Source of the comparison: the OpenHands Software Agent SDK paper, arXiv 2511.03690.
 """
 
