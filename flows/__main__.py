@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from flows.command.agent import app as agents
+
 app = typer.Typer(
     name="loom",
     help=(
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+app.add_typer(agents, name="agent")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""

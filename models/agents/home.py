@@ -17,7 +17,7 @@ from models.agents.spec import AgentSpec
 from models.agents.store.base import Durability, check_id
 from models.agents.store.sqlite import SqliteStore
 from models.errors import ConfigError
-from models.llm import language_model
+from models.llm import LanguageModelError, language_model
 
 SUFFIX = ".agent.json"
 
@@ -64,7 +64,10 @@ class AgentHome:
         if not spec.workspace:
             spec = spec.model_copy(update={"workspace": str(self.workspace(conversation_id))})
         spec.build()
-        language_model(spec.model)
+        try:
+            language_model(spec.model)
+        except LanguageModelError as error:
+            raise ConfigError(str(error)) from None  # no model failed: there is none
         path = self._path(conversation_id)
         self.folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}")

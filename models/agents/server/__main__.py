@@ -7,10 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from models.agents.server.auth import find_key
-from models.agents.server.config import ServerConfig
+from models.agents.server.config import server_config
 from models.agents.server.process import serve
 from models.errors import ProjectError
 
@@ -45,11 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = vars(parser.parse_args(arguments))
     file = asked.pop("key_file")
     try:
-        serve(ServerConfig(**asked), find_key(file), lambda url: print(url, flush=True))
-    except ValidationError as error:
-        first = error.errors()[0]
-        print(f"error: --{first['loc'][0]}: {first['msg']}", file=sys.stderr)
-        return 2
+        serve(server_config(**asked), find_key(file), lambda url: print(url, flush=True))
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from models.agents.security.policy import NEVER_ASKED
 from models.agents.spec import AgentSpec
@@ -100,6 +100,19 @@ class ServerConfig(Config):
             allowed = ", ".join(map(str, self.roots)) or "only folders of its own"
             raise ConfigError(f"workspace {place} is outside of what this server uses: {allowed}")
         return spec.model_copy(update={"workspace": str(place)})
+
+
+def server_config(**values: Any) -> ServerConfig:
+    """Make a config of options.
+
+    Raises:
+        ConfigError: One of them cannot be used.
+    """
+    try:
+        return ServerConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}") from None
 
 
 def _fits(address: str, pattern: str) -> bool:

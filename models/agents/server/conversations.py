@@ -16,8 +16,6 @@ from models.agents.server.listing import Asked, Order, row_of
 from models.agents.server.live import Live
 from models.agents.server.state import Id, Parts, Server, needs
 from models.agents.store.base import Log
-from models.errors import ConfigError
-from models.llm import LanguageModelError
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
@@ -34,8 +32,6 @@ async def create(server: Parts, body: NewConversation) -> Response:
     try:
         await server.workers.do(server.home.keep, name, spec)
         await server.workers.do(_made, server, name)
-    except LanguageModelError as error:
-        raise ConfigError(str(error)) from None  # no model failed: there is none
     finally:
         server.beginning.discard(name)
     async with server.registry.use(name) as live:

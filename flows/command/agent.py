@@ -1,0 +1,291 @@
+"""`loom agent`: options in, exit codes out; the work is in `models/agents`.
+
+Nothing of it imports Prefect or MLflow, and nothing but typer is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command.agent_options import (
+    AgentOption,
+    ApprovalsOption,
+    HomeOption,
+    IdArgument,
+    JsonOption,
+    LocalOption,
+    ModelOption,
+    NameOption,
+    PolicyOption,
+    SecondsOption,
+    SecretOption,
+    StepsOption,
+    ThresholdOption,
+    TokensOption,
+    ToolOption,
+    UsdOption,
+    WorkspaceOption,
+    approvals_of,
+    as_line,
+    begin,
+    given_by,
+    home_of,
+    plainly,
+    secrets_of,
+    work_on,
+)
+from flows.command.agent_serve import serve
+
+app = typer.Typer(
+    help=(
+        "Agents: conversations of a language model with tools, which outlive a crash.\n\n"
+        "Exit codes: 0 finished, 1 failed, 2 wrong usage, 3 waits for an approval, 75 interrupted "
+        "(resume goes on)."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+@app.command()
+def run(
+    prompt: Annotated[str, typer.Argument(help="The task; - reads it from standard input.")],
+    model: ModelOption = None,
+    agent: AgentOption = None,
+    workspace: WorkspaceOption = None,
+    local: LocalOption = False,
+    tool: ToolOption = None,
+    policy: PolicyOption = None,
+    threshold: ThresholdOption = None,
+    usd: UsdOption = None,
+    tokens: TokensOption = None,
+    steps: StepsOption = None,
+    seconds: SecondsOption = None,
+    secret: SecretOption = None,
+    approvals: ApprovalsOption = None,
+    id: NameOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give an agent a task and wait for its end.
+
+    Example: `loom agent run "Mend the failing test" --model openai/gpt-5 --workspace . --usd 2`
+
+    Example: `loom agent run - --model local:smollm2 --policy risky --approvals rules.yaml < task`
+    """
+    import sys
+
+    given = given_by(model, workspace, local, tool, policy, threshold, usd, tokens, steps, seconds)
+    with plainly():
+        name, place = begin(home, id, agent, given)
+        text = sys.stdin.read() if prompt == "-" else prompt
+        work_on(place, name, text, secrets_of(secret), approvals_of(approvals), json)
+
+
+@app.command()
+def chat(
+    model: ModelOption = None,
+    agent: AgentOption = None,
+    workspace: WorkspaceOption = None,
+    local: LocalOption = False,
+    tool: ToolOption = None,
+    policy: PolicyOption = None,
+    threshold: ThresholdOption = None,
+    usd: UsdOption = None,
+    tokens: TokensOption = None,
+    steps: StepsOption = None,
+    seconds: SecondsOption = None,
+    secret: SecretOption = None,
+    id: NameOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Talk with an agent at the keyboard; an ID that exists goes on.
+
+    Example: `loom agent chat --model openai/gpt-5 --workspace . --policy always`
+    """
+    given = given_by(model, workspace, local, tool, policy, threshold, usd, tokens, steps, seconds)
+    with plainly():
+        from models.agents.command.chatting import chat as talk
+        from models.agents.command.working import work
+
+        place = home_of(home)
+        if id is not None and place.store.exists(id) and not given and agent is None:
+            name = id
+        else:
+            name, place = begin(home, id, agent, given)
+        raise typer.Exit(work(place, name, secrets_of(secret), talk))
+
+
+@app.command()
+def resume(
+    id: IdArgument,
+    prompt: Annotated[str | None, typer.Argument(help="Something to say first.")] = None,
+    secret: SecretOption = None,
+    approvals: ApprovalsOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Go on with a conversation, wherever it was interrupted.
+
+    Example: `loom agent resume 1f0c9a "And now the documentation"`
+    """
+    with plainly():
+        work_on(home_of(home), id, prompt, secrets_of(secret), approvals_of(approvals), json)
+
+
+@app.command()
+def approve(
+    id: IdArgument,
+    call: Annotated[str | None, typer.Argument(help="One waiting call; default: all.")] = None,
+    reject: Annotated[
+        str | None, typer.Option("--reject", metavar="WHY", help="Refuse; the model reads why.")
+    ] = None,
+    digest: Annotated[
+        str, typer.Option("--digest", help="Of the arguments that you looked at: no others pass.")
+    ] = "",
+    no_run: Annotated[bool, typer.Option("--no-run", help="Only write it down.")] = False,
+    secret: SecretOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Allow calls that wait, or refuse them, and go on.
+
+    Example: `loom agent approve 1f0c9a` or `loom agent approve 1f0c9a --reject "not on a Friday"`
+    """
+    with plainly():
+        from models.agents.command.approvals import Approvals
+        from models.agents.command.printing import Printer
+        from models.agents.command.working import run as go_on
+        from models.agents.command.working import work
+        from models.agents.conversation import Conversation
+
+        async def decide(conversation: Conversation) -> int:
+            if reject is None:
+                await conversation.approve(call, digest=digest, by="command line")
+            else:
+                await conversation.reject(call, reject)
+            return 0 if no_run else await go_on(conversation, None, Printer(json), Approvals())
+
+        raise typer.Exit(work(home_of(home), id, secrets_of(secret), decide))
+
+
+@app.command()
+def ls(
+    text: Annotated[str, typer.Argument(help="A part of a title or id.")] = "",
+    delegated: Annotated[
+        bool, typer.Option("--all", help="Also those that others delegated to.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List conversations, last changed first.
+
+    Example: `loom agent ls --json | head -3`
+    """
+    with plainly():
+        from models.agents.command.looking import rows, table
+
+        found = rows(home_of(home), text, delegated=delegated)
+        for line in (as_line(vars(row)) for row in found) if json else table(found):
+            typer.echo(line)
+
+
+@app.command()
+def show(id: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show where a conversation stands, and what waits in it.
+
+    Example: `loom agent show 1f0c9a --json`
+    """
+    with plainly():
+        from models.agents.command.looking import details, log_of
+
+        place = home_of(home)
+        with log_of(place, id) as log:
+            found = details(place, log)
+        if json:
+            typer.echo(as_line(found))
+            return
+        for key, value in found.items():
+            typer.echo(f"{key:<11} {value if isinstance(value, str | int) else as_line(value)}")
+
+
+@app.command()
+def fork(
+    id: IdArgument,
+    at: Annotated[int | None, typer.Option("--at", help="Last event shared; default: all.")] = None,
+    name: Annotated[str | None, typer.Option("--id", help="Name of the copy.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Make a copy that shares the events up to one; prints its ID.
+
+    Example: `loom agent fork 1f0c9a --at 12`
+    """
+    with plainly():
+        from models.agents.command.working import work
+        from models.agents.conversation import Conversation
+        from models.agents.security.secrets import Secrets
+
+        place = home_of(home)
+
+        async def copy(conversation: Conversation) -> int:
+            forked = await conversation.fork(at, name)
+            place.copy_spec(id, forked.id)
+            await forked.aclose()
+            typer.echo(forked.id)
+            return 0
+
+        raise typer.Exit(work(place, id, Secrets(), copy))
+
+
+@app.command()
+def replay(
+    source: Annotated[str, typer.Argument(metavar="ID|FILE.jsonl", help="A log, or an export.")],
+    speed: Annotated[
+        float, typer.Option("--speed", min=0, help="Times as fast as it was; 0: at once.")
+    ] = 0,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a conversation again as it happened; of a file, the hash chain is checked.
+
+    Example: `loom agent replay talk.jsonl --speed 4`
+    """
+    with plainly():
+        from models.agents.command.looking import replay as again
+        from models.agents.command.printing import Printer
+
+        printer = Printer(json)
+        for event in again(home_of(home), source, speed):
+            printer.event(event)
+
+
+@app.command()
+def export(
+    id: IdArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="A file; default: the output.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a conversation as JSON lines: the same bytes each time.
+
+    Example: `loom agent export 1f0c9a --out talk.jsonl`
+    """
+    with plainly():
+        import sys
+
+        from flows.command.output import writing_to
+        from models.agents.command.looking import log_of
+        from models.agents.store.jsonl import export as write
+        from models.agents.store.jsonl import export_lines
+
+        with log_of(home_of(home), id) as log:
+            if out is None:
+                sys.stdout.buffer.writelines(export_lines(log))
+                return
+            with writing_to(out, "--out"):
+                write(log, out)
+
+
+app.command()(serve)

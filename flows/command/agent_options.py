@@ -1,0 +1,182 @@
+"""Options of `loom agent`, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.agents.command.approvals import Approvals
+    from models.agents.home import AgentHome
+    from models.agents.security.secrets import Secrets
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of the conversations; default: agents under LOOM_HOME."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="See `loom agent ls`.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="openai/gpt-5, http://HOST/v1#NAME, local:NAME, scripted:FILE."),
+]
+AgentOption = Annotated[
+    Path | None, typer.Option("--agent", help="YAML file with keys of AgentSpec.")
+]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", help="Folder that tools work in; default: one of its own."),
+]
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="Run commands without walls, with all your rights.")
+]
+ToolOption = Annotated[
+    list[str] | None, typer.Option("--tool", help="A tool by name; repeatable; default: the usual.")
+]
+PolicyOption = Annotated[
+    str | None, typer.Option("--policy", help="Which calls wait: never, risky or always.")
+]
+ThresholdOption = Annotated[
+    str | None, typer.Option("--threshold", help="With risky: low, medium or high.")
+]
+UsdOption = Annotated[float | None, typer.Option("--usd", help="Budget in US dollars.")]
+TokensOption = Annotated[int | None, typer.Option("--tokens", help="Budget in tokens.")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Budget in calls of the model.")]
+SecondsOption = Annotated[float | None, typer.Option("--seconds", help="Budget in seconds.")]
+SecretOption = Annotated[
+    list[str] | None,
+    typer.Option("--secret", help="Name of a variable that tools may use and nobody sees."),
+]
+ApprovalsOption = Annotated[
+    Path | None, typer.Option("--approvals", help="YAML file with rules for calls that wait.")
+]
+NameOption = Annotated[str | None, typer.Option("--id", help="Name of the conversation.")]
+
+
+def home_of(folder: Path | None) -> AgentHome:
+    """Return the folder of conversations that an option names, or the usual one."""
+    from models.agents.home import AgentHome
+    from models.settings import get_settings
+
+    return AgentHome(folder or get_settings().home / "agents")
+
+
+def given_by(
+    model: str | None,
+    workspace: Path | None,
+    local: bool,
+    tools: list[str] | None,
+    policy: str | None,
+    threshold: str | None,
+    usd: float | None,
+    tokens: int | None,
+    steps: int | None,
+    seconds: float | None,
+) -> dict[str, str]:
+    """Return the keys of an agent that options name, as `KEY: VALUE` of a config."""
+    named: dict[str, object] = {
+        "model": model,
+        "workspace": workspace.expanduser().absolute() if workspace else None,
+        "isolation": "local" if local else None,
+        "tools": f"[{', '.join(tools)}]" if tools else None,
+        "policy.kind": policy,
+        "policy.threshold": threshold,
+        "budget.usd": usd,
+        "budget.tokens": tokens,
+        "budget.steps": steps,
+        "budget.seconds": seconds,
+    }
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
+_OPTIONS = {"model": "--model", "workspace": "--workspace", "tools": "--tool", "policy": "--policy"}
+
+
+def begin(
+    folder: Path | None, name: str | None, file: Path | None, given: dict[str, str]
+) -> tuple[str, AgentHome]:
+    """Keep the spec of a new conversation and make its log."""
+    import secrets
+
+    from models.agents.spec import AgentSpec
+    from models.config import load_config
+    from models.errors import ConfigError
+
+    if file is None and "model" not in given:
+        raise ConfigError(
+            "name a model: --model openai/gpt-5, --model http://HOST:PORT/v1#NAME, or an --agent "
+            "file that names one"
+        )
+    overrides = [f"{key}={value}" for key, value in given.items()]
+    spec = load_config(
+        AgentSpec, file, overrides, what="agent file", option="--agent", options=_OPTIONS
+    )
+    home = home_of(folder)
+    name = name or secrets.token_hex(4)
+    if home.store.exists(name):
+        raise ConfigError(f"there is a conversation '{name}' already: loom agent resume {name}")
+    home.keep(name, spec)
+    home.store.open(name).close()
+    return name, home
+
+
+def work_on(
+    home: AgentHome,
+    name: str,
+    text: str | None,
+    secrets: Secrets,
+    approvals: Approvals,
+    json: bool,
+) -> None:
+    """Run a conversation and exit with its code."""
+    from models.agents.command.printing import Printer
+    from models.agents.command.working import run as go_on
+    from models.agents.command.working import work
+
+    raise typer.Exit(
+        work(home, name, secrets, lambda talk: go_on(talk, text, Printer(json), approvals))
+    )
+
+
+def secrets_of(names: list[str] | None) -> Secrets:
+    """Take secrets from our own environment."""
+    import os
+
+    from models.agents.security.secrets import Secrets
+    from models.errors import ConfigError
+
+    for name in names or ():
+        if name not in os.environ:
+            raise ConfigError(f"--secret {name}: there is no variable of this name; set it first")
+    return Secrets({name: os.environ[name] for name in names or ()})
+
+
+def approvals_of(file: Path | None) -> Approvals:
+    """Read the rules of a file; without one everything waits for people."""
+    from models.agents.command.approvals import Approvals
+    from models.config import load_config
+
+    return load_config(Approvals, file, what="file of approval rules", option="--approvals")
+
+
+def as_line(values: object) -> str:
+    """Return plain values as one line of JSON."""
+    import orjson
+
+    return orjson.dumps(values, default=str).decode()
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Give what is asked for and not there the exit code of wrong usage, not that of waiting."""
+    from models.agents.errors import ApprovalError, LogError
+    from models.errors import ConfigError
+
+    try:
+        yield
+    except (LogError, ApprovalError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error

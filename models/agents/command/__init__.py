@@ -1,0 +1,11 @@
+"""What `loom agent` does, apart from reading options.
+
+working.py runs until an end, with signals and approvals    approvals.py  who decides without people
+printing.py  events as text or JSON lines                   looking.py  lists, shows, replays
+chatting.py  a talk at the keyboard
+"""
+
+from __future__ import annotations
+
+FINISHED, FAILED, USAGE, WAITING, INTERRUPTED = 0, 1, 2, 3, 75
+"""Exit codes. 75 is EX_TEMPFAIL of sysexits.h: start it again and it goes on."""

@@ -1,0 +1,80 @@
+"""A run from the command line: shown as it happens, ended by signals, decided by rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+from models.agents.command import FAILED, FINISHED, INTERRUPTED, WAITING
+from models.agents.command.approvals import Approvals, decide
+from models.agents.command.printing import Printer
+from models.agents.conversation import Conversation
+from models.agents.events.types import Phase
+from models.agents.home import AgentHome
+from models.agents.security.secrets import Secrets
+
+_CODES: Mapping[Phase, int] = {"finished": FINISHED, "waiting": WAITING, "paused": INTERRUPTED}
+
+
+def work(
+    home: AgentHome,
+    name: str,
+    secrets: Secrets,
+    do: Callable[[Conversation], Awaitable[int]],
+) -> int:
+    """Open a conversation, do something with it, and close it with its workspace.
+
+    Returns:
+        What `do` returned: an exit code.
+    """
+
+    async def whole() -> int:
+        async with home.open(name, secrets) as conversation:
+            try:
+                return await do(conversation)
+            finally:
+                await asyncio.to_thread(conversation.workspace.close)
+
+    return asyncio.run(whole())
+
+
+async def run(
+    conversation: Conversation, text: str | None, printer: Printer, approvals: Approvals
+) -> int:
+    """Say something (or go on), show what happens, decide by rules; returns the exit code."""
+    # All that is written down, also what rules decide between two runs.
+    unhear = conversation.store.listen(printer.events)
+    try:
+        with stopping(conversation, printer):
+            await (conversation.send(text) if text is not None else conversation.run())
+            while conversation.outcome.phase == "waiting" and await decide(conversation, approvals):
+                await conversation.run()
+    finally:
+        unhear()
+    outcome = conversation.outcome
+    code = _CODES.get(outcome.phase, FAILED)
+    printer.outcome(outcome, code)
+    return code
+
+
+@contextlib.contextmanager
+def stopping(conversation: Conversation, printer: Printer) -> Iterator[None]:
+    """Let signals interrupt the run: the log stays whole, and the run can be gone on with."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: signal.Signals) -> None:
+        printer.remark(f"interrupting ({number.name}); once more ends it at once")
+        conversation.interrupt(f"interrupted by {number.name}")
+        for other in numbers:
+            loop.remove_signal_handler(other)
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,249 @@
+"""`loom agent` as a user meets it: words, JSON lines and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from flows.__main__ import _main
+from models.settings import ROOT
+from tests.models.agents.serving import call, script
+
+
+class Said(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Loom = Callable[..., Said]
+
+
+@pytest.fixture
+def loom(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Loom:
+    """Run `loom agent` in this process: its own takes half a second to start."""
+
+    def run(*words: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["loom", "agent", *map(str, words)])
+        capfd.readouterr()
+        code = _main()
+        said = Said(code, *capfd.readouterr())
+        assert "Traceback" not in said.err
+        return said
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., str]:
+    return lambda *replies: script(tmp_path, list(replies))
+
+
+def test_run_shows_what_happens_and_ends_with_zero(loom: Loom, model: Any, tmp_path: Path):
+    address = model(call("create", path="a.txt", text="hello\n"), call("finish", message="done"))
+    work = tmp_path / "work"
+    said = loom("run", "say hi", "--model", address, "--id", "one", "--workspace", work)
+    assert said.code == 0
+    assert said.out.startswith('> say hi\n* create {"path":"a.txt"')
+    assert said.out.endswith("done\n")
+    assert "one is finished (2 steps, $0.0000)" in said.err
+    assert (work / "a.txt").read_text() == "hello\n"
+    shown = loom("show", "one", "--json").lines[0]
+    assert (shown["phase"], shown["final"]) == ("finished", "done")
+    assert [row["id"] for row in loom("ls", "SAY", "--json").lines] == ["one"]
+    assert loom("ls", "nothing like it").out.count("\n") == 1
+    again = loom("run", "x", "--model", address, "--id", "one")
+    assert (again.code, "loom agent resume one" in again.err) == (2, True)
+
+
+def test_json_lines_are_the_events_and_then_the_outcome(loom: Loom, model: Any):
+    said = loom("run", "2 + 2?", "--model", model("Four."), "--json")
+    *events, outcome = said.lines
+    assert [event["kind"] for event in events] == [
+        "started", "system", "title", "user", "status", "answer", "status",
+    ]  # fmt: skip
+    assert [event["seq"] for event in events] == [*range(1, 8)]
+    assert (outcome["type"], outcome["text"], outcome["exit_code"]) == ("outcome", "Four.", 0)
+
+
+def test_what_waits_exits_with_three_until_somebody_decides(loom: Loom, model: Any):
+    address = model(call("create", path="a", text="x"))
+    said = loom("run", "go", "--model", address, "--id", "w", "--policy", "always")
+    assert said.code == 3
+    assert "[waits for an approval]" in said.out
+    assert "loom agent approve w" in said.err
+    (waiting,) = loom("show", "w", "--json").lines[0]["open_calls"]
+    assert loom("approve", "w", "nobody").code == 2
+    assert loom("approve", "w", "--digest", "other").code == 2
+    assert loom("approve", "w", "--digest", waiting["digest"], "--no-run").code == 0
+    # The script begins anew in each process: the next answer asks again, and is refused.
+    assert loom("resume", "w").code == 3
+    assert loom("approve", "w", "--reject", "not on a Friday", "--no-run").code == 0
+    results = [line for line in loom("replay", "w", "--json").lines if line["kind"] == "result"]
+    assert results[0]["body"]["text"] == "created a, 1 lines"
+    assert results[1]["body"]["text"] == "rejected: not on a Friday"
+
+
+def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules:\n"
+        "  - {tool: create, match: secret, do: reject, why: not that one}\n"
+        "  - {tool: 'cr*', do: approve}\n"
+    )
+    replies = [
+        call("create", path="secret", text="x"),
+        call("create", path="a", text="x"),
+        call("glob", pattern="*"),
+    ]
+    said = loom(
+        "run", "go", "--model", model(*replies), "--policy", "always", "--approvals", rules,
+    )  # fmt: skip
+    assert said.code == 3  # no rule speaks of glob
+    assert "[rejected] rejected: not that one" in said.out
+    assert "* glob" in said.out.splitlines()[-1]
+    rules.write_text("rules: [{tool: create, mtach: x}]\n")
+    bad = loom("run", "go", "--model", model("x"), "--approvals", rules)
+    assert (bad.code, "no config key named 'rules.0.mtach'" in bad.err) == (2, True), bad.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "x"], "name a model: --model openai/gpt-5"),
+        (["run", "x", "--model", "openai"], "is no address of a model"),
+        (["run", "x", "--model", "scripted:nowhere"], "cannot be read"),
+        (["run", "x", "--model", "a/b", "--policy", "often"], "'never', 'risky' or 'always'"),
+        (["run", "x", "--model", "a/b", "--tool", "termnal"], "did you mean 'terminal'"),
+        (["run", "x", "--model", "a/b", "--usd", "-1"], "greater than or equal to 0"),
+        (["run", "x", "--agent", "nowhere.yaml"], "agent file nowhere.yaml does not exist"),
+        (["run", "x", "--model", "a/b", "--secret", "NOT_SET"], "no variable of this name"),
+        (["resume", "nobody"], "no conversation 'nobody'"),
+        (["show", "../x"], "cannot name a conversation"),
+        (["export", "nobody"], "no conversation 'nobody'"),
+        (["replay", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["serve", "--host", "0.0.0.0"], "LOOM_AGENTS_KEY"),
+        (["serve", "--durability", "much"], "durability"),
+        (["frob"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line_and_two(loom: Loom, words: list[str], told: str):
+    said = loom(*words)
+    assert said.code == 2, said.err
+    assert told in said.err
+    assert said.err.count("error: ") == 1
+
+
+def test_a_failed_run_exits_with_one_and_says_why(loom: Loom, model: Any):
+    pings = [call("glob", pattern=str(n)) for n in range(5)]
+    said = loom("run", "go", "--model", model(*pings), "--steps", "2")
+    assert (said.code, "all steps are used up" in said.err) == (1, True)
+
+
+def test_forks_exports_and_replays(loom: Loom, model: Any, tmp_path: Path):
+    address = model("Four.")
+    loom("run", "2 + 2?", "--model", address, "--id", "a")
+    assert loom("fork", "a", "--at", "4").out == "a-fork-1\n"
+    assert loom("resume", "a-fork-1", "3 + 1?").code == 0
+    file = tmp_path / "a.jsonl"
+    assert loom("export", "a", "--out", file).code == 0
+    assert loom("export", "a").out == file.read_text()
+    shown = loom("replay", file)
+    assert shown.out == loom("replay", "a", "--speed", "1000").out == "> 2 + 2?\nFour.\n"
+    file.write_text(file.read_text().replace("Four.", "Five."))
+    torn = loom("replay", file)
+    assert (torn.code, "is not as it was written" in torn.err) == (2, True)
+    assert loom("export", "a", "--out", tmp_path).code == 2
+
+
+def test_secrets_come_from_variables_and_stay_hidden(
+    loom: Loom, model: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MY_TOKEN", "s3cret-value")
+    address = model("It is s3cret-value.")
+    said = loom("run", "tell s3cret-value", "--model", address, "--secret", "MY_TOKEN")
+    assert said.out == "> tell [secret:MY_TOKEN]\nIt is [secret:MY_TOKEN].\n"
+
+
+def test_a_talk_at_the_keyboard(loom: Loom, model: Any, monkeypatch: pytest.MonkeyPatch):
+    lines = iter(["hello", "n", "/cost", "/title Ours", "/plan", "/help", "more"])
+
+    def given(prompt: str = "") -> str:
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", given)
+    address = model(call("create", path="a", text="x"), "Then not.", "More.")
+    said = loom("chat", "--model", address, "--policy", "always", "--id", "c")
+    assert said.code == 0
+    assert "Then not.\n" in said.out
+    assert said.out.endswith("More.\n")
+    assert "2 steps, $0.0000\nOurs\nthere is no plan" in said.err
+    assert loom("show", "c", "--json").lines[0]["title"] == "Ours"
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+
+
+def test_a_signal_interrupts_and_resume_goes_on(loom: Loom, model: Any):
+    address = model({"text": "late", "delay_s": 60})
+    words = ["run", "go", "--model", address, "--id", "s", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", "agent", *words],
+        cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if json.loads(line)["kind"] == "status":
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 75, err
+    assert json.loads(out.splitlines()[-1])["phase"] == "paused"
+    Path(address.removeprefix("scripted:")).write_text("replies: [In time.]\n")
+    said = loom("resume", "s")
+    assert (said.code, said.out) == (0, "In time.\n")
+
+
+def test_it_works_without_prefect_and_mlflow_and_is_served(model: Any, tmp_path: Path):
+    code = (
+        "import sys; sys.argv = ['loom', 'agent', 'run', 'go', '--model', sys.argv[1]]\n"
+        "from flows.__main__ import _main\n"
+        "assert _main() == 0\n"
+        "print([m for m in ('prefect', 'mlflow', 'fastapi', 'litellm', 'torch') "
+        "if m in sys.modules])"
+    )
+    words = [sys.executable, "-c", code, model("Hello.")]
+    done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+    assert done.stdout.endswith("Hello.\n[]\n"), done.stderr
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", "agent", "serve", "--port", "0"],
+        cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        url = process.stdout.readline().strip()
+        rows = httpx.get(f"{url}/api/conversations", timeout=30).json()["conversations"]
+        assert [row["title"] for row in rows] == ["go"]
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
