@@ -167,8 +167,10 @@ class Connection:
                     cursor = page.next_cursor
                     if not cursor:
                         break
-        except Exception as error:
+        except BaseException as error:
             self.changed = self.is_suspect = True
+            if not isinstance(error, Exception):
+                raise
             raise ServiceError(f"it did not list its tools: {_reason(error)}") from None
         return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from models.agents.background import there
 from models.agents.mcp.link import Link
 from models.agents.mcp.spec import McpServer
-from models.agents.mcp.tool import McpTool, tools_of
+from models.agents.mcp.tool import MOST_TOOLS, McpTool, chosen, tools_of
 from models.agents.tools.context import SecretSource
 
 
@@ -27,6 +27,7 @@ class Hub:
         self._listed: list[object] = []
         self._tools: tuple[McpTool, ...] = ()
         self._away: set[str] = set()
+        self._crowded: set[str] = set()
         self.is_begun = False
         """Whether the servers were asked at all."""
 
@@ -50,7 +51,7 @@ class Hub:
         await asyncio.gather(*(link.refresh() for link in self._links))
 
     def news(self) -> tuple[str, ...]:
-        """Say once which server is away and which is back, for the model."""
+        """Say once which server is away, is back, or has too many tools, for the model."""
         told = []
         for link in self._links:
             if link.trouble and link.name not in self._away:
@@ -61,6 +62,12 @@ class Hub:
             elif not link.trouble and link.name in self._away:
                 self._away.remove(link.name)
                 told.append(f"The MCP server '{link.name}' is back.")
+            if link.name not in self._crowded and (many := len(chosen(link))) > MOST_TOOLS:
+                self._crowded.add(link.name)
+                told.append(
+                    f"The MCP server '{link.name}' has {many} tools; you are given the first "
+                    f"{MOST_TOOLS}."
+                )
         return tuple(told)
 
     async def aclose(self) -> None:

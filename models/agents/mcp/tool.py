@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from models.agents.mcp.link import Link
 
 _LONGEST_NAME = 64
-_MOST_TOOLS = 200
+MOST_TOOLS = 200
+"""Of one server; its `tools` chooses where there are more."""
 _LONGEST_DESCRIPTION = 8_000
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -98,13 +99,17 @@ def _fits(value: Any, schema: Any) -> bool:
     return isinstance(value, _TYPES[kind])
 
 
+def chosen(link: Link) -> list[mcp_types.Tool]:
+    """Return the tools of a server that its declaration lets through."""
+    wanted = link.server.tools
+    return [tool for tool in link.tools if wanted is None or tool.name in wanted]
+
+
 def tools_of(links: Iterable[Link]) -> tuple[McpTool, ...]:
     """Return the tools of all servers under names of their own."""
     found: dict[str, McpTool] = {}
     for link in links:
-        wanted = link.server.tools
-        chosen = [tool for tool in link.tools if wanted is None or tool.name in wanted]
-        for tool in chosen[:_MOST_TOOLS]:
+        for tool in chosen(link)[:MOST_TOOLS]:
             made = _made(link, tool)
             found.setdefault(made.name, made)
     return tuple(found.values())

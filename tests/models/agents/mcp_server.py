@@ -1,4 +1,4 @@
-"""A real server, made with the SDK: `mcp_server.py stdio`, or `mcp_server.py PORT` for HTTP."""
+"""A real server, made with the SDK: `mcp_server.py stdio`, or `mcp_server.py http|sse PORT`."""
 
 import sys
 
@@ -58,7 +58,10 @@ async def learn(context: Context) -> str:
     return "learned"
 
 
-if sys.argv[1] == "stdio":
-    server.run()
-else:
-    server.run("streamable-http", port=int(sys.argv[1]))
+match sys.argv[1:]:
+    case ["stdio"]:
+        server.run()
+    case ["http", port]:
+        server.run("streamable-http", port=int(port))
+    case ["sse", port]:
+        server.run("sse", port=int(port))

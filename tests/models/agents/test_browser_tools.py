@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import importlib.util
+import os
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -40,6 +43,7 @@ PAGES = {
       <button onclick="document.title='Clicked'; alert('Sold out')">Buy</button>
       <a href="/file" download>Price list</a> <a href="/other" target="_blank">New window</a>
       <iframe src="/inner"></iframe>""",
+    "/busy": "<title>Busy</title><script>setTimeout(() => { while (true) {} }, 50)</script>",
     "/about": "<title>About</title><p>We sell fruit.</p>",
     "/other": "<title>Other</title><p>Another window.</p>",
     "/inner": "<p>Inner words</p><button>Inner button</button>",
@@ -222,6 +226,37 @@ def test_long_pages_come_in_parts_and_pictures_as_images(surf: Surfer):
     for seen in (before, after):
         assert base64.b64decode(seen.images[0].data)[:3] == b"\xff\xd8\xff"  # JPEG
     assert before.images != after.images
+
+
+@needs_chromium
+def test_a_page_that_never_rests_holds_nothing_up(surf: Surfer, monkeypatch: pytest.MonkeyPatch):
+    surf("open", url=f"{surf.home}/about")
+    monkeypatch.setattr("models.agents.tools.browser.driver._LOOK_S", 1.0)
+    with pytest.raises(ToolError, match="/busy is busy and does not answer"):
+        surf("open", url=f"{surf.home}/busy", new_tab=True)
+    assert "2. (in front) (busy)" in surf("tabs").text
+    assert surf("tabs", close=2).text == f"1. (in front) About - {surf.home}/about"
+
+
+@needs_chromium
+def test_a_crashed_page_and_a_killed_browser_are_told_and_gone_on_from(surf: Surfer):
+    surf("open", url=f"{surf.home}/about")
+    _kill("--type=renderer")
+    crashed = surf("open", url=f"{surf.home}/other").text
+    assert "Another window." in crashed
+    assert f"[the page {surf.home}/about crashed; its tab was closed]" in crashed
+    _kill("--remote-debugging-pipe")
+    again = surf("open", url=f"{surf.home}/about").text
+    assert "We sell fruit." in again
+    assert "[the browser had ended and was started again]" in again
+
+
+def _kill(flag: str) -> None:
+    for pid in _chromiums():
+        with contextlib.suppress(psutil.Error):
+            if flag in psutil.Process(pid).cmdline():
+                os.kill(pid, signal.SIGKILL)
+    time.sleep(0.3)
 
 
 @needs_chromium

@@ -5,21 +5,27 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import mcp_types
 import psutil
 import pytest
 
 from models.agents import Agent, AlwaysConfirm, Conversation, LocalWorkspace, SqliteStore
 from models.agents.events import Notice, Result
 from models.agents.mcp import McpServer, read_servers
+from models.agents.mcp.hub import Hub
 from models.agents.mcp.spec import servers_of
-from models.agents.mcp.tool import name_of
+from models.agents.mcp.tool import name_of, tools_of
+from models.agents.tools.context import NoSecrets
 from models.errors import ConfigError
 from models.llm import ScriptedModel
 from models.services.ports import any_port
@@ -64,18 +70,17 @@ def talk(tmp_path: Path) -> Iterator[Callable[..., Conversation]]:
 
 
 @pytest.fixture
-def http(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
+def serve(tmp_path: Path) -> Iterator[Callable[[str], tuple[str, subprocess.Popen[bytes]]]]:
     """Start a real server on one port, again on the same one when called again."""
     started: list[subprocess.Popen[bytes]] = []
     port = any_port()
 
-    def start() -> tuple[str, subprocess.Popen[bytes]]:
-        started.append(subprocess.Popen([sys.executable, REAL, str(port)], cwd=tmp_path))
-        import socket
-
+    def start(kind: str) -> tuple[str, subprocess.Popen[bytes]]:
+        started.append(subprocess.Popen([sys.executable, REAL, kind, str(port)], cwd=tmp_path))
         for _ in range(600):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                return f"http://127.0.0.1:{port}/mcp", started[-1]
+                path = "sse" if kind == "sse" else "mcp"
+                return f"http://127.0.0.1:{port}/{path}", started[-1]
             time.sleep(0.05)
         raise AssertionError("the server does not listen")
 
@@ -131,9 +136,9 @@ def test_behaviour_56_tools_of_a_stdio_server_are_listed_called_and_changed(
 
 
 def test_behaviour_56_tools_of_an_http_server_are_listed_called_changed_and_found_again(
-    talk: Callable[..., Conversation], http: Callable[[], tuple[str, subprocess.Popen[bytes]]]
+    talk: Callable[..., Conversation], serve: Callable[[str], tuple[str, subprocess.Popen[bytes]]]
 ):
-    url, process = http()
+    url, process = serve("http")
     server = {"url": url, "headers": {"Authorization": "Bearer ${TOKEN}"}}
     conversation = talk(
         {"web": server},
@@ -153,10 +158,46 @@ def test_behaviour_56_tools_of_an_http_server_are_listed_called_changed_and_foun
     assert lost.outcome == "error"
     assert "the MCP server 'web'" in lost.text
 
-    http()
+    serve("http")
     time.sleep(1.1)  # its next attempt is due
     conversation.blocking.send("And again")
     assert results(conversation)[8].text == "4"
+
+
+def test_a_server_of_the_older_protocol_over_http_is_called(
+    talk: Callable[..., Conversation],
+    serve: Callable[[str], tuple[str, subprocess.Popen[bytes]]],
+):
+    url, _ = serve("sse")
+    conversation = talk({"old": {"url": url, "type": "sse"}}, calls(("old__add", {"a": 1, "b": 2})))
+    assert results(conversation)[0].text == "3"
+
+
+def test_an_answer_over_http_without_end_ends_the_connection_and_not_us(
+    talk: Callable[..., Conversation], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("models.agents.mcp.web.MOST_MESSAGE_BYTES", 1_000_000)
+    written: list[int] = []
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(1_000):
+                    written.append(self.wfile.write(b" " * 100_000))
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        conversation = talk({"web": {"url": f"http://127.0.0.1:{server.server_port}/mcp"}})
+        server.shutdown()
+    (notice,) = [body.text for body in bodies(conversation, Notice)]
+    assert "it sent more than 1,000,000 bytes" in notice
+    assert sum(written) < 50_000_000
+    assert conversation.outcome.ok
 
 
 def test_a_server_that_dies_is_an_error_result_and_is_started_again(
@@ -449,6 +490,33 @@ def test_names_mean_one_tool_of_one_server():
     assert len(bent) == 4
     assert all(len(name) <= 64 and name.startswith("a__") for name in bent)
     assert name_of("a", "x" * 90) != name_of("a", "x" * 91)
+
+
+def listed(*names: str, **fields: Any) -> Hub:
+    """A hub of one server that has listed tools, without a process."""
+    hub = Hub({"a": McpServer(command="x", **fields)}, HERE, NoSecrets())
+    hints = mcp_types.ToolAnnotations(read_only_hint=True, idempotent_hint=True)
+    hub._links[0].tools = tuple(
+        mcp_types.Tool(name=name, input_schema={"type": "object"}, annotations=hints)
+        for name in names
+    )
+    return hub
+
+
+def test_a_server_that_is_not_trusted_is_not_believed_that_a_tool_is_harmless():
+    (believed,) = tools_of(listed("read")._links)
+    (doubted,) = tools_of(listed("read", trusts_hints=False)._links)
+    assert (believed.read_only, believed.destructive, believed.idempotent) == (True, False, True)
+    assert (doubted.read_only, doubted.destructive, doubted.idempotent) == (False, True, False)
+
+
+def test_tools_are_chosen_by_name_and_too_many_are_told_once():
+    names = [f"t{number}" for number in range(201)]
+    assert [tool.name for tool in tools_of(listed(*names, tools=("t7",))._links)] == ["a__t7"]
+    crowd = listed(*names)
+    assert len(tools_of(crowd._links)) == 200
+    assert crowd.news() == ("The MCP server 'a' has 201 tools; you are given the first 200.",)
+    assert crowd.news() == ()
 
 
 def test_the_sdk_is_not_imported_before_a_server_is_needed():

@@ -6,7 +6,9 @@ driver.py   Chromium and its tabs snapshot.py  a page as text with numbered elem
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +24,9 @@ from models.llm import Image
 T = TypeVar("T")
 
 _JPEG_QUALITY = 80
+_OTHERWISE_S = 90.0
+"""What a call may take beside the loading of a page: the start of Chromium, waiting, looking."""
+_TITLE_S = 2.0
 
 
 def _browser_lock() -> Iterable[str]:
@@ -35,6 +40,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
     Args:
         options: Which servers it may ask, sizes, limits.
     """
+    most_s = options.timeout_s + _OTHERWISE_S
 
     async def act(ctx: ToolContext, work: Callable[[Browser], Awaitable[T]]) -> T:
         def save(path: str, content: bytes) -> None:
@@ -57,7 +63,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
 
         return await act(ctx, both)
 
-    @tool(locks=_browser_lock)
+    @tool(locks=_browser_lock, timeout_s=most_s)
     async def browser_open(url: str, ctx: ToolContext, new_tab: bool = False) -> str:
         """Open a page and show it as text. Elements that can be used have numbers.
 
@@ -68,7 +74,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
         address = _checked(url)
         return await act(ctx, lambda browser: _open(browser, address, new_tab))
 
-    @tool(read_only=True, locks=_browser_lock)
+    @tool(read_only=True, locks=_browser_lock, timeout_s=most_s)
     async def browser_view(ctx: ToolContext, part: int = 1) -> str:
         """Show the page in front as text, as it is now.
 
@@ -77,7 +83,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
         """
         return await act(ctx, lambda browser: browser.view(part, again=part == 1))
 
-    @tool(locks=_browser_lock)
+    @tool(locks=_browser_lock, timeout_s=most_s)
     async def browser_click(element: int, ctx: ToolContext) -> str:
         """Click on an element, and show the page after it.
 
@@ -86,7 +92,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
         """
         return await act_and_view(ctx, lambda browser: browser.element(element).click())
 
-    @tool(locks=_browser_lock)
+    @tool(locks=_browser_lock, timeout_s=most_s)
     async def browser_type(element: int, text: str, ctx: ToolContext, enter: bool = False) -> str:
         """Write into a field in place of what is there, or choose from a list.
 
@@ -97,7 +103,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
         """
         return await act_and_view(ctx, lambda browser: _type(browser, element, text, enter))
 
-    @tool(locks=_browser_lock)
+    @tool(locks=_browser_lock, timeout_s=most_s)
     async def browser_scroll(
         ctx: ToolContext, direction: Literal["down", "up"] = "down", pages: float = 1.0
     ) -> str:
@@ -111,7 +117,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
         distance = sign * int(pages * options.height)
         return await act_and_view(ctx, lambda browser: browser.page.mouse.wheel(0, distance))
 
-    @tool(locks=_browser_lock)
+    @tool(locks=_browser_lock, timeout_s=most_s)
     async def browser_back(ctx: ToolContext) -> str:
         """Go back to the page before this one, in the same tab."""
 
@@ -121,7 +127,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
 
         return await act_and_view(ctx, back)
 
-    @tool(read_only=True, locks=_browser_lock)
+    @tool(read_only=True, locks=_browser_lock, timeout_s=most_s)
     async def browser_screenshot(ctx: ToolContext) -> Observation:
         """Take a picture of what the window shows, for what text cannot tell."""
 
@@ -134,7 +140,7 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
             images=(Image(data=data, media_type="image/jpeg"),),
         )
 
-    @tool(locks=_browser_lock)
+    @tool(locks=_browser_lock, timeout_s=most_s)
     async def browser_tabs(
         ctx: ToolContext, show: int | None = None, close: int | None = None
     ) -> str:
@@ -220,7 +226,10 @@ async def _tabs(browser: Browser, show: int | None, close: int | None) -> str:
     lines = []
     for number, page in enumerate(browser.pages, 1):
         front = "(in front) " if page is browser.page else ""
-        lines.append(f"{number}. {front}{await page.title()} - {page.url}")
+        title = "(busy)"
+        with contextlib.suppress(TimeoutError):
+            title = await asyncio.wait_for(page.title(), _TITLE_S)
+        lines.append(f"{number}. {front}{title} - {page.url}")
     return "\n".join(lines)
 
 

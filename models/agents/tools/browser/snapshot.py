@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 12_000
 """Of one part of a page."""
 _MOST_FRAMES = 10
-_LOOK_S = 10.0
 
 _WALK = r"""
 first => {
