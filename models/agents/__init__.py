@@ -6,6 +6,7 @@ journal.py  commits from a loop         branching.py   back and copies      budg
 events/     what can happen             state.py       what it adds up to
 store/      logs that are transactions  context/       what a model sees: view, condensers, skills
 tools/      typed functions, locks      security/      policies, analyzers, approvals, secrets
+mcp/        servers of others, and ours  background.py  the thread that they live on
 workspace/  where tools work            stuck.py, critic.py, hooks.py, deltas.py  who looks on
 crash_trials.py  kill -9 and look       bench.py       figures
 repairs/    small repair tasks, played
