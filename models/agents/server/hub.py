@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -127,6 +128,8 @@ class Hub:
         self._ring: deque[Frame] = deque(maxlen=size)
         self._watchers: set[Watcher] = set()
         self._loop = asyncio.get_running_loop()
+        # A wake-up from the loop's own thread would be two system calls for nothing.
+        self._thread = threading.get_ident()
         self._hear_deltas = hear_deltas
         self._end_deltas: Callable[[], None] | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -191,6 +194,9 @@ class Hub:
             self._later([Frame(0, control(kind, **values))])
 
     def _later(self, frames: Sequence[Frame]) -> None:
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(self._publish, frames)
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody watches any more
             self._loop.call_soon_threadsafe(self._publish, frames)
 

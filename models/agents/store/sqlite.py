@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class SqliteStore:
         self.durability: Durability = durability
         self._seal = None if key is None else Seal(key)
         self._catalog: Catalog | None = None
+        self._listing = threading.Lock()
 
     def path(self, conversation_id: str) -> Path:
         """Return the file of a conversation."""
@@ -66,9 +68,10 @@ class SqliteStore:
         """
         if not self.folder.is_dir():
             return []
-        if self._catalog is None:
-            self._catalog = Catalog(self.folder, SUFFIX, self._seal)
-        with explained(self.folder):
+        # One connection: threads that list at the same time take turns.
+        with self._listing, explained(self.folder):
+            if self._catalog is None:
+                self._catalog = Catalog(self.folder, SUFFIX, self._seal)
             return self._catalog.list()
 
     def delete(self, conversation_id: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -555,3 +556,12 @@ def test_copying_into_a_log_with_events_is_refused(store: Store):
     assert copy.events() == log.events()
     assert copy.state == log.state
     assert isinstance(copy, SqliteLog) == isinstance(log, SqliteLog)
+
+
+def test_threads_that_list_at_the_same_time_all_get_everything(tmp_path: Path):
+    store = SqliteStore(tmp_path, "relaxed")
+    for number in range(30):
+        store.open(f"talk-{number}").close()
+    with ThreadPoolExecutor(8) as pool:
+        found = [*pool.map(lambda _: len(store.list()), range(16))]
+    assert found == [30] * 16

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -14,9 +15,11 @@ import pytest
 
 from models.agents import SqliteStore
 from models.agents.events import Started, Status, Title, UserMessage, new_event
+from models.agents.server.app import CONTRACT
 from models.agents.store.jsonl import read_lines
 from models.llm import user
-from tests.models.agents.serving import PLAYED, Served, call, served
+from models.settings import ROOT
+from tests.models.agents.serving import PLAYED, Served, call, script, served
 
 MIB = 1024**2
 PING, ACT = f"{PLAYED}:ping", f"{PLAYED}:act"
@@ -339,15 +342,34 @@ def test_a_clean_stop_interrupts_runs_and_the_next_server_goes_on_with_them(tmp_
         assert "the server stopped" in [event["body"].get("reason") for event in reasons]
 
 
+PAGE = (ROOT / "docs" / "agents-server.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_of_the_page_run(server: Served):
+    rules = [
+        {**call("create", path="hello.txt", text="hello\n"), "match": "Write hello", "times": 1},
+        {**call("finish", message="It is there."), "after_tool": "create"},
+        {"text": "You are welcome."},
+    ]
+    names = {"URL": server.url, "KEY": server.key, "MODEL": script(server.home, {"rules": rules})}
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    exec(compile(code, "docs/agents-server.md", "exec"), {"__name__": "docs_server", **names})
+
+
+def test_the_page_names_every_route():
+    for path in json.loads(CONTRACT.read_bytes())["paths"]:
+        last = path.removesuffix("/{path}").rpartition("/")[2]
+        assert f"/{last}" in PAGE or path.endswith("{id}"), path
+
+
 def test_two_who_begin_the_same_conversation_at_once_get_one(server: Served):
     codes: list[int] = []
 
     def begin() -> None:
-        body = {"agent": {"model": "scripted:" + str(script)}, "id": "twice"}
+        body = {"agent": {"model": played}, "id": "twice"}
         codes.append(server.http.post("/api/conversations", json=body).status_code)
 
-    script = server.home / "twice.yaml"
-    script.write_text("replies: [x]\n")
+    played = script(server.home, ["x"])
     threads = [threading.Thread(target=begin) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -356,3 +378,17 @@ def test_two_who_begin_the_same_conversation_at_once_get_one(server: Served):
     assert sorted(codes) == [201, 400, 400, 400]
     kinds = server.http.get("/api/conversations/twice/events").json()["events"]
     assert [event["kind"] for event in kinds] == ["started", "system"]
+
+
+def test_the_bench_gives_numbers(tmp_path: Path):
+    from models.agents.server.bench import message_cost, probe, request_cost, script_of, step_cost
+
+    with probe(tmp_path / "home") as measured:
+        played = script_of(tmp_path, 30)
+        name = measured.create(played)
+        assert measured.boot_cpu_s < 5
+        assert measured.rss_mb < 110
+        assert request_cost(measured, name, 20)["health_cpu_ms"] < 10
+        assert message_cost(measured, name, 2, 5)["post_to_socket_ms"]["low"] > 0
+        found = step_cost(measured, played, 2)
+        assert (found["steps"], found["steps_per_s"] > 10) == (62, True)
