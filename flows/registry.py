@@ -148,6 +148,18 @@ FLOWS = (
             MainFigure("rows with a result", "rows/ok", "{:,.0f}"),
         ),
     ),
+    FlowEntry(
+        name="run-agents",
+        room="agents",
+        about="put agents to work on tasks, one conversation each (OpenHands SDK)",
+        flow="flows.run_agents:run_agents",
+        config="models.agents.work_config:WorkConfig",
+        goes_on=True,
+        figures=(
+            MainFigure("finished", "agents/finished", "{:,.0f}"),
+            MainFigure("repairs solved by right plans", "repairs/correct/solved", "{:,.0f}"),
+        ),
+    ),
 )
 
 BENCHES = (

@@ -12,7 +12,7 @@ model_files.py, pyfunc.py  what a version holds, and how MLflow serves it
 
 from tasks.track.history import RecentRun, recent_runs
 from tasks.track.orphans import MESSAGE, close_orphaned_runs
-from tasks.track.prefect_side import mark_crashed, show_table
+from tasks.track.prefect_side import mark_crashed, prefect_side, show_table
 from tasks.track.run import TrackedRun, close_abandoned_run, tracked_run
 from tasks.track.spool import replay_spool, spooled_runs
 from tasks.track.store import TraceRecord
@@ -25,6 +25,7 @@ __all__ = [
     "close_abandoned_run",
     "close_orphaned_runs",
     "mark_crashed",
+    "prefect_side",
     "recent_runs",
     "replay_spool",
     "show_table",

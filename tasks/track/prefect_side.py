@@ -24,6 +24,11 @@ class PrefectSide:
     flow_tags: dict[str, str] = field(default_factory=dict)
     task_tags: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_deployed(self) -> bool:
+        """Whether the flow run belongs to a deployment, which can wake it up again."""
+        return "prefect.deployment_id" in self.flow_tags
+
 
 def prefect_side() -> PrefectSide:
     """Read the Prefect context of this thread."""

@@ -1,0 +1,205 @@
+"""Pieces of work for an agent, one conversation each, that any process can go on with."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import Field, ValidationError
+
+from models.agents.conversation import Conversation
+from models.agents.errors import LogError
+from models.agents.events.types import Event, Phase
+from models.agents.home import AgentHome
+from models.agents.spec import AgentSpec
+from models.agents.store.base import Log, check_id
+from models.config import Config
+from models.errors import ConfigError, DatasetUnreadableError
+
+
+class WorkItem(Config):
+    """A piece of work: what one conversation is for."""
+
+    id: str = Field(min_length=1)
+    """Name, unique in its file; part of the conversation's."""
+    prompt: str = Field(min_length=1)
+    """What the agent is told."""
+    workspace: str = ""
+    """Folder to work in; empty: the agent's, or one of its own."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Texts that the workspace begins with, by path."""
+
+
+def read_items(path: Path) -> list[WorkItem]:
+    """Read one piece of work per line.
+
+    Raises:
+        DatasetUnreadableError: There is no such file, a line is none, or an id comes twice.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DatasetUnreadableError(f"no work in {path}: {error.strerror}") from None
+    items: dict[str, WorkItem] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            item = WorkItem.model_validate(orjson.loads(line))
+            check_id(item.id)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DatasetUnreadableError(
+                f"line {number} of {path.name} is no work: {place}: {first['msg']}; a line is "
+                '{"id": "...", "prompt": "..."}'
+            ) from None
+        except (ValueError, LogError) as error:
+            told = f"line {number} of {path.name} is no work: {error}"
+            raise DatasetUnreadableError(told) from None
+        if item.id in items:
+            told = f"line {number} of {path.name}: id '{item.id}' comes twice"
+            raise DatasetUnreadableError(told)
+        items[item.id] = item
+    if not items:
+        raise DatasetUnreadableError(f"{path.name} has no work in it")
+    return [*items.values()]
+
+
+@dataclass(frozen=True)
+class WaitingCall:
+    """A call that somebody must approve or reject."""
+
+    id: str
+    tool: str
+    arguments: str
+    risk: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkOutcome:
+    """Where a piece of work stands.
+
+    Attributes:
+        item: Its id.
+        conversation: Where all of it is written.
+        phase: Of the conversation.
+        text: What the agent said at its end.
+        reason: Why it did not finish.
+        steps, cost_usd: In all.
+        waiting: Calls that wait for an approval.
+        events: Everything that happened, delegated conversations not included.
+    """
+
+    item: str
+    conversation: str
+    phase: Phase
+    text: str
+    reason: str
+    steps: int
+    cost_usd: float
+    waiting: tuple[WaitingCall, ...] = ()
+    events: tuple[Event, ...] = field(default=(), repr=False)
+
+
+_live: dict[str, Conversation] = {}
+_live_lock = threading.Lock()
+
+
+def interrupt_all(why: str) -> int:
+    """Interrupt every piece of work of this process; returns how many ran. They can go on."""
+    with _live_lock:
+        running = [*_live.values()]
+    for conversation in running:
+        conversation.interrupt(why)
+    return len(running)
+
+
+def work_on(home: Path, conversation_id: str, item: WorkItem, spec: AgentSpec) -> WorkOutcome:
+    """Begin a piece of work, or go on where its conversation stands.
+
+    Args:
+        home: Folder of conversations; a server and the command line may share it.
+        conversation_id: The same for every attempt.
+        item: What is to be done; of no matter once it was said.
+        spec: The agent; that of the first attempt stays.
+    """
+    keeper = AgentHome(home)
+    if keeper.spec(conversation_id) is None:
+        place = item.workspace or spec.workspace or str(keeper.workspace(conversation_id))
+        _fill(Path(place), item)
+        keeper.keep(conversation_id, spec.model_copy(update={"workspace": place}))
+    conversation = keeper.open(conversation_id)
+    with _live_lock:
+        _live[conversation_id] = conversation
+    try:
+        blocking = conversation.blocking
+        is_new = not any(event.kind == "user" for event in conversation.events(kinds=["user"]))
+        blocking.send(item.prompt) if is_new else blocking.run()
+        return _standing(item, conversation.store)
+    finally:
+        with _live_lock:
+            _live.pop(conversation_id, None)
+        conversation.blocking.close()
+        conversation.workspace.close()
+
+
+def _fill(place: Path, item: WorkItem) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in item.files.items():
+        file = (place / name).resolve()
+        if not file.is_relative_to(place.resolve()):
+            raise ConfigError(f"file '{name}' of '{item.id}' lies outside of its workspace")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def look_at(home: Path, conversation_id: str, item: WorkItem) -> WorkOutcome | None:
+    """Return where a piece of work stands, without doing anything; None: it was never begun."""
+    store = AgentHome(home).store
+    if not store.exists(conversation_id):
+        return None
+    with contextlib.closing(store.open(conversation_id)) as log:
+        return _standing(item, log)
+
+
+def never_begun(item: WorkItem, why: object) -> WorkOutcome:
+    """Return the outcome of a piece of work that has no conversation."""
+    return WorkOutcome(item.id, "", "error", "", str(why), 0, 0.0)
+
+
+def _standing(item: WorkItem, log: Log) -> WorkOutcome:
+    state = log.state
+    return WorkOutcome(
+        item.id,
+        log.id,
+        state.phase,
+        state.final if state.phase == "finished" else "",
+        state.reason,
+        state.steps,
+        state.cost_usd,
+        _waiting(log),
+        tuple(log.events()),
+    )
+
+
+def _waiting(log: Log) -> tuple[WaitingCall, ...]:
+    if log.state.phase != "waiting":
+        return ()
+    intents: dict[str, Any] = {event.call_id: event.body for event in log.events(kinds=["intent"])}
+    return tuple(
+        WaitingCall(
+            call.call_id,
+            call.name,
+            intents[call.call_id].arguments,
+            intents[call.call_id].risk,
+            intents[call.call_id].reasons,
+        )
+        for call in log.state.open_calls()
+        if call.waits and not call.approved
+    )
