@@ -6,6 +6,7 @@ import atexit
 import importlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,10 @@ for module in ("flows", "tasks", "prefect.context"):
 for name in list(os.environ):
     if name.startswith("PREFECT_"):
         del os.environ[name]
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be what tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests that take the tracking server away should not wait for retries.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"

@@ -146,6 +146,8 @@ def test_a_signal_in_the_middle_keeps_what_is_finished_and_says_so_by_its_exit_c
     (experiment,) = [e for e in client.search_experiments() if e.name == "inference"]
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "KILLED"
+    if number == signal.SIGINT:
+        return  # how it goes on is the same
     done = subprocess.run(
         command, cwd=ROOT, env=user_environment(), capture_output=True, text=True, timeout=400
     )
