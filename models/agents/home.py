@@ -117,10 +117,14 @@ class AgentHome:
         Raises:
             NoConversationError: There is none.
         """
-        self.store.delete(conversation_id)
-        self._path(conversation_id).unlink(missing_ok=True)
-        for file in self.folder.glob(f"{conversation_id}.*.conversation"):
-            self.store.delete(file.name.removesuffix(".conversation"))
+        self.must_exist(conversation_id)
+        # By what their logs say: another one's name may begin in the same way.
+        parents = {row.id: row.parent_conversation for row in self.store.list()}
+        gone = [conversation_id]
+        for name in gone:
+            gone += [child for child, parent in parents.items() if parent == name]
+            self.store.delete(name)
+            self._path(name).unlink(missing_ok=True)
 
     def describe(self, conversation_id: str) -> dict[str, Any] | None:
         """Return the spec as plain JSON values."""

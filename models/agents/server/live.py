@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from models.agents.conversation import Conversation
 from models.agents.errors import LifecycleError
@@ -84,7 +85,8 @@ class Registry:
         self._backlog = backlog
         self._live: dict[str, Live] = {}
         self._secrets: dict[str, Secrets] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        # Whoever waits for a lock holds on to it; the others are forgotten.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -96,7 +98,7 @@ class Registry:
         Raises:
             NoConversationError: There is none.
         """
-        async with self._locked(conversation_id):
+        async with self._lock(conversation_id):
             live = self._live.get(conversation_id)
             if live is None:
                 live = self._live[conversation_id] = await self._load(conversation_id)
@@ -109,15 +111,8 @@ class Registry:
             if len(self._live) > self._most:
                 await self._evict()
 
-    @contextlib.asynccontextmanager
-    async def _locked(self, conversation_id: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(conversation_id, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and conversation_id not in self._live:
-                self._locks.pop(conversation_id, None)
+    def _lock(self, conversation_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(conversation_id, asyncio.Lock())
 
     async def _load(self, conversation_id: str) -> Live:
         secrets = self._secrets.setdefault(conversation_id, Secrets())
@@ -147,7 +142,7 @@ class Registry:
 
     async def close(self, conversation_id: str, *, forget: bool = False) -> None:
         """Close a conversation that nobody uses, or that is going to be deleted."""
-        async with self._locked(conversation_id):
+        async with self._lock(conversation_id):
             live = self._live.get(conversation_id)
             if live is not None and (forget or not live.uses):
                 del self._live[conversation_id]
