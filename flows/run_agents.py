@@ -19,6 +19,7 @@ from tasks.agents import (
     agents_home,
     approval_text,
     batch_name,
+    isolation_of,
     play_repair,
     publish_approvals,
     read_work,
@@ -80,9 +81,11 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
 def play_suite(config: WorkConfig, batch: str, run: TrackedRun) -> FlowSummary:
     """Play every plan on every repair task; scripts are no models, and the summary says so."""
     plans = ("correct",) if config.model else config.plans
+    isolation = isolation_of(config)
+    run.params({"isolation_used": isolation})
     futures = {
         f"{batch}-{task.id}-{plan}": play_repair.submit(
-            task, plan, config, f"{batch}-{task.id}-{plan}"
+            task, plan, config.model, isolation, f"{batch}-{task.id}-{plan}"
         )
         for task in load_suite()[: config.tasks]
         for plan in plans

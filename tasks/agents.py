@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State
 
 from models.agents.events import Event, Failure
 from models.agents.home import AgentHome
-from models.agents.repairs import Plan, RepairOutcome, RepairTask, run_task
+from models.agents.repairs import Isolation, Plan, RepairOutcome, RepairTask, run_task
 from models.agents.repairs.report import Total, as_json, table
 from models.agents.repairs.report import totals as repair_totals
 from models.agents.spans import spans_of, totals
@@ -26,6 +26,8 @@ from models.agents.store.jsonl import export_lines
 from models.agents.work import WorkItem, WorkOutcome, read_items, work_on
 from models.agents.work_config import WorkConfig
 from models.errors import ServiceError
+from models.sandbox import SandboxUnavailableError
+from models.sandbox.bubblewrap import usable_bwrap
 from models.settings import get_settings
 from tasks.track import TraceRecord, TrackedRun, prefect_side, show_table
 
@@ -118,9 +120,23 @@ def run_agent(item: WorkItem, spec: AgentSpec, conversation_id: str) -> WorkOutc
     return outcome
 
 
+def isolation_of(config: WorkConfig) -> Isolation:
+    """Return where repair tasks are worked on; see `WorkConfig.isolation`."""
+    if config.isolation != "auto":
+        return config.isolation
+    try:
+        usable_bwrap()
+    except SandboxUnavailableError as error:
+        if config.model:
+            raise
+        get_run_logger().warning("no sandbox here: our own scripts play without walls (%s)", error)
+        return "local"
+    return "sandbox"
+
+
 @task(cache_policy=NO_CACHE, task_run_name="{task.id}-{plan}")
 def play_repair(
-    task: RepairTask, plan: Plan, config: WorkConfig, conversation: str
+    task: RepairTask, plan: Plan, model: str, isolation: Isolation, conversation: str
 ) -> RepairOutcome:
     """Let a played model, or the one that the config names, work on a shipped repair task."""
     store = AgentHome(agents_home(), "relaxed").store
@@ -129,8 +145,8 @@ def play_repair(
     return run_task(
         task,
         plan,
-        model=config.model,
-        isolation=config.isolation,
+        model=model,
+        isolation=isolation,
         store=store,
         conversation=conversation,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from models.agents.repairs.plans import Plan
-from models.agents.repairs.run import Isolation
 from models.agents.spec import AgentSpec
 from models.config import Config
 
@@ -39,8 +39,9 @@ class WorkConfig(Config):
     plans: tuple[Plan, ...] = ("correct", "recovering", "wrong")
     """How the shipped repair tasks are played: also `clumsy` and `cheating`."""
 
-    isolation: Isolation = "sandbox"
-    """Where the shipped repair tasks are worked on; `local`: without walls."""
+    isolation: Literal["auto", "sandbox", "local"] = "auto"
+    """Where the shipped repair tasks are worked on: behind walls, or (`local`) without. auto:
+    behind walls; on a host that has none the shipped scripts play without, a model never does."""
 
     tasks: int | None = Field(None, ge=1)
     """How many of the shipped repair tasks; none: all."""

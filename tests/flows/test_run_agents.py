@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from prefect.logging import disable_run_logger
 
 from flows.run_agents import preview, run_agents
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec, PolicySpec
 from models.agents.work_config import WorkConfig
 from models.errors import ConfigError, DatasetUnreadableError
+from models.sandbox import SandboxUnavailableError
 from models.settings import ROOT, get_settings
-from tasks.agents import ApprovalNeededError, agents_home
+from tasks.agents import ApprovalNeededError, agents_home, isolation_of
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
 
@@ -66,6 +68,22 @@ def test_repair_tasks_are_played_judged_and_recorded_with_a_trace_each():
     kinds = {span.span_type for trace in traces for span in trace.data.spans}
     assert {"AGENT", "CHAIN", "LLM", "TOOL"} <= kinds
     assert any("shipped repair tasks" in line for line in preview(config))
+
+
+def test_only_our_own_scripts_play_without_walls_where_a_host_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def refuses() -> None:
+        raise SandboxUnavailableError("no namespaces")
+
+    monkeypatch.setattr("tasks.agents.usable_bwrap", refuses)
+    with disable_run_logger():
+        assert isolation_of(WorkConfig()) == "local"
+        assert isolation_of(WorkConfig(isolation="sandbox")) == "sandbox"
+        with pytest.raises(SandboxUnavailableError):
+            isolation_of(WorkConfig(model="openai/x"))
+        monkeypatch.setattr("tasks.agents.usable_bwrap", lambda: None)
+        assert isolation_of(WorkConfig()) == "sandbox"
 
 
 def test_each_line_of_a_file_is_a_conversation_and_an_error_costs_only_its_own(tmp_path: Path):
