@@ -10,6 +10,8 @@ mcp/        servers of others, and ours  background.py  the thread that they liv
 workspace/  where tools work            stuck.py, critic.py, hooks.py, deltas.py  who looks on
 crash_trials.py  kill -9 and look       bench.py       figures
 repairs/    small repair tasks, played
+spec.py, home.py  an agent as data, a folder of whole conversations
+server/, remote/, command/  over the network, from there, from the command line
 Source of the comparison: the OpenHands Software Agent SDK paper, arXiv 2511.03690.
 """
 

@@ -1,7 +1,9 @@
 """Who may use the server, and what leaves it: behaviours 36 and 57, scopes, pages, the contract."""
 
+import asyncio
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,8 +176,6 @@ def test_behaviour_36_the_servers_key_is_in_no_tools_environment(server: Served,
 def test_a_key_comes_from_a_file_or_the_environment_where_it_is_wiped_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    import os
-
     file = tmp_path / "key"
     file.write_text("  from-a-file-0123456789\n")
     assert find_key(file) == "from-a-file-0123456789"
@@ -212,3 +212,23 @@ def test_what_a_server_does_not_allow_is_refused_at_the_beginning(server: Served
     secret = {"agent": {"model": 7}, "secrets": {"TOKEN": "s3cret-value"}, "x": "s3cret-value"}
     answer = server.http.post("/api/conversations", json=secret)
     assert (answer.status_code, "s3cret-value" in answer.text) == (422, False)
+
+
+def test_a_web_page_is_served_without_a_key_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "index.html").write_text("<title>here</title>")
+    monkeypatch.setattr("models.agents.server.app.WEB", web)
+
+    async def ask() -> list[tuple[int, str]]:
+        app = make_app(ServerConfig(home=tmp_path / "home"), KEY)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            found = [await client.get(path) for path in ("/", "/api/tools", "/../auth.py")]
+            return [(answer.status_code, answer.text[:19]) for answer in found]
+
+    page, tools, outside = asyncio.run(ask())
+    assert page == (200, "<title>here</title>")
+    assert (tools[0], outside[0]) == (401, 404)
