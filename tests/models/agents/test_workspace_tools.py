@@ -67,7 +67,7 @@ def call(tool: Tool, ctx: ToolContext, /, **arguments: Any) -> Observation:
     return asyncio.run(tool(ctx, **arguments))
 
 
-def test_49_folder_and_variables_persist_reset_clears_and_exit_codes_are_exact(
+def test_behaviour_49_folder_and_variables_persist_reset_clears_and_exit_codes_are_exact(
     ctx: ToolContext, root: Path
 ) -> None:
     call(terminal, ctx, command="mkdir d; cd d; export COLOUR=red")
@@ -78,7 +78,7 @@ def test_49_folder_and_variables_persist_reset_clears_and_exit_codes_are_exact(
     assert call(terminal, ctx, command="pwd").text.startswith(f"{root}\n")
 
 
-def test_50_silent_commands_are_said_to_run_polled_interrupted_and_killed(
+def test_behaviour_50_silent_commands_are_said_to_run_polled_interrupted_and_killed(
     ctx: ToolContext,
 ) -> None:
     first = call(terminal, ctx, command="echo a; sleep 0.5; echo b", timeout_s=0.1)
@@ -94,7 +94,7 @@ def test_50_silent_commands_are_said_to_run_polled_interrupted_and_killed(
     assert "killed after" in killed.text
 
 
-def test_51_ten_megabytes_are_cut_with_head_tail_and_a_file_that_has_all(
+def test_behaviour_51_ten_megabytes_are_cut_with_head_tail_and_a_file_that_has_all(
     ctx: ToolContext,
 ) -> None:
     seen = call(terminal, ctx, command="seq 2000000 | head -c 10000000", timeout_s=60)
@@ -106,7 +106,7 @@ def test_51_ten_megabytes_are_cut_with_head_tail_and_a_file_that_has_all(
     assert call(terminal, ctx, command=f"wc -c < {whole}").text.startswith("10000000\n")
 
 
-def test_52_heredocs_input_exit_and_background_work(ctx: ToolContext) -> None:
+def test_behaviour_52_heredocs_input_exit_and_background_work(ctx: ToolContext) -> None:
     script = "cat <<'X'\n'quotes' \"ünï\" $no\nX\nfor i in 1 2\ndo echo $i\ndone"
     assert call(terminal, ctx, command=script).text.startswith("'quotes' \"ünï\" $no\n1\n2\n[exit")
     call(terminal, ctx, command="read -r x; echo got $x", timeout_s=0.1)
@@ -119,7 +119,7 @@ def test_52_heredocs_input_exit_and_background_work(ctx: ToolContext) -> None:
     assert (ctx.workspace.root / "made").read_text() == "later\n"
 
 
-def test_53_a_replacement_needs_one_match_and_says_where_others_are(
+def test_behaviour_53_a_replacement_needs_one_match_and_says_where_others_are(
     ctx: ToolContext, root: Path
 ) -> None:
     (root / "f.py").write_text("a = 1\nb = 2\na = 1\nlonger_name = 3\n")
@@ -136,7 +136,7 @@ def test_53_a_replacement_needs_one_match_and_says_where_others_are(
     assert (root / "f.py").read_text() == "a = 1\nb = 2\na = 5\nlonger_name = 3\n"
 
 
-def test_53_passages_that_overlap_are_not_unique(ctx: ToolContext, root: Path) -> None:
+def test_behaviour_53_passages_that_overlap_are_not_unique(ctx: ToolContext, root: Path) -> None:
     (root / "f").write_text("aaa")
     with pytest.raises(ToolError, match="occurs 2 times"):
         call(str_replace, ctx, path="f", old="aa", new="b")
@@ -153,7 +153,7 @@ def test_53_passages_that_overlap_are_not_unique(ctx: ToolContext, root: Path) -
         (b"x = 1\r\ny\nz\n", b"x = 9\r\nc\ny\nz\n"),
     ],
 )
-def test_53_encoding_line_ends_and_mode_are_kept_and_undo_restores_bytes(
+def test_behaviour_53_encoding_line_ends_and_mode_are_kept_and_undo_restores_bytes(
     ctx: ToolContext, root: Path, before: bytes, after: bytes
 ) -> None:
     (root / "f").write_bytes(before)
@@ -169,7 +169,7 @@ def test_53_encoding_line_ends_and_mode_are_kept_and_undo_restores_bytes(
         call(undo_edit, ctx, path="f")
 
 
-def test_53_undo_removes_what_an_edit_had_created(ctx: ToolContext, root: Path) -> None:
+def test_behaviour_53_undo_removes_what_an_edit_had_created(ctx: ToolContext, root: Path) -> None:
     call(create, ctx, path="new/deep.txt", text="x\n")
     assert (root / "new/deep.txt").read_text() == "x\n"
     with pytest.raises(ToolError, match="exists already"):
@@ -181,7 +181,7 @@ def test_53_undo_removes_what_an_edit_had_created(ctx: ToolContext, root: Path) 
     assert not (root / "new/deep.txt").exists()
 
 
-def test_53_a_failed_write_leaves_the_original(
+def test_behaviour_53_a_failed_write_leaves_the_original(
     ctx: ToolContext, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / "f").write_text("old\n")
@@ -195,7 +195,7 @@ def test_53_a_failed_write_leaves_the_original(
     assert (root / "f").read_text() == "old\n"
 
 
-def test_53_binary_and_huge_files_are_refused(ctx: ToolContext, root: Path) -> None:
+def test_behaviour_53_binary_and_huge_files_are_refused(ctx: ToolContext, root: Path) -> None:
     (root / "program").write_bytes(b"\x7fELF\0\0")
     with (root / "huge").open("wb") as file:
         file.truncate(10_000_001)
@@ -206,7 +206,9 @@ def test_53_binary_and_huge_files_are_refused(ctx: ToolContext, root: Path) -> N
             call(tool, ctx, path="huge", **arguments)
 
 
-def test_54_ranges_folders_two_levels_deep_and_images(ctx: ToolContext, root: Path) -> None:
+def test_behaviour_54_ranges_folders_two_levels_deep_and_images(
+    ctx: ToolContext, root: Path
+) -> None:
     (root / "f").write_text("one\ntwo\nthree\n")
     assert call(view, ctx, path="f", start=2).text == "     2\ttwo\n     3\tthree"
     assert call(view, ctx, path="f", start=1, end=1).text == "     1\tone"
@@ -225,7 +227,7 @@ def test_54_ranges_folders_two_levels_deep_and_images(ctx: ToolContext, root: Pa
         call(view, ctx, path="missing")
 
 
-def test_54_a_long_file_is_cut_at_a_line_and_says_how_to_go_on(
+def test_behaviour_54_a_long_file_is_cut_at_a_line_and_says_how_to_go_on(
     ctx: ToolContext, root: Path
 ) -> None:
     (root / "long").write_text("".join(f"line {n}\n" for n in range(1, 5001)))
@@ -237,7 +239,7 @@ def test_54_a_long_file_is_cut_at_a_line_and_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "link/passwd", "d/../../secret"])
-def test_55_paths_outside_the_workspace_are_refused_in_sandbox_mode(
+def test_behaviour_55_paths_outside_the_workspace_are_refused_in_sandbox_mode(
     confined: ToolContext, root: Path, path: str
 ) -> None:
     (root.parent / "secret").write_text("secret")
