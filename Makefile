@@ -8,7 +8,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -q
 UPGRADES_DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check static fast flow stack up bench peers llamacpp screenshots clean
+.PHONY: help venv demo test check static fast flow stack up bench peers llamacpp openhands screenshots clean
 
 help:            ## show this list
 	@grep -hE '^[a-z]+: .*## |^[a-z]+: *## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ peers: venv      ## install the libraries that the benchmark compares with
 
 llamacpp: venv   ## build llama.cpp for the benchmark of inference (10 minutes of a core)
 	@$(PYTHON) .ci/install.py --extra llamacpp
+
+openhands:       ## install openhands-sdk, which `loom bench agents` compares with (Python 3.12+)
+	@$(PYTHON) .ci/openhands.py
 
 screenshots: venv ## take the pictures of docs/img in a real browser
 	@$(PYTHON) .ci/install.py --extra browser

@@ -180,6 +180,12 @@ BENCHES = (
         config="models.inference.bench.config:InferenceBenchConfig",
     ),
     BenchEntry(
+        room="agents",
+        about="the agent runtime beside openhands-sdk: speed, server, walls, crashes, repairs",
+        run="flows.command.bench_agents:run",
+        config="models.agents.bench_config:AgentsBenchConfig",
+    ),
+    BenchEntry(
         room="platform",
         about="what Prefect and MLflow cost over plain functions; start-up of `loom`",
         run="flows.command.bench_platform:run",

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,7 +235,19 @@ def _fill(store: SqliteStore, agent: Agent, folder: Path, events: int) -> None:
 
 
 def fsyncs(folder: Path, durability: Durability) -> float | None:
+    """Count fsyncs of an action cycle of ours; None where strace is missing or not allowed."""
+    own = [sys.executable, "-m", "models.agents.bench", "--run"]
+    return fsyncs_of(
+        lambda steps: [*own, str(steps), durability, str(folder)], folder / f"trace-{durability}"
+    )
+
+
+def fsyncs_of(command: Callable[[int], list[str]], trace: Path) -> float | None:
     """Count fsyncs of an action cycle: runs of 30 and of 10 steps under strace, difference / 20.
+
+    Args:
+        command: Runs so many steps.
+        trace: File for what strace writes.
 
     Returns:
         None where strace is missing or not allowed.
@@ -244,21 +256,20 @@ def fsyncs(folder: Path, durability: Durability) -> float | None:
         return None
     counts = []
     for steps in (10, 30):
-        trace = folder / f"trace-{durability}-{steps}"
-        command = ["strace", "-f", "-e", "trace=fsync,fdatasync", "-o", str(trace)]
-        child = [sys.executable, "-m", "models.agents.bench", "--run", str(steps), durability]
-        done = subprocess.run([*command, *child, str(folder)], capture_output=True, text=True)
+        watched = ["strace", "-f", "-e", "trace=fsync,fdatasync", "-o", str(trace)]
+        done = subprocess.run([*watched, *command(steps)], capture_output=True, text=True)
         if done.returncode or not trace.exists():
             return None
         counts.append(sum("sync(" in line for line in trace.read_text().splitlines()))
     return (counts[1] - counts[0]) / 20
 
 
-def measure(folder: Path) -> dict[str, Any]:
+def measure(folder: Path, growth_steps: int = 3_400) -> dict[str, Any]:
     """Return all figures.
 
     Args:
         folder: On the disk that is to be measured; empty.
+        growth_steps: Of the longest conversation.
     """
     modes: tuple[Durability, ...] = ("strict", "group", "relaxed")
     return {
@@ -267,7 +278,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "append": {mode: append_cost(folder, mode) for mode in modes},
         "fsyncs_per_cycle": {mode: fsyncs(folder, mode) for mode in modes},
         "step": step_cost(folder),
-        "growth": growth(folder),
+        "growth": growth(folder, growth_steps),
         "restore": restore_cost(folder),
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
@@ -278,6 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Figures of the agent runtime.")
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--growth", type=int, default=3_400, metavar="STEPS")
     parser.add_argument("--run", nargs=3, default=None, metavar=("STEPS", "DURABILITY", "FOLDER"))
     asked = parser.parse_args(arguments)
     if asked.run:
@@ -285,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_steps(SqliteStore(Path(place) / "traced", durability), Path(place), int(steps))
         return 0
     with tempfile.TemporaryDirectory(prefix="agents-bench-", dir=asked.folder) as scratch:
-        text = json.dumps(measure(Path(scratch)), indent=2)
+        text = json.dumps(measure(Path(scratch), asked.growth), indent=2)
     if asked.json:
         asked.json.write_text(text + "\n")
     print(text)

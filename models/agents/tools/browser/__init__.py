@@ -132,7 +132,8 @@ def browser_tools(options: BrowserOptions = BrowserOptions()) -> tuple[Tool, ...
         """Take a picture of what the window shows, for what text cannot tell."""
 
         async def shoot(browser: Browser) -> bytes:
-            return await browser.page.screenshot(type="jpeg", quality=_JPEG_QUALITY)
+            taken: bytes = await browser.page.screenshot(type="jpeg", quality=_JPEG_QUALITY)
+            return taken
 
         data = base64.b64encode(await act(ctx, shoot)).decode()
         return Observation(
