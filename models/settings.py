@@ -26,7 +26,7 @@ log = logging.getLogger("loom.settings")
 APPLIED = "LOOM_APPLIED"
 """Variable that remembers what `apply_environment` set, each with a digest of its value."""
 
-OTHER_NAMES = ("LOOM_SCREENSHOTS", "LOOM_AGENTS_KEY", APPLIED)
+OTHER_NAMES = ("LOOM_SCREENSHOTS", "LOOM_AGENTS_KEY", "LOOM_AGENTS_STORE_KEY", APPLIED)
 """Names that tools beside the package read, and our own."""
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,6 +21,9 @@ from models.llm import LanguageModelError, language_model
 
 SUFFIX = ".agent.json"
 
+STORE_KEY_VARIABLE = "LOOM_AGENTS_STORE_KEY"
+"""Tools never see it: their environment is made of what they need."""
+
 
 class AgentHome:
     """Conversations of one folder by id. The server and `loom agent` share it.
@@ -28,11 +31,20 @@ class AgentHome:
     Args:
         folder: Made when something is kept in it.
         durability: What a commit promises; see `Durability`.
+        key: Encrypts the logs, as `models.agents.store.new_key` makes it; None: that of the
+            variable `LOOM_AGENTS_STORE_KEY`, if there is one. Specs stay readable.
+
+    Raises:
+        SealError: The key is none.
     """
 
-    def __init__(self, folder: str | Path, durability: Durability = "group") -> None:
+    def __init__(
+        self, folder: str | Path, durability: Durability = "group", key: str | None = None
+    ) -> None:
         self.folder = Path(folder).expanduser().absolute()
-        self.store = SqliteStore(self.folder, durability)
+        self.store = SqliteStore(
+            self.folder, durability, key or os.environ.get(STORE_KEY_VARIABLE) or None
+        )
 
     def workspace(self, conversation_id: str) -> Path:
         """Return the folder that a conversation works in when none was named."""

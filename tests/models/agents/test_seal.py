@@ -9,6 +9,8 @@ import pytest
 
 from models.agents.errors import CorruptLogError, SealError
 from models.agents.events import Answer, Event, Intent, Note, Result, UserMessage, new_event
+from models.agents.home import AgentHome
+from models.agents.spec import AgentSpec
 from models.agents.store import SqliteStore, new_key
 from models.agents.store.jsonl import export
 from models.agents.store.seal import Seal
@@ -51,6 +53,32 @@ def test_behaviour_35_nothing_that_was_said_is_in_any_file_and_all_of_it_is_ther
     assert log.result_of("c1") == events[-1]
     log.commit([new_event(Note())])
     assert log.state.seq == 5
+
+
+def test_the_folder_of_command_server_and_flow_takes_its_key_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    key = new_key()
+    monkeypatch.setenv("LOOM_AGENTS_STORE_KEY", key)
+    home = AgentHome(tmp_path)
+    script = tmp_path / "script.yaml"
+    script.write_text(
+        "rules:\n"
+        "- {after_tool: terminal, tool_calls: [{name: finish, arguments: {message: done}}]}\n"
+        "- tool_calls: [{name: terminal, arguments: {command: env}}]\n"
+    )
+    home.keep("talk", AgentSpec(model=f"scripted:{script}", isolation="local"))
+    conversation = home.open("talk")
+    assert conversation.blocking.send(f"say {CANARY}").ok
+    said = [event.body.text for event in conversation.events(kinds=["result"])]
+    conversation.blocking.close()
+    assert "PATH=" in said[0]
+    assert key not in said[0]
+    assert CANARY.encode() not in (tmp_path / "talk.conversation").read_bytes()
+    assert [row.title for row in AgentHome(tmp_path).store.list()] == [f"say {CANARY}"]
+    monkeypatch.delenv("LOOM_AGENTS_STORE_KEY")
+    with pytest.raises(SealError, match="open its store with the key"):
+        AgentHome(tmp_path).open("talk")
 
 
 def test_the_same_words_without_a_key_are_found_by_the_same_search(tmp_path: Path):
