@@ -49,7 +49,7 @@ openhands:       ## install openhands-sdk, which `loom bench agents` compares wi
 
 screenshots: venv ## take the pictures of docs/img in a real browser
 	@$(PYTHON) .ci/install.py --extra browser
-	@LOOM_SCREENSHOTS=docs/img $(PYTEST) tests/stack/test_browser.py -q
+	@LOOM_SCREENSHOTS=docs/img $(PYTEST) tests/stack/test_browser.py tests/models/agents/test_web.py -q
 
 clean:           ## remove the environment and all state of this checkout
 	rm -rf .venv .loom out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

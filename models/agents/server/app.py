@@ -16,7 +16,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
 from models.agents.server import (
     commands,
@@ -30,6 +29,7 @@ from models.agents.server import (
 from models.agents.server.config import ServerConfig
 from models.agents.server.failures import explain_failures
 from models.agents.server.middleware import Gate
+from models.agents.server.pages import Pages
 from models.agents.server.state import Parts, Server, make_server
 from models.settings import ROOT
 
@@ -72,7 +72,7 @@ def make_app(config: ServerConfig, key: str = "") -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     if WEB.is_dir():
-        app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+        app.mount("/", Pages(directory=WEB, html=True), name="web")
     return app
 
 

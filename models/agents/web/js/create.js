@@ -1,0 +1,69 @@
+/** The dialog that begins a conversation. */
+
+import { get, post } from "./api.js";
+import { at, attempt, h } from "./dom.js";
+import { ask, choice, field, policyFields } from "./forms.js";
+
+const MODEL = "loom.model";
+
+/** Ask what it shall be; `begun(details)` is told of the conversation. */
+export async function askForConversation(begun) {
+  const tools = (await attempt(() => get("/api/tools"))) ?? [];
+  const text = (name, more = {}) => h("input", { type: "text", name, autocomplete: "off", ...more });
+  const number = (name, step) => h("input", { type: "number", name, min: 0, step });
+  const model = text("model", { required: true, value: localStorage.getItem(MODEL) ?? "" });
+  const title = text("title", { maxlength: 500 });
+  const workspace = text("workspace");
+  const isolation = choice(["sandbox", "local"], "sandbox", { name: "isolation" });
+  const limits = { steps: number("steps", 1), tokens: number("tokens", 1), usd: number("usd", "any") };
+  const policy = policyFields({ kind: "risky" });
+  const analyzer = text("analyzer");
+  const usual = h("input", { type: "checkbox", name: "usual", checked: true });
+  const boxes = tools
+    .filter((tool) => tool.name !== "think" && tool.name !== "finish")
+    .map((tool) => {
+      const box = h("input", { type: "checkbox", name: "tool", value: tool.name });
+      return { box, label: h("label", { class: "tool", title: tool.description }, box, ` ${tool.name}`) };
+    });
+  const list = h("div", { class: "tools", hidden: true }, ...boxes.map(({ label }) => label));
+  usual.addEventListener("change", () => {
+    list.hidden = usual.checked;
+  });
+  const parts = [
+    field("Model", model, "openai/gpt-5, http://HOST/v1#NAME, local:NAME, scripted:FILE"),
+    field("Title", title, "Empty: made of the first message"),
+    field("Workspace", workspace, "A folder below the server's roots; empty: one of its own"),
+    field("Isolation", isolation, "local needs a server with --allow-local"),
+    ...policy.parts,
+    field("Risk is rated by", analyzer, "One of the server's --analyzer; empty: by what tools declare"),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Limits (empty: none)"),
+      field("Steps", limits.steps),
+      field("Tokens", limits.tokens),
+      field("US dollars", limits.usd),
+    ),
+    h("fieldset", {}, h("legend", {}, "Tools"), field("The usual ones", usual), list),
+  ];
+  ask(at("new-dialog"), "New conversation", parts, "Begin", async () => {
+    const budget = {};
+    for (const [name, input] of Object.entries(limits)) {
+      if (input.value !== "") budget[name] = Number(input.value);
+    }
+    const chosen = boxes.filter(({ box }) => box.checked).map(({ box }) => box.value);
+    const agent = {
+      model: model.value.trim(),
+      tools: usual.checked ? null : chosen,
+      policy: policy.value(),
+      analyzer: analyzer.value.trim(),
+      budget,
+      workspace: workspace.value.trim(),
+      isolation: isolation.value,
+    };
+    const details = await post("/api/conversations", { agent, title: title.value.trim() });
+    localStorage.setItem(MODEL, agent.model);
+    begun(details);
+  });
+  model.focus();
+}

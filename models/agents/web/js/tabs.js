@@ -1,0 +1,35 @@
+/** The panes at the side, one at a time. */
+
+import { at } from "./dom.js";
+
+export class Tabs {
+  /** @param {Function} chose Called with the name of the pane that is shown. */
+  constructor(chose) {
+    this.tabs = [...document.querySelectorAll('[role="tab"]')];
+    this.chose = chose;
+    this.tabs.forEach((tab, index) => {
+      tab.addEventListener("click", () => this.show(index));
+      tab.addEventListener("keydown", (event) => {
+        const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (!by) return;
+        event.preventDefault();
+        const next = (index + by + this.tabs.length) % this.tabs.length;
+        this.show(next);
+        this.tabs[next].focus();
+      });
+    });
+    this.show(0);
+  }
+
+  /** Show one by its number. */
+  show(number) {
+    this.tabs.forEach((tab, index) => {
+      const isShown = index === number;
+      tab.setAttribute("aria-selected", isShown);
+      tab.tabIndex = isShown ? 0 : -1;
+      at(tab.getAttribute("aria-controls")).hidden = !isShown;
+    });
+    this.name = this.tabs[number].id.replace("tab-", "");
+    this.chose(this.name);
+  }
+}
