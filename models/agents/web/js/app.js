@@ -21,6 +21,7 @@ import { Timeline } from "./timeline.js";
 let current = null;
 let details = null;
 let shownHead = 0;
+const drafts = new Map();
 
 const look = settled(() => attempt(lookAgain), 120, 600);
 // A conversation whose agent cannot be opened here still has a log to read, but no workspace.
@@ -67,6 +68,14 @@ function go(id) {
   location.hash = id ? `#/${encodeURIComponent(id)}` : "";
 }
 
+function hashId() {
+  try {
+    return decodeURIComponent(location.hash.replace(/^#\/?/, "")) || null;
+  } catch {
+    return null;
+  }
+}
+
 async function lookAgain() {
   const id = current;
   if (!id) return;
@@ -107,8 +116,15 @@ function showWorkspace({ id, problem }) {
 }
 
 function openHash() {
-  const id = decodeURIComponent(location.hash.replace(/^#\/?/, "")) || null;
+  const id = hashId();
   if (id === current) return;
+  if (!editor.mayLeave()) {
+    history.replaceState(null, "", `#/${encodeURIComponent(current)}`);
+    return;
+  }
+  // What was begun to be said here must not be sent there.
+  drafts.set(current, at("composer-text").value);
+  at("composer-text").value = drafts.get(id) ?? "";
   current = id;
   details = null;
   shownHead = 0;
@@ -130,7 +146,8 @@ function openHash() {
   look();
 }
 
-const steer = (what) => () => current && attempt(() => post(place(current, `/${what}`)));
+// By the state of the button: a pause of something at rest would meet its next run.
+const steer = (what) => () => current && !at(what).disabled && attempt(() => post(place(current, `/${what}`)));
 
 async function send() {
   const field = at("composer-text");

@@ -55,7 +55,7 @@ export class Approvals {
         ? h("ul", { class: "reasons" }, ...call.reasons.map((reason) => h("li", {}, visible(reason))))
         : null,
       ...(planned ?? [block(values ? readable(values) : call.arguments)]),
-      h("details", {}, h("summary", {}, "Exact arguments"), block(call.arguments, "exact", Infinity)),
+      h("details", { open: !isAsShown(call.arguments, values) }, h("summary", {}, "Exact arguments"), block(call.arguments, "exact", Infinity)),
       h(
         "form",
         {
@@ -72,4 +72,10 @@ export class Approvals {
     );
     return card;
   }
+}
+
+/** Whether reading the arguments changed nothing: no number was rounded, no name came twice. */
+function isAsShown(written, values) {
+  const bare = (text) => text.replace(/\s+/g, "");
+  return values !== null && bare(JSON.stringify(values)) === bare(written);
 }

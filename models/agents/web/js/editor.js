@@ -32,7 +32,7 @@ export class Editor {
 
   /** Open a file. */
   async open(id, path) {
-    if (!this.#mayLeave()) return;
+    if (!this.mayLeave()) return;
     await attempt(async () => {
       const bytes = await read(id, path);
       const text = bytes.length > MOST_BYTES ? null : decoded(bytes);
@@ -83,7 +83,7 @@ export class Editor {
 
   /** Put the file away. */
   close() {
-    if (!this.#mayLeave()) return;
+    if (!this.mayLeave()) return;
     at("editor").hidden = true;
   }
 
@@ -92,7 +92,8 @@ export class Editor {
     at("editor").hidden = true;
   }
 
-  #mayLeave() {
+  /** Whether nothing would be lost, or somebody says that it may. */
+  mayLeave() {
     return !this.isChanged || confirm(`${this.path} is not saved. Leave it?`);
   }
 

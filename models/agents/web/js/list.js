@@ -17,6 +17,7 @@ export class Conversations {
     this.next = null;
     this.total = 0;
     this.current = null;
+    this.busy = 0;
     this.list = new VirtualList(at("list"), {
       render: (row) => this.#row(row),
       estimate: 58,
@@ -40,6 +41,7 @@ export class Conversations {
 
   /** Look again at what is loaded: states change and conversations begin. */
   async refresh() {
+    if (this.busy) return;
     const size = Math.min(MOST, Math.max(PAGE, this.rows.length));
     const page = await this.#page(size, "", true);
     if (page) this.#take(page, this.rows.slice(page.conversations.length));
@@ -72,8 +74,13 @@ export class Conversations {
     this.asking = new AbortController();
     const query = new URLSearchParams({ limit, cursor, q: at("search").value, phase: at("phase").value });
     const ask = () => get(`/api/conversations?${query}`, { signal: this.asking.signal });
-    if (!isQuiet) return attempt(ask);
-    return ask().catch(() => undefined); // the line of the open conversation tells it
+    this.busy += 1;
+    try {
+      // Unasked for, it fails in silence: the line of the open conversation tells it.
+      return await (isQuiet ? ask().catch(() => undefined) : attempt(ask));
+    } finally {
+      this.busy -= 1;
+    }
   }
 
   #take(page, rest) {
@@ -100,10 +107,8 @@ export class Conversations {
 
   async #painted(list) {
     const last = list.indexAt(list.scroller.scrollTop + list.scroller.clientHeight);
-    if (!this.next || this.isLoading || last < this.rows.length - PAGE / 4) return;
-    this.isLoading = true;
+    if (!this.next || this.busy || last < this.rows.length - PAGE / 4) return;
     const page = await this.#page(PAGE, this.next);
-    this.isLoading = false;
     if (!page) return;
     const known = new Set(this.rows.map((row) => row.id));
     this.rows = [...this.rows, ...page.conversations.filter((row) => !known.has(row.id))];

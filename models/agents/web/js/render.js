@@ -12,11 +12,12 @@ const MOST_FOLDS = 1_000;
  * Make the row of an item.
  * @param {Object} item Of an EventLog.
  * @param {Object} view `unfolded` is a Map of keys to whether they were opened or closed by hand;
- *   `chose(seq)` is told when somebody points at an event; `progress` maps calls to what they said.
+ *   `chose(seq)` is told when somebody points at an event; `progress` maps calls to what they said;
+ *   `chosen` is the key of the item that is pointed at.
  */
 export function renderItem(item, view) {
   const { event } = item;
-  const left = item.isLeft ? " left" : "";
+  const left = `${item.isLeft ? " left" : ""}${item.key === view.chosen ? " chosen" : ""}`;
   const made = h(
     "article",
     { class: `item ${event.kind}${left}`, "data-seq": event.seq, tabindex: "-1" },

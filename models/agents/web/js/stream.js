@@ -40,6 +40,7 @@ export class Stream {
     this.isCaughtUp = false;
     this.view.unfolded.clear();
     this.view.progress.clear();
+    this.view.chosen = null;
     this.list.clear();
     this.#silence();
     if (id === null) return;
@@ -54,10 +55,12 @@ export class Stream {
     // A result is shown with its call, which may lie far before it.
     const call = this.log.calls.get(this.log.events[seq - 1]?.body.call_id);
     const index = this.log.indexOf(call?.key ?? seq);
+    const item = this.log.items[index];
+    if (!item) return;
+    const before = this.log.items.find(({ key }) => key === this.view.chosen);
+    this.view.chosen = item.key;
+    for (const changed of [before, item]) if (changed) changed.version += 1;
     this.list.reveal(index);
-    const row = at("stream").querySelector(`[data-seq="${this.log.items[index]?.key}"]`);
-    for (const other of at("stream").querySelectorAll(".chosen")) other.classList.remove("chosen");
-    row?.classList.add("chosen");
   }
 
   #take(frame) {

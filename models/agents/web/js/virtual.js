@@ -21,6 +21,7 @@ export class VirtualList {
     this.lastTop = 0;
     this.spacer = document.createElement("div");
     this.spacer.className = "spacer";
+    this.spacer.setAttribute("role", "presentation");
     scroller.append(this.spacer);
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.observer = new ResizeObserver(() => this.ask());
