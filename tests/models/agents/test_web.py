@@ -182,7 +182,9 @@ class TestInTheBrowser:
         assert "--fore" in red.first.get_attribute("style")
         rows, columns = map(int, re.search(r"\n(\d+) (\d+)\n", screen.inner_text()).groups())
         assert (rows, columns) != (24, 80)
-        page.keyboard.type("sleep 600\n")
+        # Once it runs: before, the shell itself would hear the key.
+        page.keyboard.type("sh -c 'echo be\"\"gun; exec sleep 600'\n")
+        screen.get_by_text("begun", exact=True).first.wait_for()
         page.keyboard.press("Control+c")
         page.keyboard.type("echo after-$((1+1)) > done.txt; cat done.txt\n")
         screen.get_by_text("after-2", exact=True).first.wait_for()
