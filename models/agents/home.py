@@ -115,7 +115,8 @@ class AgentHome:
         """
         if not self.store.exists(conversation_id):
             raise NoConversationError(
-                f"no conversation '{conversation_id}' in {self.folder}; list those that exist"
+                f"no conversation '{conversation_id}' in {self.folder}; `loom agent ls` lists "
+                "those that exist"
             )
 
     def copy_spec(self, source: str, target: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
-import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from models.llm.loop_thread import LoopThread
 from models.llm.reply import Chunk, Reply
 from models.llm.request import Options, Prompt
 
@@ -20,9 +19,7 @@ T = TypeVar("T")
 
 _WRONG_THREAD = "this thread runs an event loop: await the model instead of blocking"
 
-_lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
-_owner = 0
+_thread = LoopThread("llm-blocking")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -34,7 +31,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     if _is_in_loop():
         work.close()
         raise RuntimeError(_WRONG_THREAD)
-    future = asyncio.run_coroutine_threadsafe(work, _background())
+    future = _thread.submit(work)
     try:
         return future.result()
     except BaseException:
@@ -48,16 +45,6 @@ def _is_in_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _background() -> asyncio.AbstractEventLoop:
-    global _loop, _owner
-    with _lock:
-        # After a fork the thread is gone, and its loop is of no use to the child.
-        if _loop is None or _owner != os.getpid():
-            _loop, _owner = asyncio.new_event_loop(), os.getpid()
-            threading.Thread(target=_loop.run_forever, name="llm-blocking", daemon=True).start()
-        return _loop
 
 
 class Blocking:
@@ -93,7 +80,7 @@ class Blocking:
             except BaseException as error:
                 pieces.put(error)
 
-        future = asyncio.run_coroutine_threadsafe(pump(), _background())
+        future = _thread.submit(pump())
         try:
             while (piece := pieces.get()) is not None:
                 if isinstance(piece, BaseException):

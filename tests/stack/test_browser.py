@@ -4,7 +4,6 @@ With LOOM_SCREENSHOTS=docs/img the pictures of the README are taken (`make scree
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +14,10 @@ import yaml
 
 from models.services.web import ask
 from models.settings import ROOT
+from tests.models.agents.browsing import chromium
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1_800)]
 
-# Debian's Chromium as root, offline: its own calls home are refused one by one otherwise.
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 PATIENCE_MS = 120_000
 
 
@@ -70,19 +65,11 @@ def scheduled_run(stack: Any, wait_for: Callable[[Callable[[], object], str], No
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="the browser extra is not installed: make test installs it"
-    )
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium on this machine: install the Debian package `chromium`")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with chromium() as browser:
         # MLflow opens a panel at the side: anything narrower hides the figures.
         shown = browser.new_page(viewport={"width": 1900, "height": 1100})
         shown.set_default_timeout(PATIENCE_MS)
         yield shown
-        browser.close()
 
 
 def keep_picture(page: Any, name: str) -> None:

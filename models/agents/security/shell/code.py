@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from models.agents.security.shell.findings import Findings
 from models.agents.security.shell.follow import Follower
 from models.agents.security.shell.options import parsed
 from models.agents.security.shell.paths import absolute, is_disk, is_vital
@@ -72,8 +73,6 @@ def _look(follower: Follower, language: str, code: Text) -> None:
 
 def _commands(follower: Follower, literals: list[str]) -> None:
     """Follow the texts of a program that starts others as if each were a command."""
-    from models.agents.security.shell.findings import Findings
-
     outer, found = follower.findings, Findings()
     follower.findings = found
     where = follower.where
