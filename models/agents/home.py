@@ -130,14 +130,23 @@ class AgentHome:
         Raises:
             NoConversationError: There is none.
         """
+        for name in self.family(conversation_id):
+            self.store.delete(name)
+            self._path(name).unlink(missing_ok=True)
+
+    def family(self, conversation_id: str) -> list[str]:
+        """Return a conversation and those it delegated to, in turn.
+
+        Raises:
+            NoConversationError: There is none.
+        """
         self.must_exist(conversation_id)
         # By what their logs say: another one's name may begin in the same way.
         parents = {row.id: row.parent_conversation for row in self.store.list()}
-        gone = [conversation_id]
-        for name in gone:
-            gone += [child for child, parent in parents.items() if parent == name]
-            self.store.delete(name)
-            self._path(name).unlink(missing_ok=True)
+        names = [conversation_id]
+        for name in names:
+            names += [child for child, parent in parents.items() if parent == name]
+        return names
 
     def describe(self, conversation_id: str) -> dict[str, Any] | None:
         """Return the spec as plain JSON values."""

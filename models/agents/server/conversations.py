@@ -126,8 +126,7 @@ async def delete(server: Parts, id: Id) -> Response:
     """End a conversation for ever, with those it delegated to; files of its workspace stay."""
     await server.workers.do(server.home.must_exist, id)
     await server.runs.stop(id, "the conversation was deleted")
-    await server.registry.close(id, forget=True)
-    await server.workers.do(server.home.delete, id)
+    await server.registry.delete(id)
     return Response(status_code=204)
 
 

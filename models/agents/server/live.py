@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from models.agents.conversation import Conversation
-from models.agents.errors import LifecycleError
+from models.agents.errors import LifecycleError, NoConversationError
 from models.agents.home import AgentHome
 from models.agents.security.secrets import Secrets
 from models.agents.server.hub import Hub
@@ -35,6 +36,7 @@ class Live:
         opened: The conversation; None: only its log can be read.
         spec: Of its agent.
         problem: Why only its log can be read.
+        is_gone: It was deleted.
     """
 
     log: Log
@@ -43,6 +45,7 @@ class Live:
     opened: Conversation | None = None
     spec: AgentSpec | None = None
     problem: str = ""
+    is_gone: bool = False
     uses: int = 0
     touched: float = field(default_factory=time.monotonic)
 
@@ -105,6 +108,10 @@ class Registry:
             live.uses += 1
         try:
             yield live
+        except (ProjectError, sqlite3.Error):
+            if live.is_gone:
+                raise NoConversationError(f"conversation '{conversation_id}' was deleted") from None
+            raise
         finally:
             live.uses -= 1
             live.touched = time.monotonic()
@@ -140,16 +147,39 @@ class Registry:
         for live in resting[: len(self._live) - self._most]:
             await self.close(live.id)
 
-    async def close(self, conversation_id: str, *, forget: bool = False) -> None:
-        """Close a conversation that nobody uses, or that is going to be deleted."""
+    async def close(self, conversation_id: str) -> None:
+        """Close a conversation if nobody uses it."""
         async with self._lock(conversation_id):
-            live = self._live.get(conversation_id)
-            if live is not None and (forget or not live.uses):
-                del self._live[conversation_id]
-                await self._end(live)
+            await self._close(conversation_id, even_used=False)
         kept = self._secrets.get(conversation_id)
-        if forget or (kept is not None and not kept.names):
+        if kept is not None and not kept.names:
             self._secrets.pop(conversation_id, None)
+
+    async def delete(self, conversation_id: str) -> None:
+        """End a conversation for ever, with those it delegated to.
+
+        Their locks are held to the end: whoever asks for one meanwhile (a page that connects
+        again) would otherwise open it once more, and keep alive what is no longer there.
+
+        Raises:
+            NoConversationError: There is none.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            family = await self._workers.do(self.home.family, conversation_id)
+            for name in sorted(family):
+                await stack.enter_async_context(self._lock(name))
+            for name in family:
+                if name in self._live:
+                    self._live[name].is_gone = True
+                await self._close(name, even_used=True)
+                self._secrets.pop(name, None)
+            await self._workers.do(self.home.delete, conversation_id)
+
+    async def _close(self, conversation_id: str, *, even_used: bool) -> None:
+        live = self._live.get(conversation_id)
+        if live is not None and (even_used or not live.uses):
+            del self._live[conversation_id]
+            await self._end(live)
 
     async def _end(self, live: Live) -> None:
         live.hub.close()
@@ -165,4 +195,5 @@ class Registry:
     async def aclose(self) -> None:
         """Close all."""
         for conversation_id in [*self._live]:
-            await self.close(conversation_id, forget=True)
+            async with self._lock(conversation_id):
+                await self._close(conversation_id, even_used=True)

@@ -41,6 +41,8 @@ def explained(path: Path) -> Iterator[None]:
                 "its intent first"
             ) from None
         raise CorruptLogError(f"{path} breaks its own rules ({error})") from None
+    except sqlite3.ProgrammingError as error:
+        raise LogError(f"conversation {path.stem} was closed; open it again ({error})") from error
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "") or ""
         if name in _FULL:

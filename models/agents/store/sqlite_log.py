@@ -171,16 +171,19 @@ class SqliteLog(SqliteRows):
         self._find_intact()
         # Not one row more: reading the next one may fail.
         intact = list(itertools.islice(self.rows(at_once=1), self._state.seq))
-        self._db.close()
-        rewrite(self.path, self._id, intact, self._state, self._seal)
-        self._db = connect(self.path, self.durability)
-        self._damage = None
-        self._load()
-        return self._state.seq
+        with self._lock:
+            self._db.close()
+            rewrite(self.path, self._id, intact, self._state, self._seal)
+            self._db = connect(self.path, self.durability)
+            self._damage = None
+            self._load()
+            return self._state.seq
 
     def close(self) -> None:
         """Give the lease back and close the file."""
-        with self._lock, contextlib.suppress(sqlite3.Error, CorruptLogError, LogError):
-            self.flush()
-            self.release()
-        self._db.close()
+        # A thread that reads while another one closes ends the process, not the call.
+        with self._lock:
+            with contextlib.suppress(sqlite3.Error, CorruptLogError, LogError):
+                self.flush()
+                self.release()
+            self._db.close()

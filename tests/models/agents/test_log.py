@@ -565,3 +565,23 @@ def test_threads_that_list_at_the_same_time_all_get_everything(tmp_path: Path):
     with ThreadPoolExecutor(8) as pool:
         found = [*pool.map(lambda _: len(store.list()), range(16))]
     assert found == [30] * 16
+
+
+def test_who_reads_while_another_thread_closes_is_told(tmp_path: Path):
+    told: list[Exception] = []
+
+    def read(log: Log) -> None:
+        try:
+            while True:
+                log.has_call("none")
+        except LogError as error:
+            told.append(error)
+
+    for number in range(20):
+        log = SqliteStore(tmp_path, "relaxed").open(f"c{number}")
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(read, log)
+            log.close()
+    assert len(told) == 80
+    assert all("was closed" in str(error) for error in told)

@@ -237,6 +237,29 @@ def test_forks_rewinds_questions_and_titles(server: Served):
     assert server.http.delete(place).status_code == 404
 
 
+def test_who_asks_while_a_conversation_is_deleted_does_not_bring_it_back(server: Served):
+    for _ in range(5):
+        place = f"/api/conversations/{server.create(['x'])}"
+        over = threading.Event()
+        asked: list[int] = []
+
+        def ask(place: str = place, over: Any = over, asked: Any = asked) -> None:
+            while not over.is_set():
+                asked.append(server.http.get(place).status_code)
+
+        askers = [threading.Thread(target=ask) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        while not asked:
+            time.sleep(0.001)
+        assert server.http.delete(place).status_code == 204
+        over.set()
+        for asker in askers:
+            asker.join()
+        assert set(asked) <= {200, 404}
+        assert server.http.get(place).status_code == 404
+
+
 CANARY = "c4nary-value-7731"
 
 
