@@ -17,6 +17,7 @@ from flows.command.agent_options import (
     IdArgument,
     JsonOption,
     LocalOption,
+    McpOption,
     ModelOption,
     NameOption,
     PolicyOption,
@@ -58,6 +59,7 @@ def run(
     workspace: WorkspaceOption = None,
     local: LocalOption = False,
     tool: ToolOption = None,
+    mcp: McpOption = None,
     policy: PolicyOption = None,
     threshold: ThresholdOption = None,
     usd: UsdOption = None,
@@ -80,7 +82,7 @@ def run(
 
     given = given_by(model, workspace, local, tool, policy, threshold, usd, tokens, steps, seconds)
     with plainly():
-        name, place = begin(home, id, agent, given)
+        name, place = begin(home, id, agent, given, mcp)
         text = sys.stdin.read() if prompt == "-" else prompt
         work_on(place, name, text, secrets_of(secret), approvals_of(approvals), json)
 
@@ -92,6 +94,7 @@ def chat(
     workspace: WorkspaceOption = None,
     local: LocalOption = False,
     tool: ToolOption = None,
+    mcp: McpOption = None,
     policy: PolicyOption = None,
     threshold: ThresholdOption = None,
     usd: UsdOption = None,
@@ -112,10 +115,16 @@ def chat(
         from models.agents.command.working import work
 
         place = home_of(home)
-        if id is not None and place.store.exists(id) and not given and agent is None:
+        if (
+            id is not None
+            and place.store.exists(id)
+            and not given
+            and agent is None
+            and mcp is None
+        ):
             name = id
         else:
-            name, place = begin(home, id, agent, given)
+            name, place = begin(home, id, agent, given, mcp)
         raise typer.Exit(work(place, name, secrets_of(secret), talk))
 
 

@@ -37,6 +37,9 @@ LocalOption = Annotated[
 ToolOption = Annotated[
     list[str] | None, typer.Option("--tool", help="A tool by name; repeatable; default: the usual.")
 ]
+McpOption = Annotated[
+    Path | None, typer.Option("--mcp", help="A .mcp.json with servers whose tools it gets.")
+]
 PolicyOption = Annotated[
     str | None, typer.Option("--policy", help="Which calls wait: never, risky or always.")
 ]
@@ -97,11 +100,16 @@ _OPTIONS = {"model": "--model", "workspace": "--workspace", "tools": "--tool", "
 
 
 def begin(
-    folder: Path | None, name: str | None, file: Path | None, given: dict[str, str]
+    folder: Path | None,
+    name: str | None,
+    file: Path | None,
+    given: dict[str, str],
+    mcp: Path | None = None,
 ) -> tuple[str, AgentHome]:
     """Keep the spec of a new conversation and make its log."""
     import secrets
 
+    from models.agents.mcp.spec import read_servers
     from models.agents.spec import AgentSpec
     from models.config import load_config
     from models.errors import ConfigError
@@ -115,6 +123,8 @@ def begin(
     spec = load_config(
         AgentSpec, file, overrides, what="agent file", option="--agent", options=_OPTIONS
     )
+    if mcp is not None:
+        spec = spec.model_copy(update={"mcp": {**spec.mcp, **read_servers(mcp)}})
     home = home_of(folder)
     name = name or secrets.token_hex(4)
     if home.store.exists(name):

@@ -30,6 +30,12 @@ def serve(
     analyzer: Annotated[
         list[str] | None, typer.Option("--analyzer", help="An analyzer, module:attribute.")
     ] = None,
+    mcp: Annotated[
+        Path | None, typer.Option("--mcp", help="A .mcp.json; conversations may name its servers.")
+    ] = None,
+    private_host: Annotated[
+        list[str] | None, typer.Option("--private-host", help="Private HOST for agents' browsers.")
+    ] = None,
     allow_local: Annotated[
         bool, typer.Option("--allow-local", help="Conversations may run commands without walls.")
     ] = False,
@@ -59,6 +65,7 @@ def serve(
 
             CONTRACT.write_bytes(contract_text())
             return
+        from models.agents.mcp.spec import read_servers
         from models.agents.server import serve as start
         from models.agents.server.auth import find_key
         from models.agents.server.config import server_config
@@ -71,6 +78,8 @@ def serve(
             models=model or (),
             tools=tool or (),
             analyzers=analyzer or (),
+            mcp=read_servers(mcp) if mcp else {},
+            private_hosts=private_host or (),
             allow_local=allow_local,
             origins=allow_origin or (),
             hosts=allow_host or (),

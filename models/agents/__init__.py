@@ -35,7 +35,7 @@ from models.agents.security import (
 )
 from models.agents.store import MemoryStore, SqliteStore
 from models.agents.tools import Observation, Tool, ToolContext, tool
-from models.agents.workspace import LocalWorkspace, SandboxWorkspace
+from models.agents.workspace import LocalWorkspace, OverlayWorkspace, SandboxWorkspace
 
 __all__ = [
     "Agent",
@@ -51,6 +51,7 @@ __all__ = [
     "NeverConfirm",
     "Observation",
     "Outcome",
+    "OverlayWorkspace",
     "Risk",
     "Run",
     "SandboxWorkspace",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from models.agents.budget import Budget
 from models.agents.context.condense import Condenser, SummarisingCondenser
@@ -21,14 +21,18 @@ from models.agents.store.base import Store
 from models.agents.store.memory import MemoryStore
 from models.agents.tools.base import Tool
 from models.agents.tools.registry import USUAL
-from models.agents.workspace import SandboxWorkspace, Workspace
+from models.agents.workspace import Elsewhere, SandboxWorkspace, Workspace
 from models.errors import ConfigError
 from models.llm import LanguageModel, Options
 
 if TYPE_CHECKING:
     from models.agents.conversation import Conversation
     from models.agents.mcp.spec import McpServer
+    from models.agents.remote import RemoteConversation
     from models.agents.runs import Outcome
+
+SecretValues: TypeAlias = Mapping[str, str | Callable[[], str]]
+"""Secrets by name, or functions that fetch them."""
 
 SYSTEM = (
     "You are a capable agent. Work on the user's task with the tools you are given, step by "
@@ -97,24 +101,52 @@ class Agent:
         """The tools, the usual ones where none are named."""
         return USUAL if self.tools is None else self.tools
 
+    @overload
     def open(
         self,
         workspace: Workspace | str | Path | None = None,
         store: Store | None = None,
         id: str | None = None,
         *,
-        secrets: Secrets | Mapping[str, str | Callable[[], str]] | None = None,
-    ) -> Conversation:
+        secrets: Secrets | SecretValues | None = None,
+    ) -> Conversation: ...
+
+    @overload
+    def open(
+        self,
+        workspace: Elsewhere,
+        store: None = None,
+        id: str | None = None,
+        *,
+        secrets: SecretValues | None = None,
+    ) -> RemoteConversation: ...
+
+    def open(
+        self,
+        workspace: Workspace | Elsewhere | str | Path | None = None,
+        store: Store | None = None,
+        id: str | None = None,
+        *,
+        secrets: Secrets | SecretValues | None = None,
+    ) -> Conversation | RemoteConversation:
         """Open a conversation; one that the store has under this id goes on where it was.
 
         Args:
             workspace: Where tools work; a path is a `SandboxWorkspace`, None the current folder.
                 Only a `LocalWorkspace` lets commands run without walls. One that is given is
-                not closed with the conversation.
+                not closed with the conversation. In a `RemoteWorkspace` or `DockerWorkspace` the
+                whole conversation runs on a server, which this waits for.
             store: Where the log is kept; None: in memory, for as long as the process lives.
             id: Name of the conversation; None: a new one.
             secrets: What tools may use and nobody may see.
         """
+        if isinstance(workspace, Elsewhere):
+            if store is not None or isinstance(secrets, Secrets):
+                raise ConfigError(
+                    f"a server keeps the log of what runs in a {type(workspace).__name__}, and "
+                    "takes its secrets as a mapping of names to values; leave `store` out"
+                )
+            return workspace.converse(self, id, secrets or {})
         from models.agents.conversation import Conversation
 
         owns_workspace = workspace is None or isinstance(workspace, str | Path)
@@ -132,15 +164,20 @@ class Agent:
     def run(
         self,
         prompt: str,
-        workspace: Workspace | str | Path | None = None,
+        workspace: Workspace | Elsewhere | str | Path | None = None,
         store: Store | None = None,
         id: str | None = None,
     ) -> Outcome:
         """Give a task, wait for its end, and close the conversation; see `open`."""
         from models.llm import blocking
 
+        if isinstance(workspace, Elsewhere):
+            opened: Conversation | RemoteConversation = self.open(workspace, None, id)
+        else:
+            opened = self.open(workspace, store, id)
+
         async def work() -> Outcome:
-            async with self.open(workspace, store, id) as conversation:
+            async with opened as conversation:
                 return await conversation.send(prompt)
 
         return blocking.run(work())

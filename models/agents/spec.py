@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +11,19 @@ from pydantic import Field
 
 from models.agents.agent import SYSTEM, Agent
 from models.agents.budget import Budget
+from models.agents.mcp.spec import McpServer
+from models.agents.security.base import SecurityAnalyzer
 from models.agents.security.policy import AlwaysConfirm, ConfirmRisky, NeverConfirm, Policy
-from models.agents.tools.registry import Registry
+from models.agents.security.shell import ShellRails
+from models.agents.tools.base import Tool
+from models.agents.tools.browser.options import BrowserOptions
+from models.agents.tools.registry import USUAL, Registry, resolve
 from models.agents.workspace import LocalWorkspace, SandboxWorkspace, Workspace
 from models.config import Config
 from models.errors import ConfigError
+
+RAILS = "rails"
+"""The analyzer that is shipped."""
 
 
 class PolicySpec(Config):
@@ -64,8 +73,14 @@ class AgentSpec(Config):
     """The agent's name, for people."""
     policy: PolicySpec = PolicySpec()
     """Which calls wait for an approval."""
-    analyzer: str = ""
-    """Rates the risk of calls: `module:attribute`, an object or a factory; empty: none does."""
+    analyzer: str = RAILS
+    """Rates the risk of calls: `rails` follows shell commands without running them (`ShellRails`),
+    `module:attribute` is an object or a factory; empty: none does, and what a tool declares of
+    itself counts."""
+    mcp: dict[str, McpServer | None] = Field(default_factory=dict)
+    """MCP servers by name; null: the one that a server of ours was started with (`--mcp`)."""
+    browser: BrowserOptions = BrowserOptions()
+    """For tools named `browser_…`: where they may go."""
     budget: BudgetSpec = BudgetSpec()
     """Hard limits."""
     max_steps: int = Field(200, ge=1)
@@ -81,22 +96,114 @@ class AgentSpec(Config):
         Raises:
             UnknownNameError: A tool or the analyzer does not exist.
         """
-        Registry(self.tools or ())
+        tools = self._tools()
+        Registry(tools)
+        unknown = [name for name, server in self.mcp.items() if server is None]
+        if unknown:
+            raise ConfigError(
+                f"mcp: nothing says what '{unknown[0]}' is; give its command or url, or begin the "
+                "conversation on a server that was started with --mcp"
+            )
         return Agent(
             self.model,
-            self.tools,
+            tools,
             self.system,
             policy=self.policy.build(),
-            analyzer=_loaded(self.analyzer) if self.analyzer else None,
+            analyzer=_analyzer(self.analyzer),
             budget=Budget(**self.budget.model_dump()),
             max_steps=self.max_steps,
+            mcp=self.mcp,
             name=self.name,
         )
+
+    @classmethod
+    def of(cls, agent: Agent) -> AgentSpec:
+        """Return an agent as data, for a server that runs it.
+
+        Raises:
+            ConfigError: It holds something that is no plain value: a model, a hook, a skill.
+        """
+        if not isinstance(agent.model, str):
+            raise _stays("model", "name it by its address: openai/gpt-5, http://HOST/v1#NAME")
+        usual = Agent(agent.model)
+        for part in fields(agent):
+            if part.name not in _CARRIED and getattr(agent, part.name) != getattr(usual, part.name):
+                raise _stays(part.name, "leave it out, or run the agent here")
+        return cls(
+            model=agent.model,
+            tools=None if agent.tools is None else tuple(map(_tool_name, agent.tools)),
+            system=agent.system,
+            name=agent.name,
+            policy=_policy_of(agent.policy),
+            analyzer=_analyzer_name(agent.analyzer),
+            mcp={**agent.servers},
+            budget=BudgetSpec(**vars(agent.budget)),
+            max_steps=agent.max_steps,
+        )
+
+    def _tools(self) -> tuple[Tool | str, ...]:
+        names = USUAL if self.tools is None else self.tools
+        if self.browser == BrowserOptions() or not any(_is_of_browser(name) for name in names):
+            return tuple(names)
+        from models.agents.tools.browser import browser_tools
+
+        own = {tool.name: tool for tool in browser_tools(self.browser)}
+        return tuple(own.get(name, name) for name in names)
 
     def place(self) -> Workspace:
         """Make the workspace; its folder is made when it is not there."""
         kind = LocalWorkspace if self.isolation == "local" else SandboxWorkspace
         return kind(Path(self.workspace))
+
+
+_CARRIED = {
+    *("model", "tools", "system", "name", "policy", "analyzer", "mcp", "budget", "max_steps"),
+    "description",
+}
+
+
+def _stays(part: str, way_out: str) -> ConfigError:
+    return ConfigError(f"`{part}` of this agent does not travel to a server; {way_out}")
+
+
+def _tool_name(tool: Tool | str) -> str:
+    if isinstance(tool, str):
+        return tool
+    dotted = f"{tool.function.__module__}:{getattr(tool.function, '__name__', '')}"
+    for name in (tool.name, dotted):
+        try:
+            if resolve(name) is tool:
+                return name
+        except ConfigError:
+            continue
+    raise _stays("tools", f"'{tool.name}' is found by no name there; define it in a module")
+
+
+def _policy_of(policy: Policy) -> PolicySpec:
+    if type(policy) not in (NeverConfirm, ConfirmRisky, AlwaysConfirm):
+        raise _stays("policy", "use NeverConfirm, ConfirmRisky or AlwaysConfirm")
+    return PolicySpec(**policy.to_dict())
+
+
+def _analyzer_name(analyzer: SecurityAnalyzer | None) -> str:
+    if analyzer is None:
+        return ""
+    kind = type(analyzer)
+    if kind is ShellRails and vars(analyzer) == vars(ShellRails()):
+        return RAILS
+    if getattr(analyzer, "__dict__", None):
+        raise _stays("analyzer", "it was made of values; use ShellRails(), or a class without any")
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _is_of_browser(name: str) -> bool:
+    return name.startswith("browser_")
+
+
+def _analyzer(name: str) -> SecurityAnalyzer | None:
+    if name == RAILS:
+        return ShellRails()
+    return _loaded(name) if name else None
 
 
 def _loaded(dotted: str) -> Any:

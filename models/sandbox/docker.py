@@ -58,6 +58,8 @@ class ContainerSpec:
         user: Who runs them.
         network: Name of its network.
         env: Its environment.
+        mounts: Further folders of the host, by where they lie in it.
+        ports: Ports that this machine, and no other, reaches at a free port of its own.
     """
 
     image: str
@@ -68,6 +70,8 @@ class ContainerSpec:
     user: str = "1000:1000"
     network: str = "none"
     env: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    ports: Sequence[int] = ()
 
     def body(self) -> dict[str, Any]:
         """Write it as the engine reads it: no rights, no new ones, a read-only system."""
@@ -89,12 +93,20 @@ class ContainerSpec:
         for name, value in (("fsize", limits.file_bytes), ("nofile", limits.open_files)):
             if value is not None:
                 host["Ulimits"].append({"Name": name, "Soft": value, "Hard": value})
+        mounts = {**self.mounts}
         if self.workspace is not None:
-            host["Mounts"] = [
-                {"Type": "bind", "Source": str(self.workspace), "Target": self.folder}
-            ]
+            mounts[self.folder] = self.workspace
         else:
             host["Tmpfs"][self.folder] = f"rw,nosuid,nodev,mode=1777,size={limits.tmp_bytes}"
+        if mounts:
+            host["Mounts"] = [
+                {"Type": "bind", "Source": str(source), "Target": target}
+                for target, source in mounts.items()
+            ]
+        if self.ports:
+            host["PortBindings"] = {
+                f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}] for port in self.ports
+            }
         return {
             "Image": self.image,
             "Cmd": list(self.command),
@@ -102,6 +114,7 @@ class ContainerSpec:
             "User": self.user,
             "WorkingDir": self.folder,
             "Labels": {"loom.sandbox": "1"},
+            "ExposedPorts": {f"{port}/tcp": {} for port in self.ports},
             "HostConfig": host,
         }
 
@@ -202,6 +215,23 @@ class Container:
     def start(self) -> None:
         """Start it; running already is fine."""
         self._engine._bytes("POST", f"/containers/{self.id}/start")
+
+    def port(self, inside: int) -> int:
+        """Return the port of this machine that leads to one of its own.
+
+        Raises:
+            SandboxError: It has ended, or was made without that port.
+        """
+        found = self._engine._json("GET", f"/containers/{self.id}/json")
+        try:
+            return int(found["NetworkSettings"]["Ports"][f"{inside}/tcp"][0]["HostPort"])
+        except (KeyError, TypeError, IndexError, ValueError):
+            state = found.get("State", {})
+            raise SandboxError(
+                f"container {self.id[:12]} has no port {inside} (state: "
+                f"{state.get('Status', 'unknown')}, exit code: {state.get('ExitCode', 'none')}); "
+                "see `docker logs`"
+            ) from None
 
     def exec(
         self,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.agents.mcp.spec import read_servers
 from models.agents.server.auth import find_key
 from models.agents.server.config import server_config
 from models.agents.server.process import serve
@@ -19,6 +20,7 @@ _MANY = {
     "model": "models",
     "allow-origin": "origins",
     "allow-host": "hosts",
+    "private-host": "private_hosts",
 }
 
 
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--key-file", type=Path, default=None)
+    parser.add_argument("--mcp", type=Path, default=None)
     parser.add_argument("--allow-local", action="store_true")
     parser.add_argument("--durability", default="group")
     parser.add_argument("--most-runs", type=int, default=16)
@@ -41,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, field in _MANY.items():
         parser.add_argument(f"--{name}", dest=field, action="append", default=[])
     asked = vars(parser.parse_args(arguments))
-    file = asked.pop("key_file")
+    file, servers = asked.pop("key_file"), asked.pop("mcp")
     try:
+        asked["mcp"] = read_servers(servers) if servers else {}
         serve(server_config(**asked), find_key(file), lambda url: print(url, flush=True))
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -262,6 +262,21 @@ class Ran(BaseModel):
     output_bytes: int
 
 
+class Offers(BaseModel):
+    """What an agent of this server may be made of, beside its tools."""
+
+    models: list[str]
+    """Addresses, `*` at the end for all that begin so; none: all."""
+    analyzers: list[str]
+    """What may rate the risk of calls."""
+    mcp: list[str]
+    """MCP servers that may be named."""
+    isolations: list[str]
+    """Where commands may run."""
+    roots: list[str]
+    """Folders that workspaces may lie in, beside those of the server's own."""
+
+
 class ToolInfo(BaseModel):
     """A tool that agents may be given."""
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from models.agents.mcp.spec import McpServer
 from models.agents.security.policy import NEVER_ASKED
-from models.agents.spec import AgentSpec
+from models.agents.spec import RAILS, AgentSpec
 from models.agents.store.base import Durability
 from models.agents.tools.registry import NAMED
 from models.config import Config
@@ -42,7 +43,11 @@ class ServerConfig(Config):
     tools: tuple[str, ...] = ()
     """Further tools that may be named, as `module:attribute`."""
     analyzers: tuple[str, ...] = ()
-    """Analyzers that may be named, as `module:attribute`."""
+    """Analyzers that may be named beside `rails`, as `module:attribute`."""
+    mcp: dict[str, McpServer] = Field(default_factory=dict)
+    """MCP servers that may be named; they are programs with the rights of this server."""
+    private_hosts: tuple[str, ...] = ()
+    """Servers with private addresses that browsers of agents may ask, `HOST` or `HOST:PORT`."""
     durability: Durability = "group"
     """What a commit promises."""
     most_runs: int = Field(16, ge=1)
@@ -77,12 +82,13 @@ class ServerConfig(Config):
         """Return a spec that this server opens.
 
         Raises:
-            ConfigError: It asks for a model, tool, workspace or isolation that is not allowed.
+            ConfigError: It asks for a model, tool, MCP server, workspace or isolation that is not
+                allowed.
         """
         if self.models and not any(_fits(spec.model, pattern) for pattern in self.models):
             raise ConfigError(f"model '{spec.model}' is not allowed here: {', '.join(self.models)}")
         asked = {"tool": spec.tools or (), "analyzer": [spec.analyzer] if spec.analyzer else ()}
-        known = {"tool": {*NAMED, *NEVER_ASKED, *self.tools}, "analyzer": {*self.analyzers}}
+        known = {"tool": {*NAMED, *NEVER_ASKED, *self.tools}, "analyzer": {RAILS, *self.analyzers}}
         for what, names in asked.items():
             for name in names:
                 if name not in known[what]:
@@ -93,6 +99,8 @@ class ServerConfig(Config):
                 "this server runs no commands without walls; leave `isolation` out, or start it "
                 "with --allow-local"
             )
+        self._check_browser(spec)
+        spec = spec.model_copy(update={"mcp": self._declared(spec)})
         if not spec.workspace:
             return spec
         place = Path(spec.workspace).expanduser().resolve()
@@ -100,6 +108,26 @@ class ServerConfig(Config):
             allowed = ", ".join(map(str, self.roots)) or "only folders of its own"
             raise ConfigError(f"workspace {place} is outside of what this server uses: {allowed}")
         return spec.model_copy(update={"workspace": str(place)})
+
+    def _check_browser(self, spec: AgentSpec) -> None:
+        if spec.browser.executable:
+            raise ConfigError("browser.executable is a program of this server; leave it out")
+        for host in spec.browser.private:
+            if host not in self.private_hosts:
+                raise ConfigError(
+                    f"browser.private: '{host}' is not open to agents of this server; it can be "
+                    "started with --private-host"
+                )
+
+    def _declared(self, spec: AgentSpec) -> dict[str, McpServer | None]:
+        """Return the MCP servers as this server declares them: callers may name them only."""
+        found: dict[str, McpServer | None] = {}
+        for name, told in spec.mcp.items():
+            if name not in self.mcp or told not in (None, self.mcp[name]):
+                hint = "it starts programs: declare it in the file of --mcp, and name it with null"
+                raise unknown_name("MCP server", name, self.mcp, hint)
+            found[name] = self.mcp[name]
+        return found
 
 
 def server_config(**values: Any) -> ServerConfig:

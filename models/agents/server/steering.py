@@ -16,6 +16,7 @@ from models.agents.server.bodies import (
     NewSecrets,
     NewTitle,
     NewToken,
+    Offers,
     Question,
     Reject,
     Rewind,
@@ -24,7 +25,7 @@ from models.agents.server.bodies import (
 from models.agents.server.conversations import accepted, details
 from models.agents.server.failures import masked, reply
 from models.agents.server.state import Id, Parts, Server, needs
-from models.agents.spec import PolicySpec
+from models.agents.spec import RAILS, PolicySpec
 from models.agents.tools.registry import NAMED, resolve
 
 router = APIRouter(prefix="/api", tags=["steering"])
@@ -127,6 +128,19 @@ async def token(server: Parts, body: NewToken) -> dict[str, Any]:
 async def tools(server: Parts) -> Response:
     """List the tools that agents may be given here."""
     return reply(await server.workers.do(_tools, server))
+
+
+@router.get("/offers", response_model=Offers, dependencies=[needs("read")])
+async def offers(server: Parts) -> dict[str, list[str]]:
+    """Say what agents may be made of here."""
+    config = server.config
+    return {
+        "models": [*config.models],
+        "analyzers": [RAILS, *config.analyzers],
+        "mcp": [*config.mcp],
+        "isolations": ["sandbox", *(["local"] if config.allow_local else [])],
+        "roots": [str(root) for root in config.roots],
+    }
 
 
 def _tools(server: Server) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """Where tools work: a folder and the sandbox over it.
 
-base.py the protocol    folder.py LocalWorkspace, SandboxWorkspace
+base.py the protocols    folder.py LocalWorkspace, SandboxWorkspace, OverlayWorkspace
+Those on servers and in containers: models.agents.remote.
 """
 
-from models.agents.workspace.base import Workspace
-from models.agents.workspace.folder import LocalWorkspace, SandboxWorkspace
+from models.agents.workspace.base import Elsewhere, Workspace
+from models.agents.workspace.folder import LocalWorkspace, OverlayWorkspace, SandboxWorkspace
 
-__all__ = ["LocalWorkspace", "SandboxWorkspace", "Workspace"]
+__all__ = ["Elsewhere", "LocalWorkspace", "OverlayWorkspace", "SandboxWorkspace", "Workspace"]

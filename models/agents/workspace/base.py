@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from models.agents.agent import Agent
+    from models.agents.remote import RemoteConversation
 
 
 @runtime_checkable
@@ -23,3 +28,13 @@ class Workspace(Protocol):
 
     def close(self) -> None:
         """Stop what runs in it; files stay."""
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A place where whole conversations run, not only their tools."""
+
+    def converse(
+        self, agent: Agent, id: str | None, secrets: Mapping[str, str | Callable[[], str]]
+    ) -> RemoteConversation:
+        """Begin a conversation there, or take the one that has this id."""

@@ -72,3 +72,30 @@ class SandboxWorkspace(LocalWorkspace):
         from models.sandbox.base import DEFAULT_LIMITS
 
         return BubblewrapSandbox(self._root, self._limits or DEFAULT_LIMITS)
+
+
+class OverlayWorkspace(SandboxWorkspace):
+    """A folder that stays as it is: what agents change lies apart until it is accepted.
+
+    Its `sandbox` (an `OverlaySandbox`) lists, keeps, brings back, accepts and discards changes.
+
+    Args:
+        root: The folder.
+        state: Keeps the changes, outside of the folder; what lies there is gone on with.
+        limits: What one command may use; None: the sandbox room's defaults.
+
+    Raises:
+        SandboxUnavailableError: On first use, where the host makes no overlays.
+    """
+
+    kind = "overlay"
+
+    def __init__(self, root: str | Path, state: str | Path, limits: Limits | None = None) -> None:
+        super().__init__(root, limits)
+        self._state = Path(state).expanduser().absolute()
+
+    def _make(self) -> Sandbox:
+        from models.sandbox import OverlaySandbox
+        from models.sandbox.base import DEFAULT_LIMITS
+
+        return OverlaySandbox(self._root, self._state, self._limits or DEFAULT_LIMITS)
