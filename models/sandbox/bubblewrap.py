@@ -66,6 +66,7 @@ class BubblewrapSandbox(ProcessSandbox):
         super().__init__(workspace, limits, env)
         self._readable = tuple(Path(path).resolve() for path in readable)
         self._sockets = dict(sockets or {})
+        self._shared: dict[str, Path] = {}
         refused = self._why_no_own_user()
         self._has_own_user = refused == ""
         lacks = hierarchies()[1]
@@ -110,8 +111,31 @@ class BubblewrapSandbox(ProcessSandbox):
     def _workspace_arguments(self, mounts: Mounts) -> list[str]:
         return ["--bind", mounts.owned(self.workspace), str(self.workspace)]
 
-    def _arguments(self, mounts: Mounts) -> list[str]:
+    def share(self, inside: str) -> Path:
+        """Make a folder that commands which begin from now on see and may write to.
+
+        Args:
+            inside: Where they see it; commands that run already do not.
+
+        Returns:
+            Where it is on the host, until the sandbox is closed.
+        """
+        with self._lock:
+            if inside not in self._shared:
+                self._shared[inside] = self.folder()
+            return self._shared[inside]
+
+    def close(self) -> None:
+        """End every process of this sandbox."""
+        super().close()
+        for folder in self._shared.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _arguments(self, mounts: Mounts, folders: Sequence[Path]) -> list[str]:
         words = system_arguments(self.limits.tmp_bytes)
+        # Of the sandbox's user already: no owners to change, which some file systems cannot.
+        for place, folder in [*self._shared.items(), *((str(one), one) for one in folders)]:
+            words += ["--bind", mounts.seen(folder), place]
         for path in self._readable:
             words += ["--ro-bind", mounts.seen(path), str(path)]
         for inside, outside in self._sockets.items():
@@ -125,7 +149,7 @@ class BubblewrapSandbox(ProcessSandbox):
         self, argv: Sequence[str], env: Mapping[str, str], streams: Streams, mark: str
     ) -> Running:
         mounts = Mounts(staged=self._has_own_user)
-        words = self._arguments(mounts)
+        words = self._arguments(mounts, streams.folders)
         group = self._cgroup()
         has_memory = group is not None and group.holds_memory
         start = Bwrap(

@@ -45,10 +45,13 @@ _AFTER_END_S = 0.2
 
 @dataclass(frozen=True)
 class Streams:
-    """Descriptors and terminal of a process to start: see `Launch`."""
+    """How a process to start is reached: descriptors and a terminal, see `Launch`; and folders
+    beside the workspace that it may write to, at the same paths: those of `ProcessSandbox.folder`.
+    """
 
     fds: Mapping[int, int]
     tty: tuple[str, Sequence[int]] | None = None
+    folders: Sequence[Path] = ()
 
 
 @dataclass
@@ -114,6 +117,21 @@ class ProcessSandbox(ABC):
     def _launch(
         self, argv: Sequence[str], env: Mapping[str, str], streams: Streams, mark: str
     ) -> Running: ...
+
+    def folder(self) -> Path:
+        """Make a folder of the host that commands may be given (`Streams.folders`).
+
+        Nobody else may enter it. Whoever asked for it removes it.
+        """
+        made = Path(tempfile.mkdtemp(prefix="loom-shared-"))
+        if self.user is not None:
+            os.chown(made, self.user, self.user)
+        return made
+
+    def lend(self, env: Mapping[str, str | None]) -> None:
+        """Change the variables of commands that begin from now on; None: take one away."""
+        given = {**self._extra, **env}
+        self._extra = {name: value for name, value in given.items() if value is not None}
 
     def _home(self) -> str:
         return str(self.workspace)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from models.sandbox import Limits, Sandbox, SandboxError, SandboxUnavailableErro
 from models.sandbox import bubblewrap as bubblewrap_module
 from models.sandbox.base import WorkspaceError, as_workspace
 from models.sandbox.bubblewrap import find_bwrap, usable_bwrap
+from models.sandbox.process import Streams
 from models.settings import ROOT
 
 ALL = ["local", "restricted", "sandboxed"]
@@ -153,6 +156,36 @@ def test_paths_given_as_readable_are_seen_and_not_changed(
     sandbox = make("sandboxed", readable=[extra])
     assert sandbox.run(f"cat {extra}/tool").output == "useful\n"
     assert "Read-only" in sandbox.run(f"echo x > {extra}/tool").output
+
+
+def test_a_folder_and_variables_are_shared_with_commands_that_begin_after(
+    sandboxed: Any, tmp_path: Path
+) -> None:
+    place = "/tmp/.shared-unix"
+    assert not sandboxed.run(f"ls {place}").ok
+    outside = sandboxed.share(place)
+    assert sandboxed.share(place) == outside
+    sandboxed.lend({"SHOWN": "yes", "LANG": "C"})
+    assert sandboxed.run(f"echo $SHOWN > {place}/told && cat {place}/told").output == "yes\n"
+    assert (outside / "told").read_text() == "yes\n"
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o700
+    sandboxed.lend({"SHOWN": None})
+    assert sandboxed.run("echo $SHOWN").output == "\n"
+    sandboxed.close()
+    assert not outside.exists()
+
+
+def test_one_process_can_be_given_a_folder_that_no_other_command_sees(sandbox: Any) -> None:
+    folder = sandbox.folder()
+    streams = Streams({}, folders=(folder,))
+    words = ["/bin/sh", "-c", f"echo here > {folder}/told"]
+    running = sandbox.start(words, sandbox.environment(), streams)
+    assert running.child.wait(20) == 0
+    assert (folder / "told").read_text() == "here\n"
+    if sandbox.level == "sandboxed":
+        assert not sandbox.run(f"ls {folder}").ok
+    sandbox.finish(running)
+    shutil.rmtree(folder)
 
 
 def test_a_workspace_that_is_part_of_the_system_or_missing_is_refused(tmp_path: Path) -> None:
