@@ -40,7 +40,7 @@ class Gate:
             await refusal(403, "ForbiddenError", refused)(scope, receive, send)
             return
         path: str = scope["path"]
-        if not path.startswith("/api"):
+        if not path.startswith("/api/"):
             # Health and the files of the web page: nothing in them is anybody's.
             await self._app(scope, receive, send)
             return

@@ -47,6 +47,11 @@ class Session:
             found: T = self._objects[key]
             return found
 
+    def find(self, key: str) -> Any:
+        """Return the object of a key; None: nobody has made one."""
+        with self._lock:
+            return self._objects.get(key)
+
     def drop(self, key: str) -> None:
         """Forget an object without closing it; the next `get` makes a new one."""
         with self._lock:

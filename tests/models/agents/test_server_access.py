@@ -226,9 +226,12 @@ def test_a_web_page_is_served_without_a_key_where_there_is_one(
         app = make_app(ServerConfig(home=tmp_path / "home"), KEY)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            found = [await client.get(path) for path in ("/", "/api/tools", "/../auth.py")]
+            paths = ("/", "/api/tools", "/../auth.py", "/apiary.js", "/%61pi/tools")
+            found = [await client.get(path) for path in paths]
             return [(answer.status_code, answer.text[:19]) for answer in found]
 
-    page, tools, outside = asyncio.run(ask())
+    page, tools, outside, namesake, coded = asyncio.run(ask())
     assert page == (200, "<title>here</title>")
     assert (tools[0], outside[0]) == (401, 404)
+    # By the whole first part of the path, however it is written.
+    assert (namesake[0], coded[0]) == (404, 401)
