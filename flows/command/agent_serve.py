@@ -46,6 +46,12 @@ def serve(
         list[str] | None, typer.Option("--allow-host", help="Further names of this server.")
     ] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Runs at the same time.")] = 16,
+    panes: Annotated[
+        int, typer.Option("--panes", min=0, help="Programs beside conversations; a port each.")
+    ] = 4,
+    panes_port: Annotated[
+        int, typer.Option("--panes-port", help="First of their ports; 0: free ones.")
+    ] = 0,
     resume_runs: Annotated[
         bool, typer.Option("--resume", help="Go on with runs that a stop cut off.")
     ] = False,
@@ -84,6 +90,8 @@ def serve(
             origins=allow_origin or (),
             hosts=allow_host or (),
             most_runs=runs,
+            most_panes=panes,
+            panes_port=panes_port,
             on_restart="resume" if resume_runs else "mark",
             durability=durability,
         )

@@ -77,6 +77,10 @@ class UnauthorisedError(AgentError, ServiceError):
     """The server does not know this key."""
 
 
+class PaneError(AgentError, ServiceError):
+    """A program beside a conversation cannot be opened, or has ended."""
+
+
 class AtCapacityError(AgentError, ServiceError):
     """As many runs as the server takes are under way; `seq` is of the message, which is kept."""
 

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import gc
 import logging
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from models.agents.server import (
     conversations,
     events,
     files,
+    gateway,
     sockets,
     steering,
     terminals,
@@ -30,6 +32,9 @@ from models.agents.server.config import ServerConfig
 from models.agents.server.failures import explain_failures
 from models.agents.server.middleware import Gate
 from models.agents.server.pages import Pages
+from models.agents.server.panes import pictures
+from models.agents.server.panes import routes as panes
+from models.agents.server.panes.door import doors
 from models.agents.server.state import Parts, Server, make_server
 from models.settings import ROOT
 
@@ -40,14 +45,18 @@ CONTRACT = ROOT / "docs" / "agents-openapi.json"
 VERSION = "1"
 
 
-def make_app(config: ServerConfig, key: str = "") -> FastAPI:
+def make_app(
+    config: ServerConfig, key: str = "", pane_sockets: Sequence[socket.socket] = ()
+) -> FastAPI:
     """Make the application of a server; nothing is read or started before it is served.
 
     Args:
         config: What it is told.
         key: What callers show; empty: everybody who reaches it may do everything.
+        pane_sockets: Bound, one for each program beside a conversation at a time.
     """
     server = make_server(config, key)
+    server.panes.sockets = [*pane_sockets]
     app = FastAPI(
         title="Loomworks agents",
         version=VERSION,
@@ -61,7 +70,8 @@ def make_app(config: ServerConfig, key: str = "") -> FastAPI:
     app.state.server = server
     explain_failures(app)
     app.add_api_route("/health", health, methods=["GET"], tags=["health"])
-    for part in (conversations, steering, events, files, commands, sockets, terminals):
+    parts = (conversations, steering, events, files, commands, sockets, terminals, gateway)
+    for part in (*parts, panes, pictures):
         app.include_router(part.router)
     app.add_middleware(Gate, server=server)
     if config.origins:
@@ -72,7 +82,7 @@ def make_app(config: ServerConfig, key: str = "") -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     if WEB.is_dir():
-        app.mount("/", Pages(directory=WEB, html=True), name="web")
+        app.mount("/", Pages(WEB, server.panes), name="web")
     return app
 
 
@@ -86,6 +96,7 @@ async def health(server: Parts) -> dict[str, Any]:
         "open": len(server.registry),
         "runs": len(server.runs),
         "sockets": server.sockets,
+        "panes": len(server.panes),
     }
 
 
@@ -97,11 +108,13 @@ async def _lifetime(server: Server) -> AsyncIterator[None]:
     gc.freeze()
     recovery = asyncio.create_task(_recover(server))
     try:
-        yield
+        async with doors(server.panes, server.gatekeeper, server.config.patience_s):
+            yield
     finally:
         recovery.cancel()
         await asyncio.gather(recovery, return_exceptions=True)
         await server.runs.end()
+        await server.panes.aclose()
         await server.registry.aclose()
         server.workers.close()
 

@@ -58,6 +58,12 @@ class ServerConfig(Config):
     """Sockets at the same time."""
     most_terminals: int = Field(8, ge=1)
     """Terminals at the same time."""
+    most_panes: int = Field(4, ge=0, le=64)
+    """Programs that people have open beside conversations at the same time; each has a port."""
+    panes_port: int = Field(0, ge=0, le=65_535)
+    """First of the ports that these programs are shown at, one after the other; 0: free ones."""
+    pane_idle_s: float = Field(900.0, gt=0)
+    """Seconds after which such a program is ended that nobody looks at."""
     body_bytes: int = Field(8 * MIB, ge=1)
     """Longest body of a request, files apart."""
     upload_bytes: int = Field(1024 * MIB, ge=1)

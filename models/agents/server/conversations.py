@@ -15,6 +15,7 @@ from models.agents.server.failures import masked, reply
 from models.agents.server.listing import Asked, Order, row_of
 from models.agents.server.live import Live
 from models.agents.server.state import Id, Parts, Server, needs
+from models.agents.spec import AgentSpec
 from models.agents.store.base import Log
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -25,7 +26,22 @@ async def create(server: Parts, body: NewConversation) -> Response:
     """Begin a conversation; nothing runs yet."""
     name = body.id or random.token_hex(8)
     Secrets(body.secrets)  # refuses what cannot be kept before anything is made
-    spec = server.config.check(body.agent)
+    await begin(server, name, server.config.check(body.agent))
+    async with server.registry.use(name) as live:
+        # Before the first event, which may quote them.
+        live.secrets.update(body.secrets)
+        await live.conversation.begin()
+        if body.title:
+            await live.conversation.set_title(body.title)
+        return masked(await details(server, live), live.secrets, 201)
+
+
+async def begin(server: Server, name: str, spec: AgentSpec) -> None:
+    """Keep the spec of a new conversation and make its log.
+
+    Raises:
+        LogError: There is one of this name.
+    """
     if name in server.beginning or server.home.store.exists(name):
         raise LogError(f"there is a conversation '{name}' already; leave `id` out for a new one")
     server.beginning.add(name)
@@ -34,13 +50,6 @@ async def create(server: Parts, body: NewConversation) -> Response:
         await server.workers.do(_made, server, name)
     finally:
         server.beginning.discard(name)
-    async with server.registry.use(name) as live:
-        # Before the first event, which may quote them.
-        live.secrets.update(body.secrets)
-        await live.conversation.begin()
-        if body.title:
-            await live.conversation.set_title(body.title)
-        return masked(await details(server, live), live.secrets, 201)
 
 
 def _made(server: Server, name: str) -> None:

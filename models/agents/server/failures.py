@@ -19,6 +19,7 @@ from models.agents.errors import (
     LifecycleError,
     LogError,
     NoConversationError,
+    PaneError,
     StaleOwnerError,
 )
 from models.agents.security.secrets import Secrets
@@ -45,6 +46,7 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (TooLargeError, 413),
     (StorageFullError, 507),
     (SandboxError, 503),
+    (PaneError, 503),
     (LanguageModelError, 502),
     (LogError, 400),
     (ConfigError, 400),

@@ -10,6 +10,8 @@ from models.agents.server.auth import bearer
 from models.agents.server.failures import refusal
 from models.agents.server.state import Server
 
+_GUARDED = ("/api/", "/v1/")
+
 
 class Gate:
     """Refuses before anything is read; `scope["grant"]` says what the caller may do.
@@ -40,7 +42,7 @@ class Gate:
             await refusal(403, "ForbiddenError", refused)(scope, receive, send)
             return
         path: str = scope["path"]
-        if not path.startswith("/api/"):
+        if not path.startswith(_GUARDED):
             # Health and the files of the web page: nothing in them is anybody's.
             await self._app(scope, receive, send)
             return

@@ -27,13 +27,16 @@ def serve(config: ServerConfig, key: str = "", ready: Callable[[str], None] | No
             f"on {config.host} everybody could use this server: set LOOM_AGENTS_KEY or --key-file, "
             "or stay on 127.0.0.1"
         )
-    bound = _bound(config)
+    bound = _bound(config.host, config.port, "--port")
+    first = config.panes_port
+    ports = [first + at if first else 0 for at in range(config.most_panes)]
+    beside = [_bound(config.host, port, "--panes-port", listens=False) for port in ports]
     from uvicorn import Config, Server
 
     from models.agents.server.app import make_app
 
     options = Config(
-        make_app(config, key),
+        make_app(config, key, beside),
         ws="websockets-sansio",
         ws_max_size=config.frame_bytes,
         ws_ping_interval=config.heartbeat_s,
@@ -53,18 +56,19 @@ def serve(config: ServerConfig, key: str = "", ready: Callable[[str], None] | No
     Server(options).run(sockets=[bound])
 
 
-def _bound(config: ServerConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def _bound(host: str, port: int, option: str, *, listens: bool = True) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((config.host, config.port))
-        # Now: who is told of the address may call before the server is up.
-        bound.listen(2_048)
+        bound.bind((host, port))
+        if listens:
+            # Now: who is told of the address may call before the server is up.
+            bound.listen(2_048)
     except OSError as error:
         bound.close()
         raise PortTakenError(
             error.errno,
-            f"{config.host}:{config.port} cannot be bound ({error.strerror}); name another --port",
+            f"{host}:{port} cannot be bound ({error.strerror}); name another {option}",
         ) from None
     return bound

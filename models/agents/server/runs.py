@@ -141,6 +141,11 @@ class Runs:
             task.cancel()
             await asyncio.wait([task], timeout=_ENDING_S)
 
+    async def ended(self, conversation_id: str) -> None:
+        """Wait for the end of the run under way, if there is one; whoever waits may go away."""
+        while (task := self._active.get(conversation_id)) is not None:
+            await asyncio.wait([task])
+
     async def begun(self, live: Live) -> None:
         """Wait until a run that was just started listens to pauses and interrupts."""
         while self.is_running(live.id) and not live.conversation.is_running:

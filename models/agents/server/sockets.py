@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from models.agents.errors import LogError
 from models.agents.server.auth import Scope, bearer, from_protocols
+from models.agents.server.either import either
 from models.agents.server.state import Parts, Server
 from models.errors import ProjectError
 
@@ -115,7 +116,7 @@ async def conversation(
             frames = watcher.frames(
                 server.config.heartbeat_s, lambda: server.runs.status_frame(live)
             )
-            await either(_send_all(socket, frames, server), _ignore_all(socket, server))
+            await either(_send_all(socket, frames, server), ignore_all(socket, server))
 
 
 async def _send_all(socket: WebSocket, frames: AsyncIterator[bytes], server: Server) -> None:
@@ -137,7 +138,7 @@ async def send(socket: WebSocket, text: str, server: Server) -> None:
         raise Refused(SLOW, "this socket takes nothing; come back with `after`") from None
 
 
-async def _ignore_all(socket: WebSocket, server: Server) -> None:
+async def ignore_all(socket: WebSocket, server: Server) -> None:
     """Read what a watcher says, which is nothing that counts, and not too much of it."""
     loop = asyncio.get_running_loop()
     count, since = 0, loop.time()
@@ -148,16 +149,3 @@ async def _ignore_all(socket: WebSocket, server: Server) -> None:
         count += 1
         if count > _MOST_FRAMES:
             raise Refused(MALFORMED, "this socket is for watching; use the routes to speak")
-
-
-async def either(*works: Any) -> None:
-    """Work at several things until the first ends; raise what ended it."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

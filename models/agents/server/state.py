@@ -13,9 +13,11 @@ from models.agents.errors import ForbiddenError
 from models.agents.home import AgentHome
 from models.agents.server.auth import Gatekeeper, Grant, Keeper, Scope
 from models.agents.server.bodies import ID
+from models.agents.server.chats import Histories
 from models.agents.server.config import ServerConfig
 from models.agents.server.listing import Lister
 from models.agents.server.live import Registry
+from models.agents.server.panes.panes import Panes
 from models.agents.server.runs import Runs
 from models.agents.server.workers import Workers
 
@@ -32,9 +34,11 @@ class Server:
     runs: Runs
     lister: Lister
     gatekeeper: Gatekeeper
+    panes: Panes
     began: float = field(default_factory=time.monotonic)
     beginning: set[str] = field(default_factory=set)
     """Ids of conversations that are being made."""
+    histories: Histories = field(default_factory=Histories)
     sockets: int = 0
     terminals: int = 0
 
@@ -53,6 +57,7 @@ def make_server(config: ServerConfig, key: str) -> Server:
         Runs(registry, workers, config.most_runs),
         Lister(home.store, workers),
         Gatekeeper(config, keeper.has_key),
+        Panes(config, registry, workers),
     )
 
 

@@ -11,7 +11,8 @@ import orjson
 from fastapi import APIRouter, WebSocket
 
 from models.agents.security.secrets import StreamMask
-from models.agents.server.sockets import FULL, MALFORMED, Refused, either, opened, parsed, send
+from models.agents.server.either import either
+from models.agents.server.sockets import FULL, MALFORMED, Refused, opened, parsed, send
 from models.agents.server.state import Parts, Server
 from models.agents.tools.threads import in_thread
 from models.agents.workspace import Workspace

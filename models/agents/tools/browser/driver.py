@@ -44,6 +44,8 @@ _QUIET_S = 3.0
 _ACTION_S = 10.0
 _LOOK_S = 10.0
 """What a page has to answer: one whose script never ends does not."""
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+"""Names of the program, the first that is installed."""
 DOWNLOADS = "downloads"
 """Folder of the workspace that files of pages land in."""
 
@@ -56,7 +58,7 @@ def _executable(options: BrowserOptions) -> str:
     """
     named = options.executable
     found = shutil.which(named) if named else None
-    for name in () if named else ("chromium", "chromium-browser", "google-chrome"):
+    for name in () if named else CHROMIUM:
         found = found or shutil.which(name)
     if found is None:
         raise ToolError(
