@@ -95,6 +95,8 @@ async def _foreseen(request: Request, error: Exception) -> Response:
     if isinstance(error, OSError) and not isinstance(error, ProjectError):
         # Without the path, which is one of the host.
         text = error.strerror or type(error).__name__
+    # Errors repeat what was asked for.
+    text = request.app.state.server.registry.mask(request.path_params.get("id"), text)
     return refusal(status, type(error).__name__, text, **more)
 
 

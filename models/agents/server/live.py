@@ -135,6 +135,11 @@ class Registry:
         hub = Hub(found, self._workers, self._backlog, opened.hear_deltas if opened else None)
         return Live(found, hub, secrets, opened, spec, problem)
 
+    def mask(self, conversation_id: str | None, text: str) -> str:
+        """Return a text without the secrets of a conversation."""
+        kept = self._secrets.get(conversation_id or "")
+        return text if kept is None else kept.mask(text)
+
     def lend_secrets(self, source: str, target: str) -> None:
         """Let a fork use the secrets of what it was forked from."""
         if source in self._secrets:
