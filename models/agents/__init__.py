@@ -2,6 +2,7 @@
 
 agent.py    the frozen spec             conversation.py, runs.py, blocking.py  what one does with it
 engine.py, acting.py  the loop: calls of the model, calls of tools (calling, ending, prompting)
+kit.py      its tools, those of MCP servers included     standing.py  what is read from its log
 journal.py  commits from a loop         branching.py   back and copies      budget.py  hard limits
 events/     what can happen             state.py       what it adds up to
 store/      logs that are transactions  context/       what a model sees: view, condensers, skills

@@ -114,7 +114,9 @@ class Actor:
         """Make a call of the log ready again."""
         intent = self._it.store.spans([(call.seq, call.seq)])[0].body
         assert isinstance(intent, Intent)
-        found = ready_call(ToolCall(call.call_id, call.name, intent.arguments), self._it.registry)
+        found = ready_call(
+            ToolCall(call.call_id, call.name, intent.arguments), self._it.kit.registry
+        )
         if isinstance(found, str):
             return Result(call.call_id, call.name, found, "error")
         return found

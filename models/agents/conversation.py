@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -34,28 +32,24 @@ from models.agents.events import (
 )
 from models.agents.hooks import run_hooks
 from models.agents.journal import Journal
+from models.agents.kit import Kit
 from models.agents.model import CountedModel
 from models.agents.prompting import system_text, title_of, triggered
-from models.agents.runs import Outcome, Run
+from models.agents.runs import Run
 from models.agents.security.approvals import approvals, rejections, waiting
 from models.agents.security.policy import Policy, policy_of
 from models.agents.security.secrets import Secrets
-from models.agents.state import OpenCall, State
+from models.agents.standing import Standing
 from models.agents.store.base import Log, Store
 from models.agents.stuck import WATCHED, StuckDetector
 from models.agents.tools.context import Session
-from models.agents.tools.finish import finish, finish_with
 from models.agents.tools.locks import table_of
-from models.agents.tools.registry import Registry
 from models.agents.workspace import Workspace
 from models.llm import LanguageModel, Message, Request, language_model, user
 from models.llm.metered import MeteredModel
 
 if TYPE_CHECKING:
     from models.agents.agent import Agent
-    from models.agents.blocking import BlockingConversation
-    from models.agents.mcp.hub import Hub
-    from models.agents.tools.base import Tool
 
 _CLOSING_S = 5.0
 """How long closing waits for a run that it interrupted."""
@@ -64,7 +58,7 @@ _SEEN = 100
 """Events that a stuck detector reads when a conversation is opened."""
 
 
-class Conversation:
+class Conversation(Standing):
     """One conversation of an agent. Open it with `Agent.open`; close it, or use `async with`."""
 
     def __init__(
@@ -91,10 +85,7 @@ class Conversation:
         changed = self.store.state.policy
         self.policy: Policy = policy_of(changed) if changed else agent.policy
         self.locks = table_of(workspace.root)
-        self._servers = _servers(agent, workspace, secrets)
-        self._offered: Sequence[Tool] = ()
-        self.registry = _registry(agent)
-        self.options = replace(agent.options, tools=self.registry.specs)
+        self.kit = Kit(agent, workspace, secrets)
         self.purse: Purse = Purse(agent.budget, parent.purse if parent else None)
         self.purse.charge(id, self.store.state)
         self.visible = View(self.store.spans)
@@ -139,47 +130,15 @@ class Conversation:
         """The conversation's id."""
         return self.store.id
 
-    @property
-    def state(self) -> State:
-        """What the log adds up to: phase, steps, cost, open calls, plan."""
-        return self.store.state
-
-    @property
-    def cost(self) -> float:
-        """US dollars, delegated conversations included."""
-        return self.state.cost_usd
-
-    @property
-    def outcome(self) -> Outcome:
-        """Where it stands."""
-        state, value = self.state, self.state.value
-        is_finished = state.phase == "finished"
-        if is_finished and value is not None and self.agent.structured is not None:
-            value = TypeAdapter(self.agent.structured).validate_python(value)
-        return Outcome(
-            self.id,
-            state.phase,
-            state.final if is_finished else "",
-            value if is_finished else None,
-            state.reason,
-            state.steps,
-            state.cost_usd,
-        )
-
-    def events(
-        self, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
-    ) -> list[Event]:
-        """Return events of all branches in order, from the one after `after` on."""
-        return self.store.events(after, limit, kinds)
-
     def view(self) -> tuple[Message, ...]:
         """Return what the model would be sent now."""
         with self._lock:
             return self.visible.messages()
 
-    def open_calls(self) -> list[OpenCall]:
-        """Return the calls that have no result, in call order."""
-        return self.state.open_calls()
+    def _typed(self, value: Any) -> Any:
+        if value is None or self.agent.structured is None:
+            return value
+        return TypeAdapter(self.agent.structured).validate_python(value)
 
     # ---- what happens in it
 
@@ -373,27 +332,9 @@ class Conversation:
             self._sent = messages
             return messages, self.visible.head
 
-    @property
-    def has_servers(self) -> bool:
-        """Whether MCP servers are declared."""
-        return self._servers is not None
-
     async def plug(self, *, tells: bool) -> None:
-        """Take over the tools that MCP servers offer now.
-
-        Args:
-            tells: Tell the model which server is away; only where no call is open.
-        """
-        if self._servers is None or (self._servers.is_begun and not tells):
-            return
-        offered = await self._servers.refresh()
-        if offered is not self._offered:
-            self._offered = offered
-            own = _registry(self.agent)  # in the unlikely case that two have one name, ours stays
-            free = [entry for entry in offered if own.get(entry.name) is None]
-            self.registry = _registry(self.agent, free)
-            self.options = replace(self.agent.options, tools=self.registry.specs)
-        if tells and (news := self._servers.news()):
+        """Take over what MCP servers offer now; with `tells`, say to the model what is away."""
+        if news := await self.kit.plug(tells=tells):
             await self._journal.commit(*(Notice(text, "mcp") for text in news))
 
     def hear_deltas(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
@@ -423,8 +364,7 @@ class Conversation:
         if self._has_started:
             await run_hooks(self.agent.hooks, "SessionEnd", {"conversation": self.id})
         await self.session.aclose()
-        if self._servers is not None:
-            await self._servers.aclose()
+        await self.kit.aclose()
         if self._owns_model:
             with contextlib.suppress(Exception):
                 await self.model.aclose()
@@ -438,30 +378,3 @@ class Conversation:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    @cached_property
-    def blocking(self) -> BlockingConversation:
-        """The same conversation for callers without an event loop."""
-        from models.agents.blocking import BlockingConversation
-
-        return BlockingConversation(self)
-
-
-def _servers(agent: Agent, workspace: Workspace, secrets: Secrets) -> Hub | None:
-    if not agent.servers:
-        return None
-    from models.agents.mcp.hub import Hub
-
-    return Hub(agent.servers, workspace.root, secrets)
-
-
-def _registry(agent: Agent, offered: Sequence[Tool] = ()) -> Registry:
-    from models.agents.context.skills import skill_tool
-    from models.agents.tools.delegate import delegate_tool
-
-    tools: list[Any] = [*agent.tool_list, *offered]
-    if any(not skill.always for skill in agent.skills):
-        tools.append(skill_tool(agent.skills))
-    if agent.subagents:
-        tools.append(delegate_tool(agent.subagents))
-    return Registry(tools, finish_with(agent.structured) if agent.structured else finish)

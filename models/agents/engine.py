@@ -101,7 +101,7 @@ class Engine:
             return await self._halt("paused", self._stop)
         calls = self._it.state.open_calls()
         if calls:
-            if self._it.has_servers:
+            if self._it.kit.has_servers:
                 try:
                     await self._interruptible(self._it.plug(tells=False))
                 except Interrupted:
@@ -149,10 +149,10 @@ class Engine:
     async def _ask(self) -> bool:
         """Call the model and take its answer."""
         it = self._it
-        if it.has_servers:
+        if it.kit.has_servers:
             await self._interruptible(it.plug(tells=True))
         messages, seen = it.sent()
-        request = Request(messages, it.options, purpose="agent", conversation=it.id)
+        request = Request(messages, it.kit.options, purpose="agent", conversation=it.id)
         self._steps += 1
         try:
             it.purse.take_step()
@@ -190,7 +190,7 @@ class Engine:
             return not is_over
         agent = it.agent
         preparer = Preparer(
-            it.registry, it.policy, agent.analyzer, agent.analyzer_timeout_s, agent.hooks
+            it.kit.registry, it.policy, agent.analyzer, agent.analyzer_timeout_s, agent.hooks
         )
         prepared = await self._interruptible(preparer.prepare(message.tool_calls, request.messages))
         entries += [new_event(item.intent, "agent") for item in prepared]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,9 +19,9 @@ from models.agents.errors import LogError
 from models.agents.events import Event, Record, decode_record
 from models.agents.remote.following import frames
 from models.agents.remote.link import Link, error_of
-from models.agents.runs import Outcome, Run
+from models.agents.runs import Run
 from models.agents.security.policy import Policy
-from models.agents.state import OpenCall, State
+from models.agents.standing import Standing
 from models.agents.store.base import Log
 from models.agents.store.memory import MemoryLog
 from models.errors import ConfigError
@@ -30,13 +29,12 @@ from models.llm import Message, Text
 from models.llm import blocking as in_background
 
 if TYPE_CHECKING:
-    from models.agents.blocking import BlockingConversation
     from models.agents.spec import AgentSpec
 
 _PAGE = 1_000
 
 
-class RemoteConversation:
+class RemoteConversation(Standing):
     """One conversation on a server; nothing is asked before the first call.
 
     Args:
@@ -61,44 +59,9 @@ class RemoteConversation:
 
     # ---- what it is
 
-    @property
-    def state(self) -> State:
-        """What the log adds up to."""
-        return self.store.state
-
-    @property
-    def cost(self) -> float:
-        """US dollars, delegated conversations included."""
-        return self.state.cost_usd
-
-    @property
-    def outcome(self) -> Outcome:
-        """Where it stands; the value of a structured agent as plain JSON values."""
-        state = self.state
-        is_finished = state.phase == "finished"
-        return Outcome(
-            self.id,
-            state.phase,
-            state.final if is_finished else "",
-            state.value if is_finished else None,
-            state.reason,
-            state.steps,
-            state.cost_usd,
-        )
-
-    def events(
-        self, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
-    ) -> list[Event]:
-        """Return events of all branches in order, from the one after `after` on."""
-        return self.store.events(after, limit, kinds)
-
     def view(self) -> tuple[Message, ...]:
         """Return what the model would be sent now."""
         return self.visible.messages()
-
-    def open_calls(self) -> list[OpenCall]:
-        """Return the calls that have no result, in call order."""
-        return self.state.open_calls()
 
     # ---- what happens in it
 
@@ -188,13 +151,6 @@ class RemoteConversation:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    @cached_property
-    def blocking(self) -> BlockingConversation:
-        """The same conversation for callers without an event loop."""
-        from models.agents.blocking import BlockingConversation
-
-        return BlockingConversation(self)
 
     # ---- how
 

@@ -103,7 +103,7 @@ def check_behaviour_56(conversation: Conversation, prefix: str) -> None:
     seen = offered(conversation.script)
     assert f"{prefix}__shout" not in seen[4]
     assert f"{prefix}__shout" in seen[5]
-    spec = next(tool for tool in conversation.options.tools if tool.name == f"{prefix}__add")
+    spec = next(tool for tool in conversation.kit.options.tools if tool.name == f"{prefix}__add")
     assert spec.description == "Add two numbers."
     assert spec.parameters["properties"]["a"]["type"] == "integer"
 
@@ -126,7 +126,7 @@ def test_behaviour_56_tools_of_a_stdio_server_are_listed_called_and_changed(
         {"real": {"command": sys.executable, "args": [REAL, "stdio"]}}, *behaviour_56("real")
     )
     check_behaviour_56(conversation, "real")
-    tools = {tool.name: tool for tool in conversation.registry}
+    tools = {tool.name: tool for tool in conversation.kit.registry}
     flags = [
         (tools[f"real__{name}"].read_only, tools[f"real__{name}"].destructive,
          tools[f"real__{name}"].idempotent)
