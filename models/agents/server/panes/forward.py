@@ -59,7 +59,9 @@ class Forward:
         # Long polls may be silent for ever; whoever asked ends them.
         patience = httpx.Timeout(None, connect=_CONNECT_S)
         self._timeouts = {"timeout": patience.as_dict()}
-        self._transport = httpx.AsyncHTTPTransport(uds=address, retries=0)
+        # A connection for each request costs nothing here, and none is left when it ends.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._transport = httpx.AsyncHTTPTransport(uds=address, limits=limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -120,10 +122,6 @@ class Forward:
         async with program:
             await send({"type": "websocket.accept", "subprotocol": program.subprotocol})
             await either(_out(program, send), _back(program, receive))
-
-    async def aclose(self) -> None:
-        """Close connections that wait for the next request."""
-        await self._transport.aclose()
 
 
 def _target(scope: Scope) -> bytes:
