@@ -5,6 +5,7 @@ from typing import Any
 
 from models.agents import Conversation, tool
 from models.agents.events import Body, Event
+from models.agents.runs import Outcome
 from models.agents.tools import no_locks
 from models.llm import ToolCall, Turn
 
@@ -20,6 +21,16 @@ def finishes(message: str = "done") -> Turn:
 
 def bodies(conversation: Conversation, kind: type[Body]) -> list[Any]:
     return [event.body for event in conversation.events(kinds=[kind.kind])]
+
+
+def sent(conversation: Conversation, place: int = -1) -> list[str]:
+    """Texts of a request that the model got, without the system prompt."""
+    return [m.text for m in conversation.script.requests[place].messages if m.role != "system"]
+
+
+async def said_to(conversation: Conversation, text: str) -> Outcome:
+    """Say something and wait for the end."""
+    return await conversation.send(text)
 
 
 def phases(events: list[Event]) -> list[str]:

@@ -1,0 +1,158 @@
+"""Calls of tools in a run: wrong ones, failing ones, several at a time."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.agents import (
+    Conversation,
+    tool,
+)
+from models.agents.events import Result
+from models.llm import ToolCall, Turn
+from tests.models.agents.played import bodies, calls, finishes, said_to
+
+Talk = Callable[..., Conversation]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (("pong", {}), "no tool named 'pong'; did you mean 'ping'? tools: think, finish, ping"),
+        (("ping", {"m": 1}), "no argument 'm'; it takes: n"),
+        (("ping", {"n": "many"}), "'n': Input should be a valid integer"),
+    ],
+)
+def test_behaviour_19_a_wrong_call_becomes_a_result_that_names_what_is_right(
+    talk: Talk, call: tuple[str, dict[str, Any]], told: str
+):
+    conversation = talk([calls(call), finishes("ok then")])
+    assert asyncio.run(said_to(conversation, "go")).text == "ok then"
+    result = bodies(conversation, Result)[0]
+    assert told in result.text
+    assert result.is_error
+    assert conversation.script.requests[1].messages[-1].is_error
+
+
+def test_arguments_that_are_no_json_become_a_result(talk: Talk):
+    broken = Turn(tool_calls=(ToolCall("", "ping", '{"n": '), ToolCall("", "ping", "[1]")))
+    conversation = talk([broken, finishes()])
+    asyncio.run(said_to(conversation, "go"))
+    first, second, _ = bodies(conversation, Result)
+    assert "are no JSON" in first.text
+    assert "needs a JSON object of arguments, found a list" in second.text
+
+
+def test_behaviour_20_a_tool_that_raises_becomes_an_error_result(talk: Talk):
+    @tool
+    def divides() -> str:
+        """Divide by nothing."""
+        return str(1 / 0)
+
+    @tool(timeout_s=0.05)
+    async def hangs() -> str:
+        """Hang."""
+        await asyncio.sleep(60)
+        return "never"
+
+    @tool(locks=lambda: 1 / 0)
+    async def unlockable() -> str:
+        """Fail before it begins."""
+        return "ran all the same"
+
+    script = [calls(("divides", {}), ("hangs", {}), ("unlockable", {})), finishes()]
+    conversation = talk(script, divides, hangs, unlockable)
+    assert asyncio.run(said_to(conversation, "go")).ok
+    assert [(r.outcome, r.text) for r in bodies(conversation, Result)[:3]] == [
+        ("error", "divides failed: ZeroDivisionError: division by zero"),
+        ("error", "hangs was stopped: it took longer than 0.05 s"),
+        ("ok", "ran all the same"),
+    ]
+
+
+def test_behaviour_21_calls_of_one_answer_run_side_by_side_with_results_in_call_order(talk: Talk):
+    running, most = [0], [0]
+
+    @tool(locks=lambda path: [path])
+    async def touch(path: str, wait_s: float) -> str:
+        """Touch a file."""
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.sleep(wait_s)
+        running[0] -= 1
+        return path
+
+    named = [("touch", {"path": p, "wait_s": w}) for p, w in (("a", 0.2), ("b", 0.1), ("c", 0))]
+    conversation = talk([calls(*named), finishes()], touch)
+    asyncio.run(said_to(conversation, "go"))
+    assert most[0] == 3
+    tools = [m for m in conversation.script.requests[1].messages if m.role == "tool"]
+    assert [message.text for message in tools] == ["a", "b", "c"]
+
+
+def test_behaviour_22_calls_that_touch_one_file_wait_for_each_other(talk: Talk, tmp_path: Path):
+    log: list[str] = []
+
+    @tool(locks=lambda path: [path])
+    async def edit(path: str, name: str, wait_s: float = 0.0) -> str:
+        """Edit a file."""
+        log.append(f"{name} begins")
+        await asyncio.sleep(wait_s)
+        log.append(f"{name} ends")
+        return name
+
+    @tool(read_only=True, locks=lambda path: [path])
+    async def read(path: str, name: str) -> str:
+        """Read a file."""
+        log.append(f"{name} begins")
+        await asyncio.sleep(0.02)
+        log.append(f"{name} ends")
+        return name
+
+    named = [
+        ("edit", {"path": "x", "name": "one", "wait_s": 0.1}),
+        ("edit", {"path": f"{tmp_path}/y/../x", "name": "two"}),
+        ("read", {"path": "./x", "name": "three"}),
+        ("read", {"path": "x", "name": "four"}),
+    ]
+    conversation = talk([calls(*named), finishes()], edit, read)
+    asyncio.run(said_to(conversation, "go"))
+    assert log[:4] == ["one begins", "one ends", "two begins", "two ends"]
+    assert log[4:6] == ["three begins", "four begins"]
+
+
+def test_a_folder_meets_what_lies_in_it(talk: Talk):
+    log: list[str] = []
+
+    @tool(locks=lambda path: [path])
+    async def edit(path: str) -> str:
+        """Edit a file."""
+        log.append(f"{path}+")
+        await asyncio.sleep(0.02)
+        log.append(f"{path}-")
+        return path
+
+    named = [("edit", {"path": path}) for path in ("src/a", "src", "srcs", "src/b")]
+    asyncio.run(said_to(talk([calls(*named), finishes()], edit), "go"))
+    assert log[:2] == ["src/a+", "srcs+"]
+    assert log.index("src/a-") < log.index("src+")
+    assert log.index("src-") < log.index("src/b+")
+
+
+def test_a_tool_without_locks_of_its_own_meets_all_that_have_some(talk: Talk):
+    log: list[str] = []
+
+    @tool
+    async def anything(name: str) -> str:
+        """Do anything."""
+        log.append(f"{name}+")
+        await asyncio.sleep(0.02)
+        log.append(f"{name}-")
+        return name
+
+    named = [("anything", {"name": "a"}), ("ping", {"n": 1}), ("anything", {"name": "b"})]
+    asyncio.run(said_to(talk([calls(*named), finishes()], anything), "go"))
+    assert log == ["a+", "a-", "b+", "b-"]
