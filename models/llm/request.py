@@ -25,6 +25,18 @@ class ToolSpec:
     strict: bool = False
     """Ask the provider to hold the model to the schema, where it can."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; fields at their defaults are left out."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        kept = {key: value for key, value in values.items() if value not in ("", False)}
+        return kept | {"name": self.name}
+
+    @cached_property
+    def tokens(self) -> int:
+        """Estimate of the tokens that telling a model of it takes, with its frame."""
+        texts = (self.name, self.description, canonical_json(dict(self.parameters)))
+        return 8 + sum(estimate_tokens(text) for text in texts)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -74,6 +86,14 @@ class Options:
                 f"the tools ({', '.join(names) or 'none given'})"
             )
 
+    @cached_property
+    def tokens(self) -> int:
+        """Estimate of the tokens that tools and schema take in a prompt."""
+        told = sum(tool.tokens for tool in self.tools)
+        if self.schema is not None:
+            told += estimate_tokens(canonical_json(dict(self.schema)))
+        return told
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what is at its default is left out."""
         values: dict[str, Any] = {}
@@ -83,11 +103,7 @@ class Options:
             if value == ({} if item.name == "extra" else item.default):
                 continue
             if item.name == "tools":
-                value = [
-                    {key: entry for key, entry in vars(tool).items() if entry not in ("", False)}
-                    | {"name": tool.name}
-                    for tool in value
-                ]
+                value = [tool.to_dict() for tool in value]
             values[item.name] = list(value) if isinstance(value, tuple) else value
         return values
 
@@ -174,10 +190,4 @@ def as_request(prompt: Prompt, options: Options | None = None) -> Request:
 def estimate_prompt(request: Request) -> int:
     """Estimate the tokens of a request's prompt without a tokenizer."""
     total = 3 + sum(message.tokens for message in request.messages)
-    options = request.options
-    for tool in options.tools:
-        texts = (tool.name, tool.description, canonical_json(dict(tool.parameters)))
-        total += 8 + sum(estimate_tokens(text) for text in texts)
-    if options.schema is not None:
-        total += estimate_tokens(canonical_json(dict(options.schema)))
-    return total
+    return total + request.options.tokens
