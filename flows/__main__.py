@@ -35,7 +35,9 @@ INTERRUPTED = 130
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="Parquet or CSV of the documented schema; default: bundled data."),
+    typer.Option(
+        "--data", help="Input of the flow, as its page describes it; default: bundled data."
+    ),
 ]
 RunnerOption = Annotated[
     str | None, typer.Option("--runner", help="Where tasks run: threads or dask.")

@@ -102,6 +102,11 @@ def merge_rows(
     run.metrics({**report.metrics(), "phase/merge_s": time.monotonic() - started})
     for file in trace_files(prepared.folder):
         run.artifact(f"steps/{file.parent.name}.parquet", file)
+    if report.deaths:
+        get_run_logger().warning(
+            "%d engine processes died and others took their place; %s keeps what they said",
+            *(report.deaths, prepared.folder / "shards"),
+        )
     if report.quarantined:
         get_run_logger().warning("%d rows killed the engine and were left out", report.quarantined)
     return report
@@ -115,7 +120,7 @@ def write_batch_report(prepared: PreparedJob, report: JobReport, run: TrackedRun
         StorageFullError: No room for it.
     """
     numbers = report_numbers(prepared, report)
-    path = prepared.batch.output.with_name("report.html")
+    path = prepared.batch.page
     try:
         path.write_text(render_report(numbers), encoding="utf-8")
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class BatchInput:
     Attributes:
         config: With paths filled in.
         data: Input file.
-        output, errors: Files to write.
+        output, errors, page: Files to write: results, failed rows, report.
         folder: State of the job.
         model: Files of the model.
         job: Tokenised input.
@@ -69,6 +69,7 @@ class BatchInput:
     data: Path
     output: Path
     errors: Path
+    page: Path
     folder: Path
     model: LocalModel
     job: JobInput
@@ -89,16 +90,16 @@ def read_batch(config: JobConfig, places: Places) -> BatchInput:
         DatasetMissingError: No such input or model.
         NotEnoughDataError: The input has no rows.
     """
-    data = (config.data or places.datasets / NATURAL_PROMPTS).expanduser().absolute()
-    output = config.output or places.cache / "results" / data.stem / "results.jsonl"
-    output = output.expanduser().absolute()
+    data = _spelt_out("data", config.data or places.datasets / NATURAL_PROMPTS)
+    output = _spelt_out("output", config.output or _usual_output(config, data, places))
     if output.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"results are written as .jsonl or .parquet, got output {output.name}")
-    if output == data:
-        raise ConfigError(f"output and input are the same file, {data}; name another output")
+    errors, page = beside(output, "errors.jsonl"), beside(output, "report.html")
+    _refuse_meeting(data, output, errors, page)
     model = find_model(config.model, places.cache)
     check_backend(config, model)
     is_served = config.url is not None
+    _check_context(config, model)
     limits = Limits(
         context_tokens=config.context_tokens
         or (SERVER_CONTEXT if is_served else model.context_tokens),
@@ -114,7 +115,8 @@ def read_batch(config: JobConfig, places: Places) -> BatchInput:
         config=config,
         data=data,
         output=output,
-        errors=output.with_name("errors.jsonl"),
+        errors=errors,
+        page=page,
         folder=places.cache / "jobs" / f"{data.stem[:40]}-{name}",
         model=model,
         job=job,
@@ -123,18 +125,76 @@ def read_batch(config: JobConfig, places: Places) -> BatchInput:
     )
 
 
-def check_output(output: Path) -> None:
-    """Find out now, not after hours of computing, whether results can be written.
+def _check_context(config: JobConfig, model: LocalModel) -> None:
+    asked = config.context_tokens
+    if asked is None or config.url is not None or model.config is None:
+        return
+    if asked > model.context_tokens:
+        raise ConfigError(
+            f"context_tokens {asked:,} asked for, {model.name} was made for "
+            f"{model.context_tokens:,}; ask for no more, or leave it out"
+        )
+
+
+def beside(output: Path, name: str) -> Path:
+    """Return the place of a file that goes with results.
+
+    Two jobs may write into one folder, so the name of their output stands in front, unless that
+    is `results` as it is by default.
+    """
+    return output.with_name(name if output.stem == "results" else f"{output.stem}.{name}")
+
+
+def _usual_output(config: JobConfig, data: Path, places: Places) -> Path:
+    """Results of a job that names no output; inputs of one name in two folders do not meet."""
+    name = data.stem
+    if config.data is not None:
+        name = f"{name[:40]}-{hashlib.sha256(str(data).encode()).hexdigest()[:8]}"
+    return places.cache / "results" / name / "results.jsonl"
+
+
+def _spelt_out(key: str, path: Path) -> Path:
+    """Return a path as the job knows it, however it was written.
+
+    The last part stays as it is: a link that is named as output is replaced, not what it leads to.
 
     Raises:
-        ConfigError: They cannot.
+        ConfigError: No file can have this path.
+    """
+    try:
+        path = path.expanduser()
+        path = path.parent.resolve() / path.name
+        str(path).encode()
+        path.resolve()  # raises where links go in a circle
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # raises where a name is too long
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{key} {str(path)[:200]!r} is no usable path: {error}") from None
+    return path
+
+
+def _refuse_meeting(data: Path, output: Path, errors: Path, page: Path) -> None:
+    """Refuse results that would take the place of the input."""
+    for what, file in (("output", output), ("the list of errors", errors), ("the report", page)):
+        if file.resolve() == data.resolve():
+            raise ConfigError(
+                f"{what} and the input are the same file, {data}; name another output"
+            )
+
+
+def check_output(output: Path) -> None:
+    """Find out now, not after hours of computing, whether a file can be written.
+
+    Raises:
+        ConfigError: It cannot.
         StorageFullError: No room for a single byte.
     """
-    if output.is_dir():
-        raise ConfigError(f"output {output} is a folder; name a file in it")
     try:
+        if output.is_dir():
+            raise ConfigError(f"output {output} is a folder; name a file in it")
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=".loom-") as probe:
+        # As long as the name of the draft that the file is written as.
+        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}-") as probe:
             probe.write(b"\0")
             probe.flush()
     except OSError as error:

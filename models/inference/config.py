@@ -26,7 +26,7 @@ class BatchConfig(Config):
     max_error_rate: float = Field(0.01, ge=0, le=1)
     """Share of rows that may fail before the job does."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     """Seed of rows that bring none of their own."""
 
     deterministic: bool = False

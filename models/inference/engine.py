@@ -29,6 +29,12 @@ UNSOUND = Failure(
     "invalid_logits",
     "the logits hold values that are no numbers, also when computed once more in float32",
 )
+STUCK = Failure(
+    "invalid_json_schema",
+    "the schema, regex or grammar of a request comes to a place where no token is allowed; mend "
+    "it or leave it out",
+    type="invalid_request_error",
+)
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,7 @@ class Engine:
             ended: Failure | FinishReason | None = self._refused.pop(row, None)
             if ended is None:
                 again = choice or self._replay(row, number, batcher)
-                ended = outputs.take(row, again) if again else UNSOUND
+                ended = outputs.take(row, again) if again else _why_no_token(row)
             if ended is None:
                 if self._checkpoints is not None:
                     self._checkpoints.look(row)
@@ -259,6 +265,10 @@ class Engine:
         # A request with a seed of its own gives the same tokens wherever it stands.
         place = row.prompt if row.sampling.seed is None else 0
         return uniform(seed, place, row.fork, len(row.emitted))
+
+
+def _why_no_token(row: Row) -> Failure:
+    return STUCK if row.grammar is not None and row.grammar.is_stuck else UNSOUND
 
 
 def _restored(row: Row, begun: Begun | None) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,9 @@ from models.inference.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import xgrammar
+
+# Time and line of a source file in front of what the compiler says: other bytes every time.
+_PLACE = re.compile(r"^\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 
 
 class GrammarError(ConfigError):
@@ -33,6 +37,11 @@ class GrammarState:
     def is_complete(self) -> bool:
         """Whether the output has ended, its stop token included."""
         return bool(self._matcher.is_terminated())
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no token at all may come next."""
+        return self._matcher.fill_next_token_bitmask(self._mask) and not bool(self._mask.any())
 
     def forbid(self, logits: torch.Tensor) -> None:
         """Set what must not come next to -inf, in place; logits of shape (vocabulary,)."""
@@ -107,9 +116,9 @@ class Grammars:
             return compiler.compile_grammar(text)
         except Exception as error:  # xgrammar raises RuntimeError and others from C++
             what = str(error).strip().splitlines()
+            said = _PLACE.sub("", what[-1]) if what else repr(error)
             raise GrammarError(
-                f"the {kind} of a request does not compile: {what[-1] if what else error!r}; "
-                "mend it or leave it out"
+                f"the {kind} of a request does not compile: {said}; mend it or leave it out"
             ) from None
 
     def _new_compiler(self) -> xgrammar.GrammarCompiler:

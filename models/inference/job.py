@@ -163,7 +163,7 @@ def finish_job(prepared: PreparedJob, reports: Sequence[ShardReport], began: flo
         raise stopped_error(why)
     journal = Journal.open(prepared.folder / "journal")
     merged = merge_results(
-        *(batch.job, prepared.keys, journal, prepared.refused, batch.model.name),
+        *(batch.job, prepared.keys, journal, prepared.refused, prepared.model_name),
         *(batch.output, batch.errors),
     )
     refuse_too_many(batch, merged.rows_failed)

@@ -21,7 +21,8 @@ class JobConfig(BatchConfig):
 
     output: Path | None = None
     """Results, one line per input row (`.jsonl`, or `.parquet`); none: a folder of the project's
-    home. Failed rows also go to `errors.jsonl` beside it."""
+    home. Beside `NAME.jsonl` lie failed rows and report, as `NAME.errors.jsonl` and
+    `NAME.report.html`; beside `results.jsonl` as `errors.jsonl` and `report.html`."""
 
     model: str = "smollm2"
     """`smollm2` (embedded), or a Hugging Face directory (Llama, Mistral, Qwen2, Qwen3). For
@@ -43,7 +44,7 @@ class JobConfig(BatchConfig):
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number type of weights, keys and values."""
 
-    kv_gib: float = Field(1.0, gt=0)
+    kv_gib: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Memory for keys and values of one engine process, in GiB (1024**3 bytes)."""
 
     context_tokens: int | None = Field(None, ge=1)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models.errors import DatasetMissingError, DatasetUnreadableError
+from models.errors import DatasetMissingError, DatasetUnreadableError, is_storage_full
 from models.inference.job_config import BackendName, JobConfig
 from models.inference.keys import Samplings
 from models.inference.segments import KEY_BYTES
@@ -126,6 +126,10 @@ def ask_to_stop(folder: Path, why: str) -> None:
             file.write(why)
     except FileExistsError:
         return
+    except OSError as error:
+        # On a full disk the processes end at their own next write; what filled it shall be heard.
+        if not is_storage_full(error):
+            raise
 
 
 def stop_reason(folder: Path) -> str | None:

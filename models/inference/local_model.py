@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class LocalModel:
         fingerprint: Digest of the contents.
         config: Shapes; None for an architecture that the native engine lacks.
         refusal: Why it lacks it.
+        named_context: Longest sequence by `config.json` of such an architecture, or None.
     """
 
     name: str
@@ -36,6 +38,7 @@ class LocalModel:
     fingerprint: str
     config: DecoderConfig | None
     refusal: str = ""
+    named_context: int | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -49,7 +52,9 @@ class LocalModel:
         """Longest sequence that the files speak of."""
         if self.config is not None:
             return self.config.context
-        return (self.tokenizer.context_tokens if self.tokenizer else None) or 8_192
+        by_tokenizer = self.tokenizer.context_tokens if self.tokenizer else None
+        named = [tokens for tokens in (by_tokenizer, self.named_context) if tokens]
+        return min(named, default=8_192)
 
     def token_bytes(self, dtype: str) -> int:
         """KV bytes per token; a guess of 128 KiB where the shapes are not known."""
@@ -93,7 +98,19 @@ def _described(
     try:
         return LocalModel(name, folder, tokenizer, fingerprint, read_config(folder))
     except UnsupportedModelError as error:
-        return LocalModel(name, folder, tokenizer, fingerprint, None, str(error))
+        context = _named_context(folder)
+        return LocalModel(name, folder, tokenizer, fingerprint, None, str(error), context)
+
+
+def _named_context(folder: Path) -> int | None:
+    """Read the context out of a `config.json` of any architecture."""
+    raw = json.loads((folder / "config.json").read_text())
+    inner = raw.get("text_config")
+    for values in (raw, inner if isinstance(inner, dict) else {}):
+        for name in ("max_position_embeddings", "n_positions"):
+            if isinstance(values.get(name), int) and values[name] > 0:
+                return int(values[name])
+    return None
 
 
 def _fingerprint(folder: Path, known: Path) -> str:

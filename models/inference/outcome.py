@@ -101,6 +101,8 @@ def openai_line(result: RowResult, endpoint: str, model: str) -> dict[str, Any]:
     body = {
         "id": f"cmpl-{result.row}",
         "object": "chat.completion" if is_chat else "text_completion",
+        # Typed clients insist on it; the time itself would make equal runs differ.
+        "created": 0,
         "model": model,
         "choices": [_openai_choice(i, c, is_chat) for i, c in enumerate(result.choices)],
         "usage": {

@@ -72,7 +72,7 @@ def parse_row(row: int, value: object) -> Request | RowError:
         if not isinstance(value, Mapping):
             raise RowFaultError("invalid_type", f"a row is a JSON object, got {kind_of(value)}")
         custom_id = _custom_id(value)
-        if "body" in value:
+        if value.keys() & {"body", "method", "url"}:
             return _parse_batch(row, custom_id, value)
         return _parse_body(
             row, custom_id, {k: v for k, v in value.items() if k != "custom_id"}, None
@@ -98,6 +98,10 @@ def _custom_id(value: Mapping[str, Any]) -> str:
 
 def _parse_batch(row: int, custom_id: str, value: Mapping[str, Any]) -> Request:
     _refuse_unknown(value, _WRAPPER)
+    if "body" not in value:
+        raise RowFaultError(
+            "missing_required_parameter", "the row has no body; its parameters go there", "body"
+        )
     method, url, body = value.get("method", "POST"), value.get("url"), value["body"]
     if method != "POST":
         raise RowFaultError("invalid_value", f"method must be POST, got {shown(method)}", "method")

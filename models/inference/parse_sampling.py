@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,9 @@ NUMBERS: dict[str, tuple[type, float | None, float | None]] = {
     "frequency_penalty": (float, -2, 2),
     "repetition_penalty": (float, 1e-3, 10),
 }
+
+# Keywords of a JSON schema whose values are no schemas.
+_LITERAL = {"const", "enum", "default", "examples"}
 
 
 class RowFaultError(Exception):
@@ -164,8 +168,30 @@ def _schema(param: str, value: object) -> str:
         ) from None
     except RecursionError:
         raise RowFaultError("invalid_json_schema", f"{param} is nested too deeply", param) from None
+    away = _ref_elsewhere(value)
+    if away is not None:
+        raise RowFaultError(
+            "invalid_json_schema",
+            f"{param} refers to {shown(away)}, and nothing is fetched; put it below $defs",
+            param,
+        )
     # Order of keys is kept: a grammar emits properties in it.
     return orjson.dumps(value).decode()
+
+
+def _ref_elsewhere(schema: object) -> str | None:
+    """Return a reference that leads out of a schema: it would allow any value, without a word."""
+    left = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, Mapping):
+            to = part.get("$ref")
+            if isinstance(to, str) and not to.startswith("#"):
+                return to
+            left += [inner for key, inner in part.items() if key not in _LITERAL]
+    return None
 
 
 def token_ids_of(name: str, value: object) -> tuple[int, ...]:
@@ -189,12 +215,17 @@ def token_ids_of(name: str, value: object) -> tuple[int, ...]:
 def _number(
     name: str, value: object, kind: type, least: float | None, most: float | None
 ) -> float | int:
+    # A column of whole numbers with a gap comes out of pandas as floats.
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         what = "a whole number" if kind is int else "a number"
         raise RowFaultError("invalid_type", f"{name} is {what}, got {shown(value)}", name)
-    if (least is not None and value < least) or (most is not None and value > most):
+    # Parquet can hold NaN, which is in no range and outside of none.
+    is_below, is_above = least is not None and value < least, most is not None and value > most
+    if is_below or is_above or not math.isfinite(value):
         raise RowFaultError(
-            "invalid_value", f"{name} must be in [{least:g}, {most:g}], got {value}", name
+            "invalid_value", f"{name} must be in [{least}, {most}], got {shown(value)}", name
         )
     return kind(value)  # type: ignore[no-any-return]
 

@@ -38,6 +38,7 @@ from models.inference.planner import over_budget, plan_job
 from models.inference.prices import WORTH_S, Prices, measured_prices
 from models.inference.progress import rate_words
 from models.inference.segments import SUFFIX
+from models.inference.tokens import ERRORS
 from models.inference.turns import wait_for_silence
 
 LEAST_SHARD_S = 30.0
@@ -80,6 +81,14 @@ class PreparedJob:
     rows_to_run: int
     torn: int
     damaged: int
+
+    @property
+    def model_name(self) -> str:
+        """Who answered, as the results say it: a server's model is not ours."""
+        config = self.batch.config
+        if self.chosen.name == "openai_http":
+            return config.served_model or str(config.url)
+        return self.batch.model.name
 
     @property
     def folder(self) -> Path:
@@ -162,7 +171,7 @@ def refuse_too_many(
     Args:
         batch: The job.
         failed: Rows that failed.
-        refused: Of them, prompts that no engine can run.
+        refused: Of them, prompts that no engine can run; None once results are written.
 
     Raises:
         ErrorRateError: More rows failed than `max_error_rate` allows.
@@ -174,6 +183,10 @@ def refuse_too_many(
         if first is None and refused:
             prompt, failure = min(refused.items())
             said = f", the first: row {batch.job.rows.row(prompt)}: {failure.message}"
+        if failed > 1 and refused is None:
+            said += f" (all: {batch.errors})"
+        elif batch.job.n_errors > 1:
+            said += f" (all: {batch.job.folder / ERRORS})"
         raise ErrorRateError(
             f"{words}{said}; mend the rows, or raise max_error_rate to run the others"
         )
@@ -191,7 +204,8 @@ def prepare_job(batch: BatchInput, workers: int, places: Places) -> PreparedJob:
         StorageFullError: The disk is full.
     """
     config, folder = batch.config, batch.folder
-    check_output(batch.output)
+    for file in (batch.output, batch.errors, batch.page):
+        check_output(file)
     wait_for_silence(folder, ZOMBIE_S)
     if not config.resume:
         for name in ("journal", PARTIALS):

@@ -19,23 +19,45 @@ PARQUET_BATCH = 2_048
 # Columns that may hold JSON text instead of nested values.
 _JSON_COLUMNS = {"body", "messages", "response_format", "schema", "structured_outputs", "stop"}
 
+_PACKED = {b"\x1f\x8b": "gunzip", b"PK\x03\x04": "unzip", b"\x28\xb5\x2f\xfd": "unzstd"}
+"""What packed files begin with, and what unpacks them."""
+
 
 def read_requests(path: Path) -> Iterator[Request | RowError]:
     """Yield one `Request` or `RowError` per row; only ids seen so far stay in memory.
 
     Args:
-        path: `.parquet`: the fields as columns, `body`, `messages` and the like nested or as
+        path: Parquet: the fields as columns, `body`, `messages` and the like nested or as
             JSON text; anything else: one JSON object per line, blank lines skipped (they
             count as rows).
 
     Raises:
         DatasetMissingError: The file does not exist.
-        DatasetUnreadableError: It cannot be opened, or is no Parquet file.
+        DatasetUnreadableError: It cannot be opened, is packed, or is no Parquet file.
     """
-    if not path.is_file():
+    return _without_repeats(_read_parquet(path) if is_parquet(path) else _read_lines(path))
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is read as Parquet: by its name, or by what it begins with.
+
+    Raises:
+        DatasetMissingError: The file does not exist.
+        DatasetUnreadableError: It is no file, cannot be opened, or is packed.
+    """
+    if not path.exists():
         raise DatasetMissingError(f"no input file {path}; check the path given as `data` (--data)")
-    source = _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
-    return _without_repeats(source)
+    if not path.is_file():
+        raise DatasetUnreadableError(f"input {path} is no file; name a file (--data)")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(4)
+    except OSError as error:
+        raise DatasetUnreadableError(f"{path} cannot be read: {error}") from None
+    for mark, tool in _PACKED.items():
+        if begin.startswith(mark):
+            raise DatasetUnreadableError(f"{path} is packed; unpack it with {tool} first")
+    return path.suffix.lower() == ".parquet" or begin == b"PAR1"
 
 
 def _read_lines(path: Path) -> Iterator[Request | RowError]:

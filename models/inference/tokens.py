@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from models.errors import DatasetMissingError
 from models.inference.config import TooLong
-from models.inference.readers import read_requests
+from models.inference.readers import is_parquet, read_requests
 from models.inference.requests import Request, RowError
 from models.inference.rows import RowTable, RowWriter
 from models.inference.template import TemplateInputError
@@ -26,7 +25,7 @@ from models.inference.tokenizer import Tokenizer
 ERRORS = "errors.jsonl"
 _BATCH = 1_024
 # Part of every cache key: raise it when what is written changes.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,12 @@ def tokenize_file(path: Path, tokenizer: Tokenizer | None, limits: Limits, cache
         tokenizer: None if all rows bring token ids.
         limits: Context, vocabulary, and what happens to long prompts.
         cache: Folder of all tokenised jobs.
+
+    Raises:
+        DatasetMissingError: The file does not exist.
+        DatasetUnreadableError: It is no file, cannot be opened, or is packed.
     """
-    if not path.is_file():
-        raise DatasetMissingError(f"no input file {path}; check the path given as `data` (--data)")
-    hasher = hashlib.sha256(orjson.dumps([_FORMAT, path.suffix == ".parquet", asdict(limits)]))
+    hasher = hashlib.sha256(orjson.dumps([_FORMAT, is_parquet(path), asdict(limits)]))
     hasher.update((tokenizer.digest if tokenizer else "").encode())
     with path.open("rb") as file:
         hasher.update(hashlib.file_digest(file, "sha256").digest())
@@ -197,6 +198,13 @@ def _fit(
             *(request.row, "unknown_token_id"),
             f"token id {max(ids)} is not in the vocabulary of {limits.vocabulary} tokens",
             *("token_ids", request.custom_id),
+        )
+    stops = request.sampling.stop_token_ids
+    if stops and max(stops) >= limits.vocabulary:
+        return RowError(
+            *(request.row, "unknown_token_id"),
+            f"stop token id {max(stops)} is not in the vocabulary of {limits.vocabulary} tokens",
+            *("stop_token_ids", request.custom_id),
         )
     asked = request.sampling.max_tokens
     room = limits.context_tokens - (asked if asked is not None else 1)

@@ -98,7 +98,9 @@ class NativeBackend:
             plan, shard, prompts, work.samplings, work.skip, work.checkpoints
         ):
             failure = None
-            if output.failure is not None:
+            if output.failure is not None and output.code == "invalid_json_schema":
+                failure = Failure(output.code, output.failure, type="invalid_request_error")
+            elif output.failure is not None:
                 code = output.code or "engine_failure"
                 failure = Failure(code, f"the row failed: {output.failure}")
             n_prompt = int(prompts.offsets[output.prompt + 1] - prompts.offsets[output.prompt])

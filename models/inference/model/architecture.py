@@ -108,6 +108,8 @@ def read_config(folder: Path) -> DecoderConfig:
         raise DataError(
             f"{path} is not readable as JSON ({error}); download the model again"
         ) from None
+    if not isinstance(raw, dict):
+        raise DataError(f"{path} holds no JSON object; download the model again")
     return parse_config(raw, str(path))
 
 

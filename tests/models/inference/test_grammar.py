@@ -111,11 +111,23 @@ def test_a_schema_that_does_not_compile_fails_its_row_alone(
     assert got[0].code == got[2].code == "invalid_json_schema"
     assert "schema of a request does not compile" in str(got[0].failure)
     assert "one of schema, regex and grammar" in str(got[2].failure)
+    # The compiler says when and where in its source it failed: other bytes in every run.
+    assert not re.search(r"\d\d:\d\d:\d\d|\.cc", str(got[0].failure))
     assert len(got[1].choices[0].token_ids) == 5
     with pytest.raises(GrammarError, match="regex of a request does not compile"):
         grammars.check(Sampling(regex="(["))
     lone = run(decoder, None, [Sampling(5, 1.0, regex="a")], tokenizer)
     assert "no tokenizer" in str(lone[0].failure)
+
+
+def test_a_grammar_that_allows_nothing_is_told_from_logits_that_are_no_numbers(
+    decoder: Decoder, grammars: Grammars, tokenizer: Tokenizer
+):
+    endless = Sampling(5, 1.0, grammar='root ::= root "a"')
+    got = run(decoder, grammars, [endless, Sampling(5, 0.0, ignore_eos=True)], tokenizer)
+    assert got[0].code == "invalid_json_schema"
+    assert "no token is allowed" in str(got[0].failure)
+    assert len(got[1].choices[0].token_ids) == 5
 
 
 def test_a_grammar_is_compiled_once_and_control_tokens_are_no_text(

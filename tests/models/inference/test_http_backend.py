@@ -179,6 +179,12 @@ def test_a_server_that_asks_for_patience_gets_it_and_the_same_id(server: Server,
     assert all(len(ids) == 1 for ids in tries.values())
 
 
+def test_results_name_the_servers_model_not_the_one_that_found_prefixes(tmp_path: Path):
+    url = "http://127.0.0.1:9/v1"
+    assert prepare(tmp_path / "a", url, [[5]], served_model="big").model_name == "big"
+    assert prepare(tmp_path / "b", url, [[5]]).model_name == url
+
+
 def test_a_refused_row_is_an_error_of_its_own(server: Server, tmp_path: Path):
     long = "This model's maximum context length is 10 tokens"
     server.behaviours = {

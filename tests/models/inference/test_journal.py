@@ -200,6 +200,8 @@ def test_merging_writes_one_line_per_row_in_the_order_of_the_input(tmp_path: Pat
     assert [line["custom_id"] for line in found] == wanted
     assert [line["row"] for line in found] == [0, 1, 2, 3, 4, 5, 6, 8]
     twin = found[3]["response"]["body"]
+    # What OpenAI's API reference calls required, and its typed client insists on.
+    assert {"id", "object", "created", "model", "choices"} <= twin.keys()
     assert twin["choices"][0]["text"] == found[1]["response"]["body"]["choices"][0]["text"]
     # A copy computed nothing.
     assert twin["usage"]["prompt_tokens_details"]["cached_tokens"] == 12

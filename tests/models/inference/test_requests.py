@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import math
 
 import orjson
 import pyarrow as pa
@@ -85,6 +87,7 @@ BAD = [
     (batch(GOOD, url="/v1/embeddings"), "unsupported_endpoint", "url"),
     (batch(GOOD) | {"method": "GET"}, "invalid_value", "method"),
     (batch([1]), "invalid_type", "body"),
+    ({"custom_id": "a", "method": "POST", "url": CHAT}, "missing_required_parameter", "body"),
     (batch({"prompt": ""}), "empty_prompt", "prompt"),
     (batch({"prompt": []}), "empty_prompt", "prompt"),
     (batch({"messages": []}, url=CHAT), "empty_prompt", "messages"),
@@ -117,6 +120,12 @@ BAD = [
     (batch({**GOOD, "schema": {"type": "thing"}}), "invalid_json_schema", "schema"),
     (batch({**GOOD, "schema": "{"}), "invalid_json_schema", "schema"),
     (batch({**GOOD, "schema": 5}), "invalid_json_schema", "schema"),
+    (batch({**GOOD, "schema": {"$ref": "http://x/y.json"}}), "invalid_json_schema", "schema"),
+    (
+        batch({**GOOD, "schema": {"anyOf": [{"items": {"$ref": "y.json#/a"}}]}}),
+        "invalid_json_schema",
+        "schema",
+    ),
     (batch({**GOOD, "regex": "("}), "invalid_value", "regex"),
     (batch({**GOOD, "regex": "a", "grammar": "b"}), "invalid_value", "regex"),
     (
@@ -164,6 +173,20 @@ def test_no_row_whatever_it_holds_raises(value, body, is_wrapped):
         assert isinstance(parse_row(1, item), Request | RowError)
         line = json.dumps(item).encode()
         assert isinstance(parse_line(1, line), Request | RowError)
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "presence_penalty"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_cannot_hold_but_parquet_can_is_refused(name, value):
+    error = parse_row(0, batch({**GOOD, name: value}))
+    assert isinstance(error, RowError)
+    assert (error.code, error.param) == ("invalid_value", name)
+
+
+def test_limits_are_told_as_they_are():
+    error = parsed(batch({**GOOD, "max_tokens": 0}))
+    assert isinstance(error, RowError)
+    assert error.message == "max_tokens must be in [1, 2147483648], got 0"
 
 
 def test_a_misspelled_parameter_is_told_its_name():
@@ -230,6 +253,42 @@ def test_a_file_that_is_missing_or_no_parquet_is_refused(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"nothing")
     with pytest.raises(DatasetUnreadableError, match="no readable Parquet file"):
         list(read_requests(tmp_path / "bad.parquet"))
+    with pytest.raises(DatasetUnreadableError, match="is no file"):
+        read_requests(tmp_path)
+
+
+def test_a_packed_file_is_refused_as_a_whole(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(gzip.compress(b'{"custom_id": "a", "prompt": "x"}'))
+    with pytest.raises(DatasetUnreadableError, match="packed; unpack it with gunzip first"):
+        read_requests(tmp_path / "in.jsonl")
+
+
+def test_a_parquet_file_is_known_by_what_it_holds_and_gaps_of_pandas_are_no_faults(tmp_path):
+    table = pa.table(
+        {
+            "custom_id": ["a", "b", "c"],
+            "prompt": ["x", "x", "x"],
+            "max_tokens": pa.array([4.0, None, 2.5]),
+            "temperature": pa.array([0.0, None, math.nan]),
+        }
+    )
+    pq.write_table(table, tmp_path / "in.data")
+    first, second, third = read_requests(tmp_path / "in.data")
+    assert isinstance(first, Request)
+    assert isinstance(second, Request)
+    assert first.sampling == Sampling(max_tokens=4, temperature=0.0)
+    assert type(first.sampling.max_tokens) is int
+    assert second.sampling == Sampling()
+    assert isinstance(third, RowError)
+    assert third.param == "max_tokens"
+
+
+def test_a_schema_may_refer_to_itself_and_hold_references_as_data():
+    schema = {
+        "$defs": {"a": {"const": {"$ref": "http://x/y.json"}}},
+        "properties": {"$ref": {"$ref": "#/$defs/a"}},
+    }
+    assert isinstance(parsed(batch({**GOOD, "schema": schema})), Request)
 
 
 def test_one_text_that_is_not_utf8_costs_its_row_only(tmp_path):

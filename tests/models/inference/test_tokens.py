@@ -66,6 +66,7 @@ def test_rows_become_ids_columns_and_errors_in_the_order_of_the_input(tmp_path, 
         {"custom_id": "r3", "token_ids": [5, 6], "temperature": 0, "max_tokens": 4, "tenant": "t"},
         {"custom_id": "r4", "prompt": "   "},
         {"custom_id": "r5", "prompt": "a " * 14, "max_tokens": 4},
+        {"custom_id": "r6", "token_ids": [5], "stop_token_ids": [6, 10]},
     ]
     found = job(tmp_path, folder, rows)
     assert [found.prompts[i].tolist() for i in range(3)] == [
@@ -83,6 +84,7 @@ def test_rows_become_ids_columns_and_errors_in_the_order_of_the_input(tmp_path, 
         (2, "unknown_token_id"),
         (4, "empty_prompt"),
         (5, "context_length_exceeded"),
+        (6, "unknown_token_id"),
     ]
     loads = found.rows.loads()
     assert loads.kinds.tolist() == [0, -1, 0]
