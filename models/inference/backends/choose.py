@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import NamedTuple
 
+import torch
+
 from models.errors import ConfigError
 from models.inference.job_config import BackendName, JobConfig
 from models.inference.local_model import LocalModel
@@ -15,9 +17,20 @@ NATIVE_LOAD_S = 4.0
 VLLM_LOAD_S = 20.0
 """CPU seconds to import vLLM and load a small model, eager (4-15 s and the import)."""
 VLLM_BLOCK = 32
-VLLM_PREFILL, VLLM_DECODE = 1.6, 1.3
-"""CPU seconds of vLLM 0.32, block 32, per token as multiples of ours on the same machine. Fitted to
-separate runs on a processor with bfloat16 products; one without gave about 1.2 and 1.05."""
+
+
+class Multiples(NamedTuple):
+    """CPU seconds of vLLM 0.32, block 32, as multiples of ours on the same machine.
+
+    Fitted to runs of the benchmark's contests: by computed prompt tokens, by emitted ones.
+    """
+
+    prefill: float
+    decode: float
+
+
+WITH_BFLOAT16, WITHOUT_BFLOAT16 = Multiples(1.6, 1.3), Multiples(1.16, 0.82)
+"""Where the processor multiplies bfloat16 and where it does not; there vLLM computes in float32."""
 
 
 class Chosen(NamedTuple):
@@ -85,15 +98,22 @@ def choose_backend(
     return Chosen("native", words if has_vllm() else f"{words}, which is not installed")
 
 
+def multiples() -> Multiples:
+    """Return those of this processor."""
+    has_products = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return WITH_BFLOAT16 if has_products else WITHOUT_BFLOAT16
+
+
 def vllm_seconds(plan: Plan) -> float:
     """CPU seconds that vLLM would take for a plan: shared tokens count by whole blocks."""
     prefix = plan.groups.prefix_tokens[plan.row_groups]
     again = int((prefix % VLLM_BLOCK).sum())
     emitted = plan.rows.output_tokens * plan.rows.forks
     computed = (plan.stats.planned or 0) + again
+    times = multiples()
     return float(
         VLLM_LOAD_S
-        + computed * VLLM_PREFILL * plan.cost.prefill_s
-        + int((emitted - plan.rows.forks).sum()) * VLLM_DECODE * plan.cost.decode_s
+        + computed * times.prefill * plan.cost.prefill_s
+        + int((emitted - plan.rows.forks).sum()) * times.decode * plan.cost.decode_s
         + int(emitted.sum()) * plan.cost.sample_s
     )

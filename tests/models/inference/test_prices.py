@@ -101,6 +101,24 @@ def test_the_cheaper_backend_runs_and_says_why(
     assert choose_backend(config, model, plan, slow, "vllm").name == "native"
 
 
+def test_what_vllm_is_predicted_to_take_depends_on_what_the_processor_multiplies(
+    job: tuple[JobConfig, Places, LocalModel], monkeypatch: pytest.MonkeyPatch
+):
+    config, places, _ = job
+    plan = plan_batch(read_batch(config, places), 1)
+    found = []
+    for has_products in (True, False):
+        monkeypatch.setattr(
+            "torch.cpu.get_capabilities", lambda has=has_products: {"avx512_bf16": has}
+        )
+        found.append(choose.vllm_seconds(plan) - choose.VLLM_LOAD_S)
+    prefill, decode = (
+        getattr(choose.WITH_BFLOAT16, part) / getattr(choose.WITHOUT_BFLOAT16, part)
+        for part in ("prefill", "decode")
+    )
+    assert 1 < found[0] / found[1] < max(prefill, decode)
+
+
 def test_a_job_goes_on_with_the_backend_whose_rows_it_keeps(
     job: tuple[JobConfig, Places, LocalModel], monkeypatch: pytest.MonkeyPatch
 ):
