@@ -47,6 +47,7 @@ from models.agents.tools.locks import table_of
 from models.agents.workspace import Workspace
 from models.llm import LanguageModel, Message, Request, language_model, user
 from models.llm.metered import MeteredModel
+from models.llm.text_tools import TextTools
 
 if TYPE_CHECKING:
     from models.agents.agent import Agent
@@ -96,6 +97,8 @@ class Conversation(Standing):
         self._has_started = False
         self._owns_workspace = owns_workspace
         inner = language_model(agent.model) if isinstance(agent.model, str) else agent.model
+        if not inner.capabilities.tools:
+            inner = TextTools(inner)
         self._owns_model = isinstance(agent.model, str)
         self.model: LanguageModel = MeteredModel(
             CountedModel(inner, lambda: (self._sent, self.visible.tokens)), budget=self.purse.calls

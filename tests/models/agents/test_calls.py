@@ -12,7 +12,7 @@ from models.agents import (
     tool,
 )
 from models.agents.events import Result
-from models.llm import ToolCall, Turn
+from models.llm import Capabilities, ScriptedModel, ToolCall, Turn
 from tests.models.agents.played import bodies, calls, finishes, said_to
 
 Talk = Callable[..., Conversation]
@@ -156,3 +156,13 @@ def test_a_tool_without_locks_of_its_own_meets_all_that_have_some(talk: Talk):
     named = [("anything", {"name": "a"}), ("ping", {"n": 1}), ("anything", {"name": "b"})]
     asyncio.run(said_to(talk([calls(*named), finishes()], anything), "go"))
     assert log == ["a+", "a-", "b+", "b-"]
+
+
+def test_a_model_that_knows_no_tools_gets_them_by_text(talk: Talk):
+    said = '<tool_call>{"name": "ping", "arguments": {"n": 3}}</tool_call>'
+    model = ScriptedModel([said, "Done."], capabilities=Capabilities(tools=False))
+    conversation = talk(model)
+    assert asyncio.run(said_to(conversation, "go")).text == "Done."
+    assert [result.text for result in bodies(conversation, Result)] == ["pong 3"]
+    assert not model.requests[0].options.tools
+    assert "ping" in model.requests[0].messages[0].text
