@@ -108,13 +108,16 @@ async def _lifetime(server: Server) -> AsyncIterator[None]:
     gc.freeze()
     recovery = asyncio.create_task(_recover(server))
     try:
-        async with doors(server.panes, server.gatekeeper, server.config.patience_s):
-            yield
+        async with doors(server.panes, server.gatekeeper, server.config):
+            try:
+                yield
+            finally:
+                # First: what waits for a program to say goodbye hears it then.
+                await server.panes.aclose()
     finally:
         recovery.cancel()
         await asyncio.gather(recovery, return_exceptions=True)
         await server.runs.end()
-        await server.panes.aclose()
         await server.registry.aclose()
         server.workers.close()
 

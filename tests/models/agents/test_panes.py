@@ -162,7 +162,7 @@ def test_answers_of_the_program_count_for_its_own_pages_only(
     assert [name for name in gone if name in answer.headers] == []
     # Two policies: both hold.
     assert answer.headers.get_list("content-security-policy") == [
-        "default-src 'self'", f"frame-ancestors {server.url}"
+        "default-src 'self'", f"frame-ancestors {server.url} 'self'"
     ]  # fmt: skip
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     # What an earlier program left in the browser at this port is not for this one.

@@ -10,7 +10,8 @@ import struct
 from pathlib import Path
 from urllib.parse import quote
 
-from starlette.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -109,7 +110,11 @@ class _Screen:
         elif scope["path"] == "/":
             await RedirectResponse(self._entry)(scope, receive, send)
         else:
-            await self._files({**scope, "root_path": ""}, receive, send)
+            try:
+                await self._files({**scope, "root_path": ""}, receive, send)
+            except HTTPException as error:
+                answer = PlainTextResponse(f"{error.detail}\n", error.status_code)
+                await answer(scope, receive, send)
 
     async def _carry(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn import Config, Server
 
 from models.agents.server.auth import Gatekeeper
+from models.agents.server.config import ServerConfig
 from models.agents.server.panes.forward import MOST_FRAME_BYTES
 from models.agents.server.panes.pane import COOKIE
 from models.agents.server.panes.panes import Panes
@@ -43,14 +44,14 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             return
         headers = Headers(scope=scope)
+        refused = self._gatekeeper.why_not(headers) or _why_not_from(headers)
+        if refused:
+            await _refuse(403, refused, scope, receive, send)
+            return
         pane = self._panes.at(scope["server"][1])
         raw: bytes = scope["raw_path"].partition(b"?")[0]
         if pane is None or not raw.startswith(f"{pane.prefix}/".encode()):
             await _refuse(404, CLOSED, scope, receive, send)
-            return
-        refused = self._gatekeeper.why_not(headers) or _why_not_from(headers)
-        if refused:
-            await _refuse(403, refused, scope, receive, send)
             return
         tickets = map(pane.origin_of, _shown(headers))
         origin = next((origin for origin in tickets if origin), None)
@@ -73,7 +74,7 @@ class _Beside(Server):
 
 
 @contextlib.asynccontextmanager
-async def doors(panes: Panes, gatekeeper: Gatekeeper, patience_s: float) -> AsyncIterator[None]:
+async def doors(panes: Panes, gatekeeper: Gatekeeper, config: ServerConfig) -> AsyncIterator[None]:
     """Serve the ports of panes for as long as the context lasts."""
     if not panes.sockets:
         yield
@@ -82,8 +83,9 @@ async def doors(panes: Panes, gatekeeper: Gatekeeper, patience_s: float) -> Asyn
         Door(panes, gatekeeper),
         ws="websockets-sansio",
         ws_max_size=MOST_FRAME_BYTES,
-        ws_ping_timeout=patience_s,
+        ws_ping_timeout=config.patience_s,
         ws_per_message_deflate=False,
+        limit_concurrency=config.most_sockets,
         lifespan="off",
         log_level=logging.WARNING,
         access_log=False,
@@ -120,7 +122,8 @@ def _shown(headers: Headers) -> list[str]:
 def _guarded(send: Send, origin: str, *, is_entry: bool) -> Send:
     """Let a program's answers count for its own pages only."""
     ours = [
-        (b"content-security-policy", f"frame-ancestors {origin}".encode()),
+        # Itself too: VS Code shows previews in frames within its own.
+        (b"content-security-policy", f"frame-ancestors {origin} 'self'".encode()),
         (b"cross-origin-resource-policy", b"same-origin"),
         (b"referrer-policy", b"same-origin"),
     ]

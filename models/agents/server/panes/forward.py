@@ -24,6 +24,7 @@ MOST_FRAME_BYTES = 16 * 1024**2
 
 _CONNECT_S = 10.0
 _OPEN_S = 20.0
+_CLOSE_S = 1.0
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
                b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
                b"expect"}  # fmt: skip
@@ -115,6 +116,7 @@ class Forward:
                 max_size=MOST_FRAME_BYTES,
                 open_timeout=_OPEN_S,
                 ping_interval=None,
+                close_timeout=_CLOSE_S,
             )
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError):
             await send({"type": "websocket.close", "code": 1011, "reason": "it does not answer"})

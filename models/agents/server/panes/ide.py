@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+import orjson
 from starlette.types import ASGIApp
 
 from models.agents.server.panes.base import SOCKET, Plan, found
@@ -12,6 +14,14 @@ from models.agents.server.panes.forward import Forward
 from models.sandbox.process import ProcessSandbox
 
 PROGRAM = "code-server"
+
+_SETTINGS = {
+    "chat.disableAIFeatures": True,
+    "extensions.autoCheckUpdates": False,
+    "telemetry.telemetryLevel": "off",
+    "workbench.startupEditor": "none",
+}
+"""There is no network behind walls, and an agent is there already."""
 
 
 class Ide:
@@ -30,6 +40,14 @@ class Ide:
 
     def plan(self, sandbox: ProcessSandbox, folder: Path, prefix: str) -> Plan:
         """Start it without a password: whoever reaches its socket has shown a ticket."""
+        settings = folder / "data" / "User" / "settings.json"
+        settings.parent.mkdir(parents=True)
+        settings.write_bytes(orjson.dumps(_SETTINGS))
+        # Behind walls a folder may do no more than the agent does anyway.
+        trust = () if sandbox.level == "trusted" else ("--disable-workspace-trust",)
+        if sandbox.user is not None:
+            for place in (settings, settings.parent, settings.parent.parent):
+                os.chown(place, sandbox.user, sandbox.user)
         return Plan(
             (
                 found(sandbox, PROGRAM),
@@ -39,6 +57,7 @@ class Ide:
                 *("--user-data-dir", str(folder / "data")),
                 *("--extensions-dir", str(folder / "extensions")),
                 *("--disable-telemetry", "--disable-update-check", "--disable-proxy"),
+                *trust,
                 str(sandbox.workspace),
             )
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -164,13 +163,10 @@ class Panes:
                 await asyncio.sleep(_LOOK_S)
 
     async def aclose(self) -> None:
-        """End all."""
+        """End all; their ports are closed by whoever serves them."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for bound in self.sockets:
-            with contextlib.suppress(OSError):
-                bound.close()
 
 
 def _sandbox_of(live: Live) -> ProcessSandbox:

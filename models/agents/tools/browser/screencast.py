@@ -71,11 +71,6 @@ class Screencast:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), min(_LOOK_S, left))
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a page to be seen."""
-        return bool(self._browser.pages)
-
     async def _follow(self) -> None:
         page = self._browser.page if self._browser.pages else None
         if page is self._page:

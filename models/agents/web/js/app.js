@@ -11,6 +11,7 @@ import { Files } from "./files.js";
 import { Keys } from "./keys.js";
 import { Conversations } from "./list.js";
 import { askForMore } from "./more.js";
+import { Panes } from "./panes.js";
 import { Stream } from "./stream.js";
 import { Tabs } from "./tabs.js";
 import { Terminal } from "./terminal.js";
@@ -61,7 +62,9 @@ const tabs = new Tabs((name) => {
   if (!current) return;
   if (name === "changes" && canWork()) changes.show(current);
   if (name === "files") files.load();
+  panes.chose(name);
 });
+const panes = new Panes((name, isThere) => tabs.offer(name, isThere));
 const list = new Conversations((id) => go(id));
 
 function go(id) {
@@ -99,9 +102,6 @@ function show(found) {
   showBudget(found);
   approvals.show(found.id, found.open_calls);
   list.tell(found);
-  for (const shown of document.querySelectorAll(".workspace")) {
-    shown.textContent = visible(found.agent?.workspace || `workspaces/${found.id} in the server's home`);
-  }
 }
 
 function showWorkspace({ id, problem }) {
@@ -112,6 +112,7 @@ function showWorkspace({ id, problem }) {
   if (problem) return;
   files.show(id);
   terminal.show(id);
+  panes.show(id, tabs.name);
   if (tabs.name === "changes") changes.show(id);
 }
 
@@ -138,6 +139,7 @@ function openHash() {
   files.show(null);
   changes.show(null);
   terminal.show(null);
+  panes.show(null);
   list.mark(id);
   if (!id) {
     document.title = "Loomworks agents";
@@ -216,6 +218,7 @@ addEventListener("locked", () => {
     details = null;
     stream.follow(null);
     terminal.show(null);
+    panes.show(null);
   }
   askForKey(wasGiven ? "The server does not take this key." : "");
 });

@@ -13,12 +13,20 @@ export class Tabs {
         const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
         if (!by) return;
         event.preventDefault();
-        const next = (index + by + this.tabs.length) % this.tabs.length;
-        this.show(next);
-        this.tabs[next].focus();
+        const there = this.tabs.filter(({ hidden }) => !hidden);
+        const next = there.at((there.indexOf(tab) + by) % there.length);
+        this.show(this.tabs.indexOf(next));
+        next.focus();
       });
     });
     this.show(0);
+  }
+
+  /** Offer one, or hide it: the first one is shown then in its place. */
+  offer(name, isThere) {
+    const index = this.tabs.findIndex(({ id }) => id === `tab-${name}`);
+    this.tabs[index].hidden = !isThere;
+    if (!isThere && this.name === name) this.show(0);
   }
 
   /** Show one by its number. */
