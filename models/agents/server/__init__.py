@@ -5,6 +5,7 @@ process.py, __main__.py  serve         auth.py, middleware.py  keys, tokens, pag
 failures.py  errors as answers         live.py, hub.py, runs.py  what is open, watched, under way
 workers.py  threads                    bodies.py, listing.py  what requests say, pages of lists
 conversations.py, steering.py, events.py, files.py, commands.py, sockets.py, terminals.py  routes
+panes/  programs beside a conversation  either.py  both directions of a connection
 bench.py  figures
 """
 

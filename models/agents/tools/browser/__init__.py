@@ -2,6 +2,7 @@
 
 options.py  what it may do        proxy.py     the one way out, which looks at addresses
 driver.py   Chromium and its tabs snapshot.py  a page as text with numbered elements
+screencast.py  pictures for people who watch
 """
 
 from __future__ import annotations
