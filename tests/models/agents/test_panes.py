@@ -26,6 +26,7 @@ from models.agents.server.panes.ide import Ide
 from models.agents.server.panes.pane import Pane
 from models.sandbox import BubblewrapSandbox, LocalSandbox, SandboxUnavailableError
 from tests.models.agents import small_ide
+from tests.models.agents.browsing import chromium, new_browser
 from tests.models.agents.serving import KEY, Served, served
 
 
@@ -419,6 +420,50 @@ def test_the_workspace_frames_panes_and_nothing_else(server: Served, begin: Call
     assert f"http://agents.example:{pane.port}" in policy
     odd = server.http.get("/", headers={"Host": "a;script-src *"})
     assert "script-src *" not in odd.headers.get("content-security-policy", "")
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(900)
+def test_the_workspace_shows_a_program_tells_its_end_and_opens_it_again(
+    tmp_path: Path, program: Path
+):
+    with (
+        served(tmp_path / "home", "--allow-local", "--most-panes", "1") as server,
+        chromium() as started,
+    ):
+        name = server.create(["x"], agent={"isolation": "local"})
+        browser = new_browser(started, server.url)
+        page = browser.page
+        browser.open(name)
+        browser.unlock(KEY)
+        page.get_by_role("tab", name="VS Code").click()
+        state = page.locator("#ide-state")
+        page.get_by_role("button", name="Open VS Code").click()
+        inside = page.frame_locator("#ide-frame iframe")
+        inside.get_by_text('"method": "GET"').wait_for()
+        (frame,) = [one for one in page.frames if "/panes/" in one.url]
+        for reached in ("parent.document", "parent.sessionStorage", "top.location.href"):
+            tried = frame.evaluate(f"() => {{ try {{ return String({reached}) }} catch (error)"
+                                   " { return error.name } }")  # fmt: skip
+            assert tried == "SecurityError", reached
+        frame.evaluate("() => { try { top.location = 'about:blank' } catch {} }")
+        frame.evaluate("() => { location = location.href.replace(/\\/panes.*/, '/elsewhere') }")
+        page.frame_locator("#ide-frame iframe").get_by_text("no pane is open here").wait_for()
+        assert page.url.startswith(server.url)
+
+        pane = Opened(server, name)
+        pane.http.get("end")
+        state.get_by_text("the program ended: exit code 3; out of coffee").wait_for()
+        assert page.locator("#ide-frame iframe").count() == 0
+        page.get_by_role("button", name="Open VS Code").click()
+        inside.get_by_text('"method": "GET"').wait_for()
+
+        server.port = server.url.rpartition(":")[2]
+        server.stop()
+        state.get_by_text("no connection, trying again").wait_for()
+        server.start()
+        state.get_by_text("it was ended; open it again").wait_for()
+        page.context.close()
 
 
 def test_a_link_in_place_of_a_socket_is_not_followed(tmp_path: Path):
