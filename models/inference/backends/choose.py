@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import NamedTuple
-
-import torch
 
 from models.errors import ConfigError
 from models.inference.job_config import BackendName, JobConfig
@@ -98,10 +97,17 @@ def choose_backend(
     return Chosen("native", words if has_vllm() else f"{words}, which is not installed")
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor does; by the kernel's list, as a planner imports no torch."""
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+
+
 def multiples() -> Multiples:
     """Return those of this processor."""
-    has_products = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    return WITH_BFLOAT16 if has_products else WITHOUT_BFLOAT16
+    return WITH_BFLOAT16 if multiplies_bfloat16() else WITHOUT_BFLOAT16
 
 
 def vllm_seconds(plan: Plan) -> float:

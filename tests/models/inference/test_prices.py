@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.inference import prices as prices_module
 from models.inference.backends import choose
@@ -108,15 +109,18 @@ def test_what_vllm_is_predicted_to_take_depends_on_what_the_processor_multiplies
     plan = plan_batch(read_batch(config, places), 1)
     found = []
     for has_products in (True, False):
-        monkeypatch.setattr(
-            "torch.cpu.get_capabilities", lambda has=has_products: {"avx512_bf16": has}
-        )
+        monkeypatch.setattr(choose, "multiplies_bfloat16", lambda has=has_products: has)
         found.append(choose.vllm_seconds(plan) - choose.VLLM_LOAD_S)
     prefill, decode = (
         getattr(choose.WITH_BFLOAT16, part) / getattr(choose.WITHOUT_BFLOAT16, part)
         for part in ("prefill", "decode")
     )
     assert 1 < found[0] / found[1] < max(prefill, decode)
+
+
+def test_the_kernel_and_torch_agree_on_what_the_processor_multiplies():
+    from_torch = torch.cpu.get_capabilities().get("avx512_bf16")
+    assert choose.multiplies_bfloat16() == bool(from_torch)
 
 
 def test_a_job_goes_on_with_the_backend_whose_rows_it_keeps(
