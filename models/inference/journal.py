@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+import orjson
+
 from models.inference.outcome import Finished, decode_outcome, encode_outcome, is_error
 from models.inference.segments import SUFFIX, Place, Scan, SegmentWriter, scan_segment
+
+FORGOTTEN = "forgotten"
+"""Begins the names of segments that only say which failures no longer count."""
 
 
 @dataclass
@@ -31,6 +37,8 @@ class Journal:
     doubles: int = 0
     damaged: int = 0
     torn: int = 0
+    _failures: dict[bytes, list[Place]] = field(default_factory=dict, repr=False)
+    _forgotten: set[tuple[str, int]] = field(default_factory=set, repr=False)
     _maps: dict[Path, mmap] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -41,7 +49,7 @@ class Journal:
             DatasetUnreadableError: A file in it is no segment.
         """
         journal = cls(folder)
-        for file in sorted(folder.glob(f"*{SUFFIX}")):
+        for file in _segments(folder):
             scan = journal._take_in(file)
             if scan.end < file.stat().st_size:
                 journal.torn += 1
@@ -54,7 +62,7 @@ class Journal:
     def look(cls, folder: Path) -> Journal:
         """Read a journal that others may write to at this moment; cuts nothing off."""
         journal = cls(folder)
-        for file in sorted(folder.glob(f"*{SUFFIX}")):
+        for file in _segments(folder):
             journal._take_in(file)
         return journal
 
@@ -68,9 +76,24 @@ class Journal:
         return None if place is None else decode_outcome(self._body(place))
 
     def forget_failures(self) -> int:
-        """Leave failed rows out, so that they run again; returns how many."""
-        for key in self.failed:
-            del self.places[key]
+        """Leave failed rows out, so that they run again; returns how many.
+
+        It is written down: whoever opens the journal from now on finds these rows open. Nobody
+        may be writing to it.
+
+        Raises:
+            StorageFullError: No room for it.
+        """
+        if not self.failed:
+            return 0
+        segment = SegmentWriter(self.folder, FORGOTTEN, flush_rows=1_000_000, flush_s=math.inf)
+        try:
+            for key in sorted(self.failed):
+                for place in self._failures.pop(key):
+                    segment.append(key, orjson.dumps([place.file.name, place.offset]))
+                del self.places[key]
+        finally:
+            segment.close()
         n_failed = len(self.failed)
         self.failed.clear()
         return n_failed
@@ -89,7 +112,16 @@ class Journal:
 
     def _take_in(self, file: Path) -> Scan:
         scan = Scan()
+        says_forgotten = file.name.startswith(f"{FORGOTTEN}-")
         for key, place, body in scan_segment(file, scan):
+            if says_forgotten:
+                name, offset = orjson.loads(body)
+                self._forgotten.add((name, offset))
+                continue
+            if (file.name, place.offset) in self._forgotten:
+                continue
+            if is_error(body):
+                self._failures.setdefault(key, []).append(place)
             if key not in self.places:
                 self.places[key] = place
                 if is_error(body):
@@ -102,6 +134,12 @@ class Journal:
                 self.doubles += 1
         self.damaged += scan.damaged
         return scan
+
+
+def _segments(folder: Path) -> list[Path]:
+    """Files of a journal; what is forgotten comes first."""
+    files = folder.glob(f"*{SUFFIX}")
+    return sorted(files, key=lambda file: (not file.name.startswith(f"{FORGOTTEN}-"), file.name))
 
 
 class JournalWriter:

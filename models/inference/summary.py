@@ -18,10 +18,11 @@ def flow_summary(
 ) -> FlowSummary:
     """Say what was done; the baseline computes every prompt token."""
     merged, stats = report.merged, prepared.plan.stats
-    before = f", {report.rows_before:,} of them by earlier starts" if report.rows_before else ""
+    # Of all rows, failed ones too: what an earlier start found out is not asked again.
+    before = f"; earlier starts finished {report.rows_before:,}" if report.rows_before else ""
     did = (
-        f"ran {merged.rows_ok:,} rows of {prepared.batch.data.name} on {prepared.chosen.name}"
-        f"{before}; {merged.rows_failed:,} failed"
+        f"ran {merged.rows_ok:,} rows of {prepared.batch.data.name} on {prepared.chosen.name}; "
+        f"{merged.rows_failed:,} failed{before}"
     )
     tokens = report.computed_tokens + report.output_tokens
     peak = report.counters.kv_peak_bytes

@@ -82,7 +82,7 @@ def test_a_batch_is_planned_run_recorded_and_resumed(small: JobConfig):
     assert sum(steps["prefix_tokens"].to_pylist()) > 0
 
     again = run_batch_inference(small)
-    assert "5 of them by earlier starts" in again.did
+    assert "earlier starts finished 5" in again.did
     assert [json.loads(line) for line in summary.files["results"].open()] == lines
 
 

@@ -18,7 +18,8 @@ from models.inference.job import JobReport, JobStoppedError, run_job
 from models.inference.job_config import JobConfig
 from models.inference.job_state import ask_to_stop
 from models.inference.journal import Journal
-from models.inference.prepare import ErrorRateError
+from models.inference.outcome import Failure, Finished
+from models.inference.prepare import ErrorRateError, prepare_job
 from models.inference.progress import Progress
 from models.inference.tiny_job import write_tiny_job
 from models.settings import ROOT
@@ -162,6 +163,24 @@ def test_a_row_that_the_budget_cannot_hold_is_an_error_of_its_own(tiny: JobConfi
     assert run(small).merged.errors_by_code == {"kv_budget_exceeded": 1}
     # It is no result: with more memory it runs.
     assert run(config).merged.rows_failed == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_failed_rows_run_again_where_that_is_asked_for(tiny: JobConfig, deterministic: bool):
+    config = tiny.model_copy(update={"deterministic": deterministic, "max_error_rate": 0.1})
+    assert config.data is not None
+    home = config.data.parent / "home"
+    places = Places(home, home)
+    prepared = prepare_job(read_batch(config, places), 1, places)
+    writer = Journal(prepared.folder / "journal").writer("earlier", 1, 1.0)
+    failure = Failure("engine_failure", "something that has been mended")
+    writer.add(prepared.keys[3], Finished(failure=failure))
+    writer.close()
+    kept = run(config, start_process)
+    assert (kept.merged.rows_failed, kept.rows_before) == (1, 1)
+    again = run(config.model_copy(update={"retry_failed": True}), start_process)
+    assert (again.merged.rows_failed, again.rows_before) == (0, 23)
 
 
 def test_contradictions_are_refused_before_anything_is_read(tiny: JobConfig):

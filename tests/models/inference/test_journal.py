@@ -97,6 +97,28 @@ def test_a_retry_that_succeeds_takes_the_place_of_a_failure(tmp_path: Path):
     assert journal.doubles == 1
 
 
+def test_a_retry_that_fails_again_tells_its_own_cause_and_all_readers_find_the_row_open(
+    tmp_path: Path,
+):
+    def failed(why: str) -> Finished:
+        return Finished(failure=Failure("server_error", why))
+
+    # Failed twice and merged from names that sort against time: both failures are forgotten.
+    write(tmp_path, {0: failed("first"), 1: said("a")}, "shard-2")
+    write(tmp_path, {0: failed("second")}, "shard-1")
+    assert Journal.open(tmp_path).forget_failures() == 1
+    for again in (Journal.open(tmp_path), Journal.look(tmp_path)):
+        assert set(again.places) == {key(1)}
+        assert again.forget_failures() == 0
+    write(tmp_path, {0: failed("third")}, "shard-0")
+    journal = Journal.open(tmp_path)
+    assert journal.read(key(0)) == failed("third")
+    assert (journal.failed, journal.doubles, journal.damaged, journal.torn) == ({key(0)}, 0, 0, 0)
+    assert journal.forget_failures() == 1
+    write(tmp_path, {0: said("b")}, "quarantine-0")
+    assert Journal.open(tmp_path).read(key(0)) == said("b")
+
+
 def test_a_full_disk_is_told_and_leaves_no_half_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
