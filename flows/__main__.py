@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from flows.command.agent import app as agents
+from flows.command.detect import app as detect
 
 app = typer.Typer(
     name="loom",
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(agents, name="agent")
+app.add_typer(detect, name="detect")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""

@@ -186,6 +186,12 @@ BENCHES = (
         config="models.agents.bench_config:AgentsBenchConfig",
     ),
     BenchEntry(
+        room="detection",
+        about="credentials in texts: precision, recall, benign source, time, detect-secrets beside",
+        run="flows.command.bench_detection:run",
+        config="models.detection.bench:DetectionBenchConfig",
+    ),
+    BenchEntry(
         room="platform",
         about="what Prefect and MLflow cost over plain functions; start-up of `loom`",
         run="flows.command.bench_platform:run",
