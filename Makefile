@@ -21,7 +21,7 @@ demo: venv       ## run every flow on bundled data and print one table
 
 test: static     ## everything: lint, types, contracts, all tests
 	@$(PYTHON) .ci/install.py --extra browser
-	@$(PYTEST) $(PARALLEL)
+	@$(PYTEST) $(PARALLEL) --durations=25 --durations-min=8
 
 check: static    ## format, lint, types, import contracts, fast tests
 	@$(PYTEST) -m "not flow and not stack and not slow" $(PARALLEL)
