@@ -32,6 +32,7 @@ from flows.command.agent_options import (
     approvals_of,
     as_line,
     begin,
+    give_more,
     given_by,
     home_of,
     plainly,
@@ -43,8 +44,8 @@ from flows.command.agent_serve import serve
 app = typer.Typer(
     help=(
         "Agents: conversations of a language model with tools, which outlive a crash.\n\n"
-        "Exit codes: 0 finished, 1 failed, 2 wrong usage, 3 waits for an approval, 75 interrupted "
-        "(resume goes on)."
+        "Exit codes: 0 finished, 1 failed, 2 wrong usage, 3 waits for an approval, 4 another "
+        "process runs it, 5 no space left, 75 interrupted (resume goes on)."
     ),
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -80,10 +81,14 @@ def run(
     """
     import sys
 
+    from models.errors import ConfigError
+
     given = given_by(model, workspace, local, tool, policy, threshold, usd, tokens, steps, seconds)
     with plainly():
-        name, place = begin(home, id, agent, given, mcp)
         text = sys.stdin.read() if prompt == "-" else prompt
+        if not text.strip():
+            raise ConfigError("the task is empty; say what the agent should do")
+        name, place = begin(home, id, agent, given, mcp)
         work_on(place, name, text, secrets_of(secret), approvals_of(approvals), json)
 
 
@@ -132,17 +137,26 @@ def chat(
 def resume(
     id: IdArgument,
     prompt: Annotated[str | None, typer.Argument(help="Something to say first.")] = None,
+    usd: UsdOption = None,
+    tokens: TokensOption = None,
+    steps: StepsOption = None,
+    seconds: SecondsOption = None,
     secret: SecretOption = None,
     approvals: ApprovalsOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Go on with a conversation, wherever it was interrupted.
+    """Go on with a conversation, wherever it was interrupted; a new budget counts from its start.
 
     Example: `loom agent resume 1f0c9a "And now the documentation"`
+
+    Example: `loom agent resume 1f0c9a --steps 100`
     """
     with plainly():
-        work_on(home_of(home), id, prompt, secrets_of(secret), approvals_of(approvals), json)
+        place = home_of(home)
+        limits = {"usd": usd, "tokens": tokens, "steps": steps, "seconds": seconds}
+        give_more(place, id, limits)
+        work_on(place, id, prompt, secrets_of(secret), approvals_of(approvals), json)
 
 
 @app.command()

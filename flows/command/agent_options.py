@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,7 +96,13 @@ def given_by(
     return {key: str(value) for key, value in named.items() if value is not None}
 
 
-_OPTIONS = {"model": "--model", "workspace": "--workspace", "tools": "--tool", "policy": "--policy"}
+_OPTIONS = {
+    "model": "--model",
+    "workspace": "--workspace",
+    "tools": "--tool",
+    "policy": "--policy",
+    "budget": "--usd, --tokens, --steps, --seconds",
+}
 
 
 def begin(
@@ -132,6 +138,20 @@ def begin(
     home.keep(name, spec)
     home.store.open(name).close()
     return name, home
+
+
+def give_more(home: AgentHome, name: str, limits: Mapping[str, object]) -> None:
+    """Replace limits of a conversation's budget; what it spent since its beginning counts."""
+    from models.agents.spec import BudgetSpec
+    from models.config import load_config
+
+    named = [f"{key}={value}" for key, value in limits.items() if value is not None]
+    options = {key: f"--{key}" for key in limits}
+    given = load_config(BudgetSpec, None, named, options=options)
+    home.must_exist(name)
+    if named and (spec := home.spec(name)) is not None:
+        budget = spec.budget.model_copy(update=given.model_dump(exclude_unset=True))
+        home.keep(name, spec.model_copy(update={"budget": budget}))
 
 
 def work_on(

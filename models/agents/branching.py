@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.agents.errors import LifecycleError
-from models.agents.events import Event, Forked, Result, Rewound, new_event
+from models.agents.events import Body, Event, Forked, Result, Rewound, Status, new_event
 from models.agents.store.base import Log, Store
 
 if TYPE_CHECKING:
@@ -31,18 +31,25 @@ def fork_log(conversation: Conversation, at: int | None, id: str | None) -> str:
     Calls that are open at that event end: their results are the source's.
 
     Raises:
+        CorruptLogError: What would be copied is not as it was written.
         LifecycleError: There is no such event.
     """
     source, store = conversation.store, conversation.home
     seq = source.state.seq if at is None else at
     _check(source, seq)
+    damage = source.damage or source.verify()
+    if damage is not None and damage.intact_seq < seq:
+        raise damage.error(source.id)  # hashes made anew would vouch for what changed
     name = id or _free_name(store, source.id)
     log = store.open(name)
     log.copy_in(source.records(limit=seq))
-    ended = [
+    bodies: list[Body] = [
         Result(call.call_id, call.name, _FORKED, "cancelled") for call in log.state.open_calls()
     ]
-    log.commit([new_event(Forked(source.id, seq), "user"), *map(new_event, ended)])
+    if log.state.phase in ("running", "waiting"):
+        # Nobody runs the copy, and what waited has ended: a server must not go on with it.
+        bodies.append(Status("paused", "forked in the middle of a run"))
+    log.commit([new_event(Forked(source.id, seq), "user"), *map(new_event, bodies)])
     log.close()
     return name
 

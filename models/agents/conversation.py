@@ -149,9 +149,12 @@ class Conversation(Standing):
         """Append a user's message without running; a run under way sees it before its next call.
 
         Raises:
-            LifecycleError: A hook forbids the message.
+            LifecycleError: The message is empty, or a hook forbids it.
         """
         message = user(text) if isinstance(text, str) else text
+        if not message.text.strip() and not message.has_images:
+            # Providers refuse an empty text, and would at every later call.
+            raise LifecycleError("an empty message says nothing; give it words or a picture")
         bodies: list[Body] = []
         facts = {"text": message.text}
         for verdict in await run_hooks(self.agent.hooks, "UserPromptSubmit", facts):

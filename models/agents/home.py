@@ -16,7 +16,7 @@ from models.agents.security.secrets import Secrets
 from models.agents.spec import AgentSpec
 from models.agents.store.base import Durability, check_id
 from models.agents.store.sqlite import SqliteStore
-from models.errors import ConfigError
+from models.errors import ConfigError, StorageFullError, is_storage_full
 from models.llm import LanguageModelError, language_model
 
 SUFFIX = ".agent.json"
@@ -65,13 +65,16 @@ class AgentHome:
         except FileNotFoundError:
             return None
         except (ValidationError, ValueError) as error:
-            raise LogError(f"the agent of '{conversation_id}' cannot be read: {error}") from None
+            raise LogError(
+                f"the agent of '{conversation_id}' cannot be read; mend {path} ({error})"
+            ) from None
 
     def keep(self, conversation_id: str, spec: AgentSpec) -> AgentSpec:
         """Write a spec in one step and return it with its workspace filled in.
 
         Raises:
             ConfigError: The model, a tool or the analyzer does not exist.
+            StorageFullError: The disk is full.
         """
         if not spec.workspace:
             spec = spec.model_copy(update={"workspace": str(self.workspace(conversation_id))})
@@ -83,8 +86,16 @@ class AgentHome:
         path = self._path(conversation_id)
         self.folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_bytes(orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
-        part.replace(path)
+        try:
+            part.write_bytes(orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if not is_storage_full(error):
+                raise
+            raise StorageFullError(
+                error.errno, f"no space left in {self.folder}; free space there, or use another"
+            ) from None
         return spec
 
     def open(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -154,6 +155,38 @@ def test_a_failed_run_exits_with_one_and_says_why(loom: Loom, model: Any):
     pings = [call("glob", pattern=str(n)) for n in range(5)]
     said = loom("run", "go", "--model", model(*pings), "--steps", "2")
     assert (said.code, "all steps are used up" in said.err) == (1, True)
+
+
+def test_a_budget_that_was_used_up_can_be_raised(loom: Loom, model: Any):
+    address = model(call("todo"), "Done.")
+    said = loom("run", "go", "--model", address, "--steps", "0", "--id", "poor")
+    assert (said.code, "give it more: loom agent resume poor" in said.err) == (1, True)
+    assert loom("resume", "poor").code == 1
+    wrong = loom("resume", "poor", "--steps", "-1")
+    assert (wrong.code, "--steps: 'steps'" in wrong.err) == (2, True)
+    assert loom("resume", "poor", "--steps", "5", "--usd", "1.5").out.endswith("Done.\n")
+    budget = loom("show", "poor", "--json").lines[0]["agent"]["budget"]
+    assert (budget["steps"], budget["usd"], budget["tokens"]) == (5, 1.5, None)
+    assert loom("resume", "nobody", "--steps", "5").code == 2
+
+
+def test_an_empty_task_and_a_wrong_budget_begin_nothing(loom: Loom, model: Any):
+    empty = loom("run", "  ", "--model", model("x"))
+    assert (empty.code, "the task is empty" in empty.err) == (2, True)
+    wrong = loom("run", "go", "--model", model("x"), "--usd", "-1")
+    assert (wrong.code, "--usd, --tokens" in wrong.err, "--set" in wrong.err) == (2, True, False)
+    assert loom("ls", "--json").lines == []
+
+
+def test_show_checks_all_records_of_a_log(loom: Loom, model: Any, tmp_path: Path):
+    home = tmp_path / "talks"
+    loom("run", "go", "--model", model(call("todo"), "Done."), "--id", "a", "--home", home)
+    with sqlite3.connect(home / "a.conversation") as file:
+        file.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE seq = 3")
+    shown = loom("show", "a", "--home", home, "--json").lines[0]
+    assert shown["damage"] == {"intact_seq": 2, "why": "event 3 is not as it was written"}
+    exported = loom("export", "a", "--home", home)
+    assert (exported.code, "damaged after event 2" in exported.err) == (2, True)
 
 
 def test_forks_exports_and_replays(loom: Loom, model: Any, tmp_path: Path):

@@ -60,6 +60,8 @@ def table(found: list[Summary]) -> list[str]:
 def details(home: AgentHome, log: Log) -> dict[str, Any]:
     """Return where a conversation stands as plain values."""
     state = log.state
+    # Opening checks the last records only; who asks where it stands wants to know of all.
+    damage = log.damage or log.verify()
     waiting = []
     for call in state.open_calls():
         intent = log.spans([(call.seq, call.seq)])[0].body
@@ -86,7 +88,7 @@ def details(home: AgentHome, log: Log) -> dict[str, Any]:
         "final": state.final,
         "plan": state.plan,
         "open_calls": waiting,
-        "damage": asdict(log.damage) if log.damage else None,
+        "damage": asdict(damage) if damage else None,
         "agent": home.describe(log.id),
     }
 

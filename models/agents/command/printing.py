@@ -74,6 +74,8 @@ def _ways(outcome: Outcome) -> str | None:
         return f"allow it: loom agent approve {name}    refuse it: ... approve {name} --reject WHY"
     if outcome.phase == "finished":
         return f'go on: loom agent resume {name} "..."'
+    if outcome.phase == "error" and outcome.reason.startswith("budget: "):
+        return f"give it more: loom agent resume {name} --usd|--tokens|--steps|--seconds LIMIT"
     return f"go on: loom agent resume {name}"
 
 

@@ -34,7 +34,10 @@ def waiting(calls: Iterable[OpenCall], call_id: str | None) -> list[OpenCall]:
     ]
     if not found:
         which = f"call '{call_id}'" if call_id else "a call"
-        raise ApprovalError(f"{which} does not wait for an approval; `open_calls()` says what does")
+        raise ApprovalError(
+            f"{which} does not wait for an approval (any more); `open_calls()` and `loom agent "
+            "show` say what does"
+        )
     return found
 
 

@@ -12,6 +12,10 @@ from models.agents.spec import AgentSpec
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$"
 
 
+MOST_SEQ = 2**53
+"""More events than any log has, and still a whole number for SQLite and for JavaScript."""
+
+
 class Body(BaseModel):
     """Base of requests: unknown keys are errors."""
 
@@ -34,8 +38,8 @@ class NewConversation(Body):
 class NewMessage(Body):
     """Something to say."""
 
-    text: str
-    """What is said."""
+    text: str = Field(pattern=r"\S")
+    """What is said; not nothing."""
     run: bool = True
     """Whether the agent works on it at once."""
 
@@ -90,8 +94,8 @@ class NewSecrets(Body):
 class Question(Body):
     """A side question, which changes nothing."""
 
-    question: str
-    """What is asked."""
+    question: str = Field(pattern=r"\S")
+    """What is asked; not nothing."""
 
 
 class NewTitle(Body):
@@ -104,8 +108,8 @@ class NewTitle(Body):
 class Command(Body):
     """A command to run in the workspace."""
 
-    command: str
-    """For `sh -c`."""
+    command: str = Field(max_length=32_000, pattern=r"^[^\x00]*$")
+    """For `sh -c`; what is longer belongs into a file of the workspace."""
     timeout_s: float = Field(60, gt=0, le=600)
     """Seconds after which it is killed."""
 

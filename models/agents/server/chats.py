@@ -76,6 +76,8 @@ class ChatRequest(BaseModel):
             raise ConfigError(f"n={self.n}: an agent gives one answer")
         if self.messages[-1].role != "user":
             raise ConfigError("the last message must be the user's: it is what the agent is told")
+        if not self.messages[-1].said().strip():
+            raise ConfigError("the last message is empty; say something to the agent")
         return self
 
 

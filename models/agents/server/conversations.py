@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets as random
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
 from models.agents.errors import AtCapacityError, LogError
 from models.agents.events import Intent
+from models.agents.events.types import Phase
 from models.agents.security.secrets import Secrets
 from models.agents.server.bodies import Accepted, Details, Listing, NewConversation, NewMessage
 from models.agents.server.failures import masked, reply
@@ -61,7 +62,7 @@ def _made(server: Server, name: str) -> None:
 async def list_(
     server: Parts,
     q: Annotated[str, Query(max_length=500, description="Part of a title or id.")] = "",
-    phase: Annotated[str, Query(max_length=20, description="Only those in this phase.")] = "",
+    phase: Annotated[Phase | Literal[""], Query(description="Only those in this phase.")] = "",
     parent: Annotated[str, Query(description="Those that one delegated to; `*`: all.")] = "",
     order: Annotated[Order, Query(description="Newest, or last changed first.")] = "created",
     cursor: Annotated[str, Query(max_length=600, description="`next` of the page before.")] = "",

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from models.agents.events.types import BODIES
-from models.agents.server.bodies import Events
+from models.agents.server.bodies import MOST_SEQ, Events
 from models.agents.server.state import Id, Parts, Server, needs
 from models.agents.store.jsonl import export_lines
 from models.errors import unknown_name
@@ -23,7 +23,7 @@ _BLOCK_BYTES = 262_144
 async def events(
     server: Parts,
     id: Id,
-    after: Annotated[int, Query(ge=0, description="Only later ones.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST_SEQ, description="Only later ones.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
     kind: Annotated[list[str] | None, Query(description="Only these kinds; repeatable.")] = None,
 ) -> Response:
@@ -44,12 +44,23 @@ async def events(
 @router.get("/export", response_class=StreamingResponse, dependencies=[needs("read")])
 async def export(server: Parts, id: Id) -> StreamingResponse:
     """Write the log as JSON lines with its hash chain: the same bytes each time."""
-    await server.workers.do(server.home.must_exist, id)
+    await server.workers.do(_check, server, id)
     return StreamingResponse(
         _exported(server, id),
         media_type="application/x-ndjson",
         headers={"Content-Disposition": f'attachment; filename="{id}.jsonl"'},
     )
+
+
+def _check(server: Server, name: str) -> None:
+    """Find damage while a status can still say so."""
+    server.home.must_exist(name)
+    log = server.home.store.open(name)
+    try:
+        if damage := log.damage or log.verify():
+            raise damage.error(name)
+    finally:
+        log.close()
 
 
 def _exported(server: Server, name: str) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Any
 
@@ -59,6 +60,17 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
 )
 
 
+_ERRNO = {
+    errno.ELOOP: 400,
+    errno.ENAMETOOLONG: 400,
+    errno.EROFS: 403,
+    errno.EFBIG: 413,
+    errno.ENOSPC: 507,
+    errno.EDQUOT: 507,
+}
+"""What the system says to a path or a write, where Python has no class for it."""
+
+
 def reply(values: Any, status: int = 200) -> Response:
     """Answer with JSON."""
     return Response(orjson.dumps(values), status, media_type="application/json")
@@ -82,7 +94,10 @@ def refusal(status: int, kind: str, message: str, **more: Any) -> Response:
 
 def status_of(error: BaseException) -> int:
     """Return the status that says what went wrong; 500: nobody foresaw it."""
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    found = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    if found == 500 and isinstance(error, OSError):
+        return _ERRNO.get(error.errno or 0, 500)
+    return found
 
 
 async def _foreseen(request: Request, error: Exception) -> Response:
@@ -93,8 +108,10 @@ async def _foreseen(request: Request, error: Exception) -> Response:
     more = {"seq": error.seq} if isinstance(error, AtCapacityError) else {}
     text = str(error)
     if isinstance(error, OSError) and not isinstance(error, ProjectError):
-        # Without the path, which is one of the host.
+        # The path that was asked for, if any: the error's own is one of the host.
         text = error.strerror or type(error).__name__
+        if path := request.path_params.get("path"):
+            text = f"{path[:200]}: {text}"
     # Errors repeat what was asked for.
     text = request.app.state.server.registry.mask(request.path_params.get("id"), text)
     return refusal(status, type(error).__name__, text, **more)

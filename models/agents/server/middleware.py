@@ -11,6 +11,8 @@ from models.agents.server.failures import refusal
 from models.agents.server.state import Server
 
 _GUARDED = ("/api/", "/v1/")
+_NO_KEY = "this server needs a key: send it as `Authorization: Bearer KEY`"
+_NOT_TAKEN = "this key or token is not taken: it is another server's, or its time is over"
 
 
 class Gate:
@@ -46,9 +48,10 @@ class Gate:
             # Health and the files of the web page: nothing in them is anybody's.
             await self._app(scope, receive, send)
             return
-        grant = self._it.keeper.grant(bearer(headers))
+        shown = bearer(headers)
+        grant = self._it.keeper.grant(shown)
         if grant is None:
-            told = "this server needs a key: send it as `Authorization: Bearer KEY`"
+            told = _NOT_TAKEN if shown else _NO_KEY
             await refusal(401, "UnauthorisedError", told)(scope, receive, send)
             return
         scope["grant"] = grant

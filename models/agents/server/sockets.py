@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from models.agents.errors import LogError
 from models.agents.server.auth import Scope, bearer, from_protocols
 from models.agents.server.either import either
+from models.agents.server.live import Live
 from models.agents.server.state import Parts, Server
 from models.errors import ProjectError
 
@@ -35,15 +36,12 @@ class Refused(Exception):  # noqa: N818 - an answer
 
 
 @contextlib.asynccontextmanager
-async def opened(server: Server, socket: WebSocket, name: str, scope: Scope) -> AsyncIterator[None]:
-    """Accept a socket whose key allows a scope; whatever refuses it closes it with a reason."""
+async def opened(server: Server, socket: WebSocket) -> AsyncIterator[None]:
+    """Accept a socket; whatever refuses it within the context closes it with a reason."""
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     await socket.accept(subprotocol=protocol)
     server.sockets += 1
     try:
-        if server.sockets > server.config.most_sockets:
-            raise Refused(FULL, f"{server.config.most_sockets} sockets are open, the most")
-        await _admit(server, socket, name, scope)
         yield
     except Refused as refusal:
         await _close(socket, refusal.code, refusal.reason)
@@ -60,6 +58,21 @@ async def _close(socket: WebSocket, code: int, reason: str) -> None:
     short = reason.encode()[:120].decode(errors="ignore")
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(code, short)
+
+
+@contextlib.asynccontextmanager
+async def admitted(
+    server: Server, socket: WebSocket, name: str, scope: Scope
+) -> AsyncIterator[Live]:
+    """Give the conversation to a socket whose key allows a scope.
+
+    A context within `opened`, and no part of it: one that refuses cannot pass over its body.
+    """
+    if server.sockets > server.config.most_sockets:
+        raise Refused(FULL, f"{server.config.most_sockets} sockets are open, the most")
+    await _admit(server, socket, name, scope)
+    async with server.registry.use(name) as live:
+        yield live
 
 
 async def _admit(server: Server, socket: WebSocket, name: str, scope: Scope) -> None:
@@ -108,7 +121,7 @@ async def conversation(
     deltas: Annotated[bool, Query()] = False,
 ) -> None:
     """Send events after one, then those that happen; with `deltas` also pieces of answers."""
-    async with opened(server, socket, id, "read"), server.registry.use(id) as live:
+    async with opened(server, socket), admitted(server, socket, id, "read") as live:
         seq = live.log.state.seq
         if after > seq:
             raise Refused(MALFORMED, f"there is no event {after} yet; the last one is {seq}")

@@ -12,7 +12,7 @@ from fastapi import APIRouter, WebSocket
 
 from models.agents.security.secrets import StreamMask
 from models.agents.server.either import either
-from models.agents.server.sockets import FULL, MALFORMED, Refused, opened, parsed, send
+from models.agents.server.sockets import FULL, MALFORMED, Refused, admitted, opened, parsed, send
 from models.agents.server.state import Parts, Server
 from models.agents.tools.threads import in_thread
 from models.agents.workspace import Workspace
@@ -82,7 +82,7 @@ class Screen:
 @router.websocket("/ws/terminals/{id:path}")
 async def terminal(socket: WebSocket, server: Parts, id: str) -> None:
     """Take `{"type": "input", "data"}` and `{"type": "resize", "rows", "columns"}`; send output."""
-    async with opened(server, socket, id, "write"), server.registry.use(id) as live:
+    async with opened(server, socket), admitted(server, socket, id, "write") as live:
         if server.terminals >= server.config.most_terminals:
             raise Refused(FULL, f"{server.config.most_terminals} terminals are open, the most")
         server.terminals += 1

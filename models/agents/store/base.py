@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from models.agents.errors import LogError
+from models.agents.errors import CorruptLogError, LogError
 from models.agents.events.codec import Record
 from models.agents.events.types import Event, Phase
 from models.agents.state import Span, State
@@ -31,6 +31,14 @@ class Damage:
     intact_seq: int
     """The last event that is as it was written."""
     why: str
+
+    def error(self, conversation_id: str) -> CorruptLogError:
+        """Build the error for whoever wanted more than what is intact."""
+        return CorruptLogError(
+            f"conversation '{conversation_id}' is damaged after event {self.intact_seq} "
+            f"({self.why}); what comes later cannot be trusted, and `repair()` drops it",
+            self.intact_seq,
+        )
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,24 @@ _CHAIN = b',"chain":"'
 
 
 def export_lines(log: Log) -> Iterator[bytes]:
-    """Write a log, line by line with their ends."""
+    """Write a log, line by line with their ends.
+
+    Raises:
+        CorruptLogError: A record is torn or changed; those before it were given already.
+    """
     yield orjson.dumps({"format": FORMAT, "conversation": log.id}) + b"\n"
+    # All of it, not the tail that opening checks: hashes made anew would vouch for what changed.
+    damage = log.damage or log.verify()
     chain = EMPTY_CHAIN
-    for record in log.records():
+    for record in log.records(limit=damage.intact_seq if damage else None):
         chain = link(chain, record)
         yield b'%s,"chain":"%s"}\n' % (record.wire[:-1], chain.hex().encode())
+    if damage is not None:
+        raise damage.error(log.id)
 
 
 def export(log: Log, file: Path) -> int:
-    """Write a log to a file and return how many events it has."""
+    """Write a log to a file and return how many events it has; raises what `export_lines` does."""
     count = -1
     with file.open("wb") as target:
         for line in export_lines(log):

@@ -43,8 +43,9 @@ class Seal:
             raw = b""
         if len(raw) != _KEY_BYTES:
             raise SealError(
-                "the key of conversations must be 32 bytes as URL-safe base64, got "
-                f"{len(raw)} bytes; models.agents.store.new_key() makes one"
+                "the key of conversations (`key=` or LOOM_AGENTS_STORE_KEY) must be 32 bytes as "
+                f"URL-safe base64, got {len(key)} characters that are not; "
+                "models.agents.store.new_key() makes one"
             )
         self._cipher = _aes(hashlib.sha256(b"cipher" + raw).digest())
         self._names = hashlib.sha256(b"names" + raw).digest()
@@ -94,7 +95,10 @@ def check_key(seal: Seal | None, value: bytes, where: str) -> None:
     """
     if seal is None:
         if is_sealed(value):
-            raise SealError(f"{where} is encrypted; open its store with the key (key=...)")
+            raise SealError(
+                f"{where} is encrypted; open its store with the key (`key=`; the command and the "
+                "server: LOOM_AGENTS_STORE_KEY)"
+            )
         return
     if not is_sealed(value):
         raise SealError(f"{where} is not encrypted; open its store without a key")
@@ -102,7 +106,8 @@ def check_key(seal: Seal | None, value: bytes, where: str) -> None:
         seal.open(value)
     except CorruptLogError:
         raise SealError(
-            f"{where} is encrypted with another key; give the one of its store"
+            f"{where} is encrypted with another key; give the one of its store (`key=`; the "
+            "command and the server: LOOM_AGENTS_STORE_KEY)"
         ) from None
 
 

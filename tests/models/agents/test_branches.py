@@ -19,7 +19,7 @@ from models.agents import (
 )
 from models.agents.errors import LifecycleError
 from models.agents.events import Intent, Notice, Result
-from models.llm import Request, ScriptedModel, ToolCall, Turn
+from models.llm import Image, Request, ScriptedModel, ToolCall, Turn, user
 from models.llm.errors import ServerError
 from models.llm.prices import Price
 from tests.models.agents.played import bodies, calls, finishes, ping, said_to, sent
@@ -73,6 +73,39 @@ def test_a_fork_in_the_middle_of_a_call_ends_that_call(talk: Talk):
         "in the fork",
     ]
     asyncio.run(fork.aclose())
+
+
+def test_a_fork_in_the_middle_of_a_run_rests_until_somebody_asks(talk: Talk):
+    conversation = talk([calls(("ping", {"n": 1})), "fine", "in the fork"])
+
+    async def work() -> tuple[str, str, str]:
+        await conversation.send("go")
+        began = conversation.events(kinds=["status"])[0]
+        fork = await conversation.fork(began.seq)
+        stands = (fork.state.phase, fork.state.reason)
+        outcome = await fork.run()
+        await fork.aclose()
+        return *stands, outcome.phase
+
+    found = asyncio.run(work())
+    assert found == ("paused", "forked in the middle of a run", "finished")
+
+
+def test_an_empty_message_is_refused_before_it_spoils_the_history(talk: Talk):
+    conversation = talk(["one", "I see."])
+
+    async def work() -> None:
+        for empty in ("", " \n\t"):
+            with pytest.raises(LifecycleError, match="an empty message says nothing"):
+                await conversation.post(empty)
+        await conversation.send("first")
+        with pytest.raises(LifecycleError, match="an empty message"):
+            await conversation.send("")
+        # A picture needs no words.
+        assert (await conversation.send(user(Image(data="aGk=")))).text == "I see."
+
+    asyncio.run(work())
+    assert conversation.outcome.phase == "finished"
 
 
 def test_behaviour_24_an_abandoned_branch_is_not_sent_and_can_be_gone_back_to(talk: Talk):

@@ -1,11 +1,14 @@
 """Behaviour 9 and the export: events load for ever, and are written as the same bytes."""
 
+import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from models.agents import Agent, LocalWorkspace
 from models.agents.errors import CorruptLogError, LogError
 from models.agents.events import (
     Answer,
@@ -22,7 +25,7 @@ from models.agents.events.codec import decode_body, decode_record, encode, encod
 from models.agents.events.types import BODIES
 from models.agents.store import MemoryStore, SqliteStore
 from models.agents.store.jsonl import export, export_lines, import_lines
-from models.llm import Image, Reasoning, ToolCall, Usage, assistant, user
+from models.llm import Image, Reasoning, ScriptedModel, ToolCall, Usage, assistant, user
 from models.llm.messages import Message, Text
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("events-v*.jsonl"))
@@ -138,6 +141,35 @@ def test_export_import_export_gives_the_same_bytes(tmp_path: Path):
     assert other.state == log.state
     for line in (tmp_path / "a.jsonl").read_bytes().splitlines():
         orjson.loads(line)
+
+
+def test_hashes_made_anew_never_vouch_for_what_was_changed(tmp_path: Path):
+    store = SqliteStore(tmp_path)
+    talk = Agent(ScriptedModel(["one", "two", "three"]), []).open(
+        LocalWorkspace(tmp_path), store, "talk"
+    )
+    for text in ("first", "second", "third"):
+        talk.blocking.send(text)
+    spoilt = talk.events(kinds=["answer"])[0].seq
+    with sqlite3.connect(store.path("talk")) as file:
+        file.execute(
+            "UPDATE event SET body = CAST(replace(CAST(body AS TEXT), 'one', 'ONE') AS BLOB) "
+            "WHERE seq = ?",
+            (spoilt,),
+        )
+    with pytest.raises(CorruptLogError, match=f"event {spoilt} is not as it was") as caught:
+        export(talk.store, tmp_path / "talk.jsonl")
+    assert caught.value.intact_seq == spoilt - 1
+    # What comes before is there, and as it was.
+    copy = MemoryStore().open("copy")
+    with (tmp_path / "talk.jsonl").open("rb") as lines:
+        assert import_lines(lines, copy) == spoilt - 1
+    with pytest.raises(CorruptLogError, match="cannot be trusted"):
+        asyncio.run(talk.fork(id="laundered"))
+    assert not store.exists("laundered")
+    asyncio.run(talk.fork(spoilt - 1, "before")).blocking.close()
+    assert store.exists("before")
+    talk.blocking.close()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Conversations with their specs in one folder."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from models.agents.errors import LogError, NoConversationError
 from models.agents.events import Started, new_event
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec
-from models.errors import ConfigError
+from models.errors import ConfigError, StorageFullError
 from models.llm import blocking
 from tests.models.agents.serving import script
 
@@ -40,6 +41,23 @@ def test_deleting_takes_delegated_ones_along_and_no_namesake(home: AgentHome):
     assert [row.id for row in home.store.list()] == ["v1.2"]
     with pytest.raises(NoConversationError, match="no conversation 'v1'"):
         home.delete("v1")
+
+
+def test_a_full_disk_names_the_folder_and_leaves_the_spec_that_was_there(
+    home: AgentHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spec = AgentSpec(model=script(tmp_path, ["Hello."]), budget={"steps": 9})
+    home.keep("a", spec)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageFullError, match=f"no space left in {home.folder}"):
+        home.keep("a", AgentSpec(model=spec.model))
+    monkeypatch.undo()
+    assert AgentHome(home.folder).spec("a").budget.steps == 9
+    assert [file.name for file in home.folder.iterdir() if file.is_file()] == ["a.agent.json"]
 
 
 def test_what_cannot_be_opened_says_why(home: AgentHome):

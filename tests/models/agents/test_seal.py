@@ -40,14 +40,14 @@ def test_behaviour_35_nothing_that_was_said_is_in_any_file_and_all_of_it_is_ther
     tmp_path: Path,
 ):
     key = new_key()
-    store = SqliteStore(tmp_path, key=key)
+    store = SqliteStore(tmp_path / "talks", key=key)
     events = talked(store)
     assert [summary.seq for summary in store.list()] == [4]
-    for file in tmp_path.iterdir():
+    for file in (tmp_path / "talks").iterdir():
         data = file.read_bytes()
         assert CANARY.encode() not in data, file
         assert key.encode() not in data, file
-    log = SqliteStore(tmp_path, key=key).open("talk")
+    log = SqliteStore(tmp_path / "talks", key=key).open("talk")
     assert log.events() == events
     assert log.verify() is None
     assert log.result_of("c1") == events[-1]
@@ -82,8 +82,8 @@ def test_the_folder_of_command_server_and_flow_takes_its_key_from_the_environmen
 
 
 def test_the_same_words_without_a_key_are_found_by_the_same_search(tmp_path: Path):
-    talked(SqliteStore(tmp_path))
-    assert any(CANARY.encode() in file.read_bytes() for file in tmp_path.iterdir())
+    talked(SqliteStore(tmp_path / "talks"))
+    assert any(CANARY.encode() in file.read_bytes() for file in (tmp_path / "talks").iterdir())
 
 
 def test_behaviour_35_a_key_that_is_wrong_missing_or_too_much_is_a_clear_error(tmp_path: Path):

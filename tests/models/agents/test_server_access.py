@@ -64,6 +64,37 @@ def test_behaviour_57_a_bad_first_frame_closes_with_4001(
     assert closed.value.rcvd.code == 4001
 
 
+def test_a_socket_that_is_refused_leaves_no_traceback_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    with served(tmp_path / "home") as running:
+        name = running.create(["Hello."])
+        for kind in ("conversations", "terminals", "browsers"):
+            for place, headers, code in (
+                (name, {"Authorization": "Bearer wrong"}, 4001),
+                ("nobody", running.headers, 4004),
+            ):
+                with (
+                    running.socket(f"/ws/{kind}/{place}", additional_headers=headers) as socket,
+                    pytest.raises(ConnectionClosed) as closed,
+                ):
+                    socket.recv(timeout=10)
+                assert closed.value.rcvd.code == code
+        assert running.http.get("/health").json()["sockets"] == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_key_that_is_missing_and_one_that_is_over_are_told_apart(server: Served, talk: str):
+    def told(shown: str) -> str:
+        answer = server.client(shown).get(f"/api/conversations/{talk}")
+        assert answer.status_code == 401
+        return str(answer.json()["error"]["message"])
+
+    assert "needs a key" in told("")
+    over = Keeper(KEY).token(talk, ["read"], until=1.0)
+    assert "its time is over" in told(over)
+
+
 @pytest.mark.parametrize("name", ["nobody", "..", "a%2Fb", "x" * 300])
 @pytest.mark.parametrize("kind", ["conversations", "terminals"])
 def test_behaviour_57_an_unknown_id_closes_with_4004(server: Served, kind: str, name: str):

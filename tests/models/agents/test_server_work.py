@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -257,6 +258,71 @@ def test_who_asks_while_a_conversation_is_deleted_does_not_bring_it_back(server:
             asker.join()
         assert set(asked) <= {200, 404}
         assert server.http.get(place).status_code == 404
+
+
+def test_what_the_system_says_to_a_path_names_the_path_that_was_asked_for(server: Served):
+    place = f"/api/conversations/{server.create(['x'])}"
+    server.http.post(f"{place}/bash", json={"command": "ln -s loop loop"})
+    cases = (
+        ("loop", 400, "loop: Too many levels of symbolic links"),
+        ("x" * 300, 400, "xxx: File name too long"),
+        ("no/such", 404, "no/such: No such file or directory"),
+    )
+    for path, status, told in cases:
+        answer = server.http.get(f"{place}/files/{path}")
+        message = answer.json()["error"]["message"]
+        assert (answer.status_code, told in message) == (status, True), answer.text
+        assert str(server.home) not in message
+    assert server.http.put(f"{place}/files/loop", content=b"x").status_code == 400
+    assert server.http.put(f"{place}/files/{'x' * 300}", content=b"x").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("messages", {"text": ""}),
+        ("messages", {"text": " \n"}),
+        ("ask", {"question": ""}),
+        ("bash", {"command": "a\0b"}),
+        ("bash", {"command": "echo " + "x" * 200_000}),
+    ],
+)
+def test_what_nobody_could_work_on_is_refused_and_leaves_nothing(
+    server: Served, path: str, body: dict[str, Any]
+):
+    name = server.create(["x"])
+    seq = server.get(name)["seq"]
+    assert server.http.post(f"/api/conversations/{name}/{path}", json=body).status_code == 422
+    assert server.get(name)["seq"] == seq
+
+
+def test_numbers_and_phases_that_no_log_has_are_refused(server: Served):
+    name = server.create(["x"])
+    events = f"/api/conversations/{name}/events"
+    for after in (2**53 + 1, 2**63, 2**70, -1):
+        assert server.http.get(events, params={"after": after}).status_code == 422
+    assert server.http.get(events, params={"after": 2**53}).json()["events"] == []
+    assert server.http.get("/api/conversations", params={"phase": "nosuch"}).status_code == 422
+    assert server.http.get("/api/conversations", params={"phase": ""}).status_code == 200
+
+
+def test_an_empty_turn_begins_no_conversation(server: Served):
+    before = server.http.get("/api/conversations").json()["total"]
+    told = {"model": script(server.home, ["x"]), "messages": [{"role": "user", "content": " "}]}
+    assert server.http.post("/v1/chat/completions", json=told).status_code in (400, 422)
+    assert server.http.get("/api/conversations").json()["total"] == before
+
+
+def test_a_changed_log_is_not_exported_as_if_it_were_whole(server: Served):
+    name = server.create(["one", "two"])
+    for text in ("first", "second"):
+        server.say(name, text)
+        server.rested(name)
+    with sqlite3.connect(SqliteStore(server.home).path(name)) as file:
+        file.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE seq = 3")
+    answer = server.http.get(f"/api/conversations/{name}/export")
+    assert answer.status_code == 409
+    assert "damaged after event 2" in answer.json()["error"]["message"]
 
 
 def test_commands_and_changes_of_the_workspace(server: Served):

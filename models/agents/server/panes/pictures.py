@@ -11,7 +11,7 @@ from fastapi import APIRouter, WebSocket
 from models.agents.background import there
 from models.agents.server.either import either
 from models.agents.server.live import Live
-from models.agents.server.sockets import SLOW, Refused, ignore_all, opened, send
+from models.agents.server.sockets import SLOW, Refused, admitted, ignore_all, opened, send
 from models.agents.server.state import Parts, Server
 from models.agents.tools.browser.driver import Browser
 from models.agents.tools.browser.screencast import Picture, Screencast
@@ -25,7 +25,7 @@ _LOOK_S = 0.5
 @router.websocket("/ws/browsers/{id:path}")
 async def browser(socket: WebSocket, server: Parts, id: str) -> None:
     """Send pictures as binary frames (JPEG) when they change; `page` and `none` say of what."""
-    async with opened(server, socket, id, "read"), server.registry.use(id) as live:
+    async with opened(server, socket), admitted(server, socket, id, "read") as live:
         await either(_show(socket, server, live), ignore_all(socket, server))
 
 
