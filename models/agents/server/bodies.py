@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.agents.server.auth import Scope
 from models.agents.spec import AgentSpec
@@ -14,6 +14,23 @@ ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$"
 
 MOST_SEQ = 2**53
 """More events than any log has, and still a whole number for SQLite and for JavaScript."""
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an empty text says nothing")
+    return text
+
+
+def _whole(command: str) -> str:
+    if "\0" in command:
+        raise ValueError("a command holds no NUL byte; write it as an escape (printf '\\0')")
+    return command
+
+
+# The pattern is for the contract; the words are for people.
+Said = Annotated[str, AfterValidator(_said), Field(json_schema_extra={"pattern": r"\S"})]
+Line = Annotated[str, AfterValidator(_whole), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 
 
 class Body(BaseModel):
@@ -38,7 +55,7 @@ class NewConversation(Body):
 class NewMessage(Body):
     """Something to say."""
 
-    text: str = Field(pattern=r"\S")
+    text: Said
     """What is said; not nothing."""
     run: bool = True
     """Whether the agent works on it at once."""
@@ -94,7 +111,7 @@ class NewSecrets(Body):
 class Question(Body):
     """A side question, which changes nothing."""
 
-    question: str = Field(pattern=r"\S")
+    question: Said
     """What is asked; not nothing."""
 
 
@@ -108,7 +125,7 @@ class NewTitle(Body):
 class Command(Body):
     """A command to run in the workspace."""
 
-    command: str = Field(max_length=32_000, pattern=r"^[^\x00]*$")
+    command: Line = Field(max_length=32_000)
     """For `sh -c`; what is longer belongs into a file of the workspace."""
     timeout_s: float = Field(60, gt=0, le=600)
     """Seconds after which it is killed."""

@@ -278,21 +278,22 @@ def test_what_the_system_says_to_a_path_names_the_path_that_was_asked_for(server
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "told"),
     [
-        ("messages", {"text": ""}),
-        ("messages", {"text": " \n"}),
-        ("ask", {"question": ""}),
-        ("bash", {"command": "a\0b"}),
-        ("bash", {"command": "echo " + "x" * 200_000}),
+        ("messages", {"text": ""}, "an empty text says nothing"),
+        ("messages", {"text": " \n"}, "an empty text says nothing"),
+        ("ask", {"question": ""}, "an empty text says nothing"),
+        ("bash", {"command": "a\0b"}, "holds no NUL byte"),
+        ("bash", {"command": "echo " + "x" * 200_000}, "at most 32000 characters"),
     ],
 )
 def test_what_nobody_could_work_on_is_refused_and_leaves_nothing(
-    server: Served, path: str, body: dict[str, Any]
+    server: Served, path: str, body: dict[str, Any], told: str
 ):
     name = server.create(["x"])
     seq = server.get(name)["seq"]
-    assert server.http.post(f"/api/conversations/{name}/{path}", json=body).status_code == 422
+    answer = server.http.post(f"/api/conversations/{name}/{path}", json=body)
+    assert (answer.status_code, told in answer.json()["error"]["message"]) == (422, True)
     assert server.get(name)["seq"] == seq
 
 
