@@ -25,7 +25,7 @@ from models.agents.spec import AgentSpec
 from models.agents.store.jsonl import export_lines
 from models.agents.work import WorkItem, WorkOutcome, read_items, work_on
 from models.agents.work_config import WorkConfig
-from models.errors import ServiceError
+from models.errors import ProjectError, ServiceError
 from models.sandbox import SandboxUnavailableError
 from models.sandbox.bubblewrap import usable_bwrap
 from models.settings import get_settings
@@ -89,7 +89,9 @@ PASSING = frozenset(
 def _may_pass(_task: object, _task_run: object, state: State[Any]) -> bool:
     """Whether a retry has a chance: limits and refusals of ours do not pass by themselves."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, AgentFailedError) or error.may_pass
+    if isinstance(error, AgentFailedError):
+        return error.may_pass
+    return not isinstance(error, ProjectError) or isinstance(error, ServiceError)
 
 
 @task(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from models.agents.conversation import Conversation
 from models.agents.errors import LogError
@@ -32,6 +32,22 @@ class WorkItem(Config):
     """Folder to work in; empty: the agent's, or one of its own."""
     files: dict[str, str] = Field(default_factory=dict)
     """Texts that the workspace begins with, by path."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("an empty prompt says nothing")
+        return prompt
+
+    @field_validator("files")
+    @classmethod
+    def _lie_within(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or not path.name:
+                raise ValueError(f"'{name}' is no path within a workspace")
+        return files
 
 
 def read_items(path: Path) -> list[WorkItem]:

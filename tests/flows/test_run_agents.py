@@ -14,15 +14,23 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from prefect.logging import disable_run_logger
+from prefect.states import Failed
 
 from flows.run_agents import preview, run_agents
+from models.agents.errors import LeaseHeldError, LifecycleError
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec, PolicySpec
 from models.agents.work_config import WorkConfig
 from models.errors import ConfigError, DatasetUnreadableError
 from models.sandbox import SandboxUnavailableError
 from models.settings import ROOT, get_settings
-from tasks.agents import ApprovalNeededError, agents_home, isolation_of
+from tasks.agents import (
+    AgentFailedError,
+    ApprovalNeededError,
+    agents_home,
+    isolation_of,
+    run_agent,
+)
 
 pytestmark = [pytest.mark.flow, pytest.mark.usefixtures("prefect_server")]
 
@@ -164,6 +172,21 @@ def test_a_run_that_is_ended_interrupts_its_agents_and_goes_on_by_its_name(tmp_p
     assert {f.name: f.value for f in run_agents(config).figures}["finished"] == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ConfigError("no such tool"), False),
+        (LifecycleError("a hook forbids this message"), False),
+        (AgentFailedError("a budget", may_pass=False), False),
+        (AgentFailedError("the model's server was away", may_pass=True), True),
+        (LeaseHeldError("another process runs it"), True),
+        (OSError("a network disk was away"), True),
+    ],
+)
+def test_only_what_a_later_attempt_may_mend_is_tried_again(error: Exception, again: bool):
+    assert run_agent.retry_condition_fn(run_agent, None, Failed(data=error)) is again
+
+
 def test_what_is_no_work_is_told_before_anything_runs(tmp_path: Path):
     data = tmp_path / "work.jsonl"
     model = scripted(tmp_path / "model.yaml", "ping")
@@ -173,6 +196,9 @@ def test_what_is_no_work_is_told_before_anything_runs(tmp_path: Path):
         ("{", "line 1 of work.jsonl is no work"),
         ('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}', "'a' comes twice"),
         ("", "has no work in it"),
+        ('{"id": "a", "prompt": " "}', "an empty prompt says nothing"),
+        ('{"id": "a", "prompt": "x", "files": {"../x": ""}}', "'../x' is no path within"),
+        ('{"id": "a", "prompt": "x", "files": {"/x": ""}}', "'/x' is no path within"),
     ):
         data.write_text(line)
         with pytest.raises(DatasetUnreadableError, match=words):
