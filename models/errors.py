@@ -114,3 +114,13 @@ def unknown_name(kind: str, asked: str, known: Iterable[str], hint: str = "") ->
         hint,
     ]
     return UnknownNameError("; ".join(part for part in parts if part))
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind an error: a library that cleaned up after it may raise another."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

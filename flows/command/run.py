@@ -17,7 +17,13 @@ from rich.console import Console
 
 from flows.registry import FlowEntry, find_flow, load
 from models.config import Config, load_config
-from models.errors import ConfigError, ProjectError, ServiceError, is_storage_full
+from models.errors import (
+    ConfigError,
+    ProjectError,
+    ServiceError,
+    is_interruption,
+    is_storage_full,
+)
 from models.figures import FlowSummary
 from models.services.temporary import prefect_api
 from models.settings import apply_environment, get_settings
@@ -198,9 +204,11 @@ def stop_on_sigterm(goes_on: bool) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        if not (is_terminated and goes_on):
+    except BaseException as error:
+        if not is_interruption(error):
             raise
+        if not (is_terminated and goes_on):
+            raise KeyboardInterrupt from None
         raise TerminatedError(
             "asked to end; what was finished is kept, the run is marked KILLED; start it again "
             "and it goes on where it was"

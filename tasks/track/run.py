@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from models.errors import StorageFullError, is_storage_full
+from models.errors import StorageFullError, is_interruption, is_storage_full
 from models.settings import get_settings, masked
 from tasks.track.content import flatten, write_file
 from tasks.track.links import FLOW_RUN_TAG, TASK_RUN_TAG, code_tags, mlflow_run_url, prefect_run_url
@@ -227,12 +227,10 @@ def _closing(run: TrackedRun) -> Iterator[None]:
     status = "FINISHED"
     try:
         yield
-    except Exception as error:
-        status = "FAILED"
-        _record_error(run, error)
-        raise
-    except BaseException as error:  # Ctrl-C, SIGTERM, cancellation
-        status = "KILLED"
+    except BaseException as error:
+        # What is no `Exception`: Ctrl-C, SIGTERM, cancellation.
+        is_wanted = not isinstance(error, Exception) or is_interruption(error)
+        status = "KILLED" if is_wanted else "FAILED"
         _record_error(run, error)
         raise
     finally:

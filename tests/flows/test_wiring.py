@@ -80,7 +80,9 @@ def test_flow_names_accept_dashes_and_underscores():
 def test_unknown_names_list_what_exists():
     with pytest.raises(UnknownNameError, match="did you mean 'plan-upgrades'"):
         find_flow("plan-upgrade")
-    with pytest.raises(UnknownNameError, match="known: agents, inference, platform, upgrades"):
+    with pytest.raises(
+        UnknownNameError, match="known: agents, detection, inference, platform, upgrades"
+    ):
         find_bench("kernels")
 
 

@@ -16,6 +16,21 @@ def test_a_full_disk_is_recognised_through_the_layers_above_it():
     assert not errors.is_storage_full(OSError(errno.EACCES, "denied"))
 
 
+def _interrupted() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise ValueError("task run is not set")  # noqa: B904 - as libraries do
+
+
+def test_ctrl_c_is_recognised_behind_what_a_library_raises_while_it_cleans_up():
+    with pytest.raises(ValueError, match="not set") as raised:
+        _interrupted()
+    assert errors.is_interruption(raised.value)
+    assert errors.is_interruption(KeyboardInterrupt())
+    assert not errors.is_interruption(ValueError("of its own"))
+
+
 def test_an_unknown_name_lists_what_exists_and_guesses():
     error = errors.unknown_name(
         "flow", "plan-upgrade", ["plan-upgrades", "other"], "see: loom list"

@@ -363,13 +363,13 @@ def test_a_pane_ends_with_its_conversation(server: Served, begin: Callable[..., 
 
 
 def test_a_pane_ends_when_nobody_looks_and_when_the_server_stops(tmp_path: Path, program: Path):
-    options = ("--allow-local", "--most-panes", "1", "--pane-idle-s", "1")
+    options = ("--allow-local", "--most-panes", "1", "--pane-idle-s", "4")
     with served(tmp_path / "home", *options) as server:
         name = server.create(["x"], agent={"isolation": "local"})
         pane = Opened(server, name)
         with pane.socket("talk") as line:
             line.recv(timeout=10)
-            time.sleep(2)
+            time.sleep(6)  # looked at for longer than it may be idle
             assert entry(server, name)["state"] == "running"
         assert until(server, name, "off")["why"] == ""
         pane = Opened(server, name)
