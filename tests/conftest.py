@@ -51,25 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=is_short)
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the compiled part of the engine, the same for all: its files are named by
-    their content, and making one takes ten seconds of a core."""
-    base = tmp_path_factory.getbasetemp()
-    folder = next(p for p in (base, *base.parents) if not p.name.startswith(("pytest-", "popen-")))
-    folder = folder / f"loom-tests-compiled-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def loom_home(tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def loom_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Point the settings at a fresh folder."""
     from models.settings import get_settings
 
     home = tmp_path / "loom-home"
-    (home / "inference").mkdir(parents=True)
-    (home / "inference/native").symlink_to(compiled)
     monkeypatch.setenv("LOOM_HOME", str(home))
     get_settings.cache_clear()
     yield home

@@ -47,6 +47,13 @@ class Call:
         self.cached = 0
         self.is_cancelled = False
 
+    def tell(self, progress: Progress) -> None:
+        """Give progress to the caller; one whose event loop is closed is gone, and cancelled."""
+        try:
+            self.put(progress)
+        except RuntimeError:
+            self.is_cancelled = True
+
 
 class LiveEngine:
     """Runs calls on one decoder, in a thread of its own while there are any."""
@@ -216,7 +223,7 @@ class LiveEngine:
                 self._running.remove(call)
                 self._end(call, progress, is_kept=progress.failure is None)
             else:
-                call.put(progress)
+                call.tell(progress)
 
     def _end(self, call: Call, progress: Progress | None, is_kept: bool) -> None:
         """Keep or free a call's memory, then tell the caller."""
@@ -232,7 +239,7 @@ class LiveEngine:
                 self.ledger.give_back(row.span)
             row.span = None
         if progress is not None:
-            call.put(progress)
+            call.tell(progress)
 
     def _forget_oldest(self) -> None:
         _, (_, span) = self._resident.popitem(last=False)

@@ -145,6 +145,17 @@ def test_a_stream_says_what_the_reply_says_and_may_be_left(model: EngineModel):
     assert model.blocking.generate(asked).text == reply.text
 
 
+def test_a_caller_whose_loop_is_closed_takes_nobody_along(model: EngineModel):
+    asked = ask("Count.")
+    said = model.blocking.generate(asked).text
+
+    def gone(_: object) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    model._live.submit(*model._prepare(asked), "", gone)
+    assert model.blocking.generate(asked).text == said
+
+
 def test_stop_texts_are_held_back_until_they_are_sure(model: EngineModel):
     whole = model.blocking.generate(ask("Count.")).text
     stop = whole[5:9]
