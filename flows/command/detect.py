@@ -10,7 +10,7 @@ import typer
 app = typer.Typer(
     help=(
         "Look for what should not be in files and sessions of AI agents.\n\n"
-        "Exit codes: 0 nothing was found, 1 something was, 2 wrong usage."
+        "Exit codes: 0 nothing was found, 1 something was, 2 wrong usage, 3 a path is not there."
     ),
     no_args_is_help=True,
     rich_markup_mode="markdown",

@@ -44,14 +44,6 @@ class Calibration:
     tokens: tuple[int, ...]
     seconds: tuple[float, ...]
 
-    def step_tokens(self, share: float = 0.9) -> int:
-        """Return the smallest measured step that reaches a share of the best speed.
-
-        Larger steps read the weights less often, but hold more rows back and spill from caches.
-        """
-        speeds = [n / s for n, s in zip(self.tokens, self.seconds, strict=True)]
-        return next(n for n, v in zip(self.tokens, speeds, strict=True) if v >= share * max(speeds))
-
 
 def calibrate(decoder: Decoder, fingerprint: str, cache: Path, n_threads: int = 1) -> Calibration:
     """Measure, or read what was measured here before.

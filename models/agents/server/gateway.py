@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets as random
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -150,7 +151,7 @@ class _Turn:
 
     async def _on_the_way(self, live: Live, after: int) -> AsyncIterator[str]:
         """Give what the model says piece by piece and the calls it makes; empty: a sign of life."""
-        status = lambda: self._server.runs.status_frame(live)  # noqa: E731
+        status = partial(self._server.runs.status_frame, live)
         with live.hub.watched(after, deltas=True) as watcher:
             async for raw in watcher.frames(self._server.config.heartbeat_s, status):
                 frame = orjson.loads(raw)

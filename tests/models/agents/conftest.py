@@ -9,7 +9,15 @@ import pytest
 
 from models.agents import Agent, Conversation, MemoryStore, Tool
 from models.llm import ScriptedModel
+from tests.models.agents.browsing import chromium
 from tests.models.agents.played import ping
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Any]:
+    """A Chromium; skips where there is none."""
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from models.agents.server.panes.base import SYSTEM
 from models.agents.server.panes.desktop import Desktop
 from models.agents.server.panes.ide import Ide
-from tests.models.agents.browsing import Browser, chromium, new_browser
+from tests.models.agents.browsing import Browser, new_browser
 from tests.models.agents.serving import KEY, Served, call, served
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -54,12 +54,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, lights: str) -> Iterator[Se
     home = tmp_path_factory.mktemp("real") / "home"
     with served(home, "--allow-local", "--private-host", lights) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from models.agents.server.app import WEB
 from models.agents.server.pages import HEADERS, POLICY
 from models.agents.store.sqlite import SqliteStore
 from models.llm import Usage, assistant, user
-from tests.models.agents.browsing import Browser, chromium, new_browser
+from tests.models.agents.browsing import Browser, new_browser
 from tests.models.agents.serving import KEY, Served, call, script, served
 
 in_browser = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -33,12 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("web") / "home"
     with served(home) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -35,13 +35,6 @@ def test_a_measurement_is_kept_per_model_and_threads(
     assert calibrate(decoder, "a", tmp_path).tokens == (1,)
 
 
-def test_the_step_is_the_smallest_that_is_nearly_the_fastest_per_token():
-    measured = Calibration(CostModel(), (1, 64, 256, 512), (1.0, 4.0, 10.6, 20.0))
-    assert measured.step_tokens() == 256
-    assert measured.step_tokens(share=0.99) == 512
-    assert measured.step_tokens(share=0.1) == 64
-
-
 def test_gaps_are_zero_where_arithmetic_is_float32_and_small_in_bfloat16():
     weights = narrowed(random_weights(CONFIG))
     prompts = [[5, 6, 7], [8, 9, 10, 11, 12]]
