@@ -128,7 +128,7 @@ def test_a_desktop_is_seen_and_programs_of_the_conversation_draw_on_it(
         deadline = time.monotonic() + 60
         while not (server.home / "workspaces" / name / "here").exists():
             assert time.monotonic() < deadline
-            screen.click(position={"x": 60, "y": 60})
+            screen.click(position={"x": 60, "y": 60})  # the terminal begins in this corner
             page.keyboard.type("touch here\n")
             page.wait_for_timeout(500)
     if isolation == "sandbox":

@@ -32,13 +32,18 @@ _MOST_DISPLAYS = 100
 _PIECE_BYTES = 65_536
 _FAMILY_WILD = 0xFFFF
 
-# $1 is the display, $2 the programs to begin on it; the rest is the server.
+# $1 is the display, $2 the programs to begin on it; the rest is the server. A terminal that names
+# no place lies in a corner or in the middle, as it or the window manager is first.
 _SCRIPT = """
 display=$1 begin=$2; shift 2
 "$@" & server=$!
 until [ -S /tmp/.X11-unix/X$display ]; do kill -0 $server || exit 1; sleep 0.05; done
 for program in $begin; do
-  if [ "$program" = xsetroot ]; then xsetroot -solid '#30455c'; else "$program" & fi
+  case $program in
+    xsetroot) xsetroot -solid '#30455c' ;;
+    xterm) xterm -geometry 80x24+0+0 & ;;
+    *) "$program" & ;;
+  esac
 done
 wait $server
 """
