@@ -58,7 +58,7 @@ class Codex:
         if not path.is_file():
             return None
         records = head_of(path).records
-        is_new = any(r.get("type") in _ENVELOPES and "payload" in r for r in records)
+        is_new = any(name(r.get("type")) in _ENVELOPES and "payload" in r for r in records)
         is_old = bool(records) and "timestamp" in records[0] and "instructions" in records[0]
         return Source(path, (path,)) if is_new or is_old else None
 

@@ -38,6 +38,7 @@ from models.detection.sensor.values import Content, content, mapping, name, text
 from models.detection.session import Session, Status
 from models.llm.messages import Image, Message, Reasoning, Text
 
+_LATEST_S = 1e11
 _OUTCOMES: dict[str, Status] = {
     "ok": "ok", "error": "error", "rejected": "denied", "cancelled": "error", "unknown": "missing",
 }  # fmt: skip
@@ -176,28 +177,34 @@ class _Reading:
                 draft.note("parent_conversation", body.parent_conversation)
                 self._other(body, event, named)
             case SystemPrompt():
-                draft.add("system_message", body.text, **named)
+                draft.add("system_message", text(body.text), **named)
             case UserMessage():
                 draft.say("user_message", _said(body.message), **named)
             case Notice():
-                draft.add("notice", body.text, **named)
+                draft.add("notice", text(body.text), **named)
             case Answer():
                 self._answer(body, named, more)
             case Intent():
-                server, mark, tool = body.name.partition("__")
-                server, tool = (server, tool) if mark and tool else ("", body.name)
-                draft.call(body.call_id, tool, body.arguments, server=server, **named)
+                full = text(body.name)
+                server, mark, tool = full.partition("__")
+                server, tool = (server, tool) if mark and tool else ("", full)
+                draft.call(name(body.call_id), tool, body.arguments, server=server, **named)
             case Result():
                 if mcp := mapping(body.data):
-                    self._name(body.call_id, name(mcp.get("server")), name(mcp.get("tool")))
-                told = Content(body.text, _images(body.images))
-                draft.result(body.call_id, told, status=_OUTCOMES[body.outcome], **named)
+                    self._name(name(body.call_id), name(mcp.get("server")), name(mcp.get("tool")))
+                told = Content(text(body.text), _images(body.images))
+                status = _OUTCOMES.get(name(body.outcome), "error")
+                draft.result(name(body.call_id), told, status=status, **named)
             case Condensed():
-                spans = range(body.keep_until + 1, body.tail_from)
-                replaced = [id for s, ids in self._seqs.items() if s in spans for id in ids]
-                draft.add("summary", body.summary, derived_from=replaced, **named)
+                draft.add("summary", text(body.summary), derived_from=self._span(body), **named)
             case _:
                 self._other(body, event, named)
+
+    def _span(self, body: Condensed) -> list[str]:
+        first, last = body.keep_until, body.tail_from
+        if not (isinstance(first, int) and isinstance(last, int)):
+            raise BadRecordError("a condensation without its span")
+        return [id for seq, ids in self._seqs.items() if first < seq < last for id in ids]
 
     def _name(self, call: str, server: str, tool: str) -> None:
         known = self._draft.call_events.get(call)
@@ -227,7 +234,8 @@ def _shown(body: Body) -> str:
 def _logged(values: dict[str, Any], body: bytes) -> Logged:
     seq, ts, parent = values.get("seq"), values.get("ts"), values.get("parent")
     words = [values.get(key) for key in ("id", "kind", "source", "call_id")]
-    is_right = isinstance(seq, int) and isinstance(ts, int | float)
+    is_right = isinstance(seq, int) and 0 <= seq < 2**63 and isinstance(ts, int | float)
+    is_right = is_right and abs(ts or 0) < _LATEST_S
     if not (is_right and all(isinstance(word, str) for word in words)):
         raise BadRecordError("no event of a conversation: its envelope is not whole")
     id, kind, source, call = (str(word) for word in words)
