@@ -1,4 +1,4 @@
-"""`loom bench detection`: what of the detection room is built so far, the search for secrets."""
+"""`loom bench detection`: attacks in sessions, credentials in texts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.command.detection_sessions import Part, holds_sessions, sessions_part
 from models.detection import bench
 from models.detection.bench import DetectionBenchConfig, Score
 from models.detection.secrets import SecretScanner
@@ -20,54 +21,74 @@ Tell = Callable[[str], None]
 def run(
     data: Path | None, seed: int, tell: Tell, config: DetectionBenchConfig | None = None
 ) -> BenchReport:
-    """Score our search and its peer on generated texts, or on those of a file; scan benign source.
+    """Score what finds attacks in sessions, and what finds credentials.
 
     Args:
-        data: Lines of `{"text": ..., "value": ...}`; None: generated from the seed.
-        seed: Of the texts, and of the order of benign files.
+        data: Labelled sessions (`detection-session/1`), or lines of `{"text": ..., "value": ...}`;
+            None: the shipped and generated ones.
+        seed: Of what is generated, and of the order of benign files.
         tell: Hears of each step.
-        config: Sizes.
+        config: Tracks and sizes.
     """
     config = config or DetectionBenchConfig()
+    tracks = set(config.tracks)
+    if data is not None:
+        tracks &= {"sessions"} if holds_sessions(data) else {"secrets"}
+    document: dict[str, Any] = {
+        "room": "detection",
+        "seed": seed,
+        "data": None if data is None else data.name,
+        "config": config.model_dump(mode="json"),
+    }
+    tables: list[BenchTable] = []
+    notes: list[str] = []
     with tracked_run("bench-detection", config) as tracked:
-        tell("making texts")
-        sets = bench.sets(seed, config) if data is None else {data.name: bench.texts_of(data)}
-        scanner, peer = SecretScanner(), bench.detect_secrets()
-        detectors = {
-            "ours": bench.ours(scanner),
-            "ours, certain only": bench.ours(scanner, only_certain=True),
-            "ours, names only": bench.ours(SecretScanner(())),
-            **({"detect-secrets": peer} if peer else {}),
-            "always": lambda text: [text],
-        }
-        scores = []
-        for kind, texts in sets.items():
-            for name, detector in detectors.items():
-                tell(f"{name}: {len(texts):,} texts, {kind}")
-                scores.append(bench.score(name, kind, detector, texts))
-        together = [_together(name, scores) for name in detectors]
-        tell(f"benign source, {config.benign_mb:g} MB")
-        benign = bench.benign(config, seed)
-        tell("the hook")
-        hook_ms, scan_ms = bench.hook_cost()
-        document: dict[str, Any] = {
-            "room": "detection",
-            "seed": seed,
-            "data": None if data is None else data.name,
-            "config": config.model_dump(mode="json"),
-            "rules": rules_digest(),
-            "forms": len(read_rules()),
-            "scores": [asdict(s) for s in (*scores, *together)],
-            "benign": asdict(benign),
-            "hook_cpu_ms": hook_ms,
-            "scan_10kb_cpu_ms": scan_ms,
-        }
-        for one in together:
-            if one.detector == "ours":
-                shares = {"precision": one.precision, "recall": one.recall}
-                tracked.metrics({k: v for k, v in shares.items() if v is not None})
-        tracked.metrics({"benign_alarms": benign.certain, "hook_cpu_ms": hook_ms})
+        for name, part in (("sessions", sessions_part), ("secrets", _secrets_part)):
+            if name in tracks:
+                found = part(data, seed, tell, config)
+                tables += found.tables
+                notes += found.notes
+                document |= found.document
+                tracked.metrics(found.metrics)
         tracked.artifact("bench.json", document)
+    return BenchReport(tuple(tables), document, notes=tuple(notes))
+
+
+def _secrets_part(data: Path | None, seed: int, tell: Tell, config: DetectionBenchConfig) -> Part:
+    """Score our search and its peer on generated texts, or on those of a file; scan source."""
+    tell("making texts")
+    sets = bench.sets(seed, config) if data is None else {data.name: bench.texts_of(data)}
+    scanner, peer = SecretScanner(), bench.detect_secrets()
+    detectors = {
+        "ours": bench.ours(scanner),
+        "ours, certain only": bench.ours(scanner, only_certain=True),
+        "ours, names only": bench.ours(SecretScanner(())),
+        **({"detect-secrets": peer} if peer else {}),
+        "always": lambda text: [text],
+    }
+    scores = []
+    for kind, texts in sets.items():
+        for name, detector in detectors.items():
+            tell(f"{name}: {len(texts):,} texts, {kind}")
+            scores.append(bench.score(name, kind, detector, texts))
+    together = [_together(name, scores) for name in detectors]
+    tell(f"benign source, {config.benign_mb:g} MB")
+    benign = bench.benign(config, seed)
+    tell("the hook")
+    hook_ms, scan_ms = bench.hook_cost()
+    document: dict[str, Any] = {
+        "rules": rules_digest(),
+        "forms": len(read_rules()),
+        "scores": [asdict(s) for s in (*scores, *together)],
+        "benign": asdict(benign),
+        "hook_cpu_ms": hook_ms,
+        "scan_10kb_cpu_ms": scan_ms,
+    }
+    metrics = {"benign_alarms": float(benign.certain), "hook_cpu_ms": hook_ms}
+    for one in together:
+        if one.detector == "ours":
+            shares = {"precision": one.precision, "recall": one.recall}
+            metrics |= {k: v for k, v in shares.items() if v is not None}
     speed = benign.megabytes / benign.cpu_s if benign.cpu_s else None
     other = BenchTable(
         "benign source, time",
@@ -89,7 +110,7 @@ def run(
     ]
     if peer is None:
         notes.append("detect-secrets is not installed: make peers")
-    return BenchReport((_table(scores, together), other), document, notes=tuple(notes))
+    return Part([_table(scores, together), other], notes, document, metrics)
 
 
 def _together(name: str, scores: list[Score]) -> Score:

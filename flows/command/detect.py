@@ -48,3 +48,43 @@ def secrets(
     from flows.command.detect_secrets import find_secrets
 
     raise typer.Exit(find_secrets(paths, strict, exclude or [], allow, redact, json))
+
+
+@app.command()
+def examine(
+    logs: Annotated[list[Path], typer.Argument(help="Logs of sessions: files, or folders of one.")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="Format of the logs; default: told by content.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One verdict a line.")] = False,
+) -> None:
+    """Say what became of sessions of AI agents: benign, attempted, partial or executed.
+
+    Nothing leaves this machine and no language model is asked. Exit code 1: an attack was
+    carried out.
+
+    Example: `loom detect examine ~/.claude/projects/*/*.jsonl`
+    """
+    from flows.command.detect_sessions import examine_logs
+
+    raise typer.Exit(examine_logs(logs, format, json))
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def tap(
+    command: Annotated[list[str], typer.Argument(help="The MCP server's command, after --.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to append to; default: below LOOM_HOME.")
+    ] = None,
+) -> None:
+    """Run an MCP server and write down what passes; every byte goes through unchanged.
+
+    Put it before the server's command in the client's configuration. Signals go on to the
+    server, and its exit code comes back.
+
+    Example: `loom detect tap -- npx -y @modelcontextprotocol/server-filesystem docs`
+    """
+    from models.detection.sensor.tap import end_like, new_record
+    from models.detection.sensor.tap import tap as run
+
+    raise typer.Exit(end_like(run(command, out or new_record())))

@@ -38,8 +38,15 @@ TEXT = frozenset(_TEXT.split())
 class DetectionBenchConfig(Config):
     """Tracks and sizes."""
 
-    tracks: tuple[Literal["secrets"], ...] = ("secrets",)
-    """secrets: precision, recall, benign source, speed of the search for credentials."""
+    tracks: tuple[Literal["sessions", "secrets"], ...] = ("sessions", "secrets")
+    """sessions: attacks that were carried out, beside trivial detectors; secrets: precision,
+    recall, benign source, speed of the search for credentials."""
+
+    scenarios: int = Field(1_000, ge=50)
+    """Generated sessions."""
+
+    transfer: bool = True
+    """Also train a detector on generated sessions only (a minute), for suites it never saw."""
 
     each: int = Field(10, ge=1)
     """Texts per known form."""

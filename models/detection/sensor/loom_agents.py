@@ -239,7 +239,7 @@ def _logged(values: dict[str, Any], body: bytes) -> Logged:
     if not (is_right and all(isinstance(word, str) for word in words)):
         raise BadRecordError("no event of a conversation: its envelope is not whole")
     id, kind, source, call = (str(word) for word in words)
-    return Logged(int(seq or 0), id, name(parent) or None, kind, source, ts or 0.0, call, body)
+    return Logged(int(seq or 0), id, name(parent) or None, kind, source, float(ts or 0), call, body)
 
 
 def _is_hash(said: str) -> bool:

@@ -27,6 +27,10 @@ _QUIET = frozenset(
         "resources/unsubscribe", "notifications/roots/list_changed",
     )
 )  # fmt: skip
+_BEGINS = ("initialize", "server/discover")
+_META = "io.modelcontextprotocol/"
+"""Where versions from 2026-07-28 on say who speaks, in each message."""
+
 _READS = ("resources/read", "prompts/get")
 _LISTS = ("resources/list", "resources/templates/list", "prompts/list")
 
@@ -116,9 +120,9 @@ class _Reading:
             tool = text(params.get("name")) if method == "tools/call" else method
             given = params.get("arguments") if method == "tools/call" else params
             call = draft.call(call, tool, given, server=self._server or "mcp", **event)
-        elif method == "initialize":
-            client = mapping(params.get("clientInfo"))
-            draft.note("client", f"{text(client.get('name'))} {text(client.get('version'))}")
+        elif method in _BEGINS:
+            meta = mapping(params.get("_meta"))
+            draft.note("client", _named(params.get("clientInfo") or meta.get(f"{_META}clientInfo")))
         elif method in ("sampling/createMessage", "elicitation/create", "notifications/message"):
             draft.add("notice", f"{side}: {method} {text(params)}", **event)
         elif method.endswith("list_changed"):
@@ -136,11 +140,12 @@ class _Reading:
             self._result(call, result, error, event)
         elif error is not None:
             draft.add("notice", f"{method} failed: {text(error)}", **event)
-        elif method == "initialize":
-            server = mapping(result.get("serverInfo"))
-            self._server = name(server.get("name")) or self._server
-            draft.note("server", f"{text(server.get('name'))} {text(server.get('version'))}")
-            draft.note("protocol", result.get("protocolVersion"))
+        elif method in _BEGINS:
+            meta = mapping(result.get("_meta"))
+            server = result.get("serverInfo") or meta.get(f"{_META}serverInfo")
+            self._server = name(mapping(server).get("name")) or self._server
+            draft.note("server", _named(server))
+            draft.note("protocol", result.get("protocolVersion") or result.get("supportedVersions"))
             if told := text(result.get("instructions")):
                 draft.add("system_message", told, **event)
         elif method == "tools/list":
@@ -169,6 +174,11 @@ class _Reading:
         status: Any = "error" if failed else "ok"
         self._draft.add("tool_result", whole, status=status, responds_to=call, **event)
         self._draft.pictures(told, **event)
+
+
+def _named(who: Any) -> str:
+    values = mapping(who)
+    return " ".join(filter(None, (text(values.get("name")), text(values.get("version")))))
 
 
 def _plain(part: Any) -> Any:

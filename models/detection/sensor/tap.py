@@ -22,6 +22,7 @@ from types import FrameType
 from typing import IO
 
 from models.errors import ServiceError
+from models.settings import get_settings
 
 _CHUNK_BYTES = 65_536
 _DRAIN_S = 5.0
@@ -29,6 +30,12 @@ _DRAIN_S = 5.0
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
               signal.SIGUSR2, signal.SIGCONT)  # fmt: skip
+
+
+def new_record() -> Path:
+    """Return a file for a new record, below the project's home folder."""
+    moment = time.strftime("%Y%m%dT%H%M%S")
+    return get_settings().home / "detection" / "taps" / f"{moment}-{os.getpid()}.jsonl"
 
 
 class Recorder:

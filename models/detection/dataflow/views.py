@@ -1,0 +1,86 @@
+"""A text as it is read: without what hides it, and with what is encoded in it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from urllib.parse import unquote
+
+_MOST_DECODED = 16
+"""Encoded pieces of one text that are decoded."""
+_LONGEST_PIECE = 20_000
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{24,}={0,2}(?![A-Za-z0-9+/=_-])")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2}[ :]?){16,}(?![0-9A-Za-z])")
+_BITS = re.compile(r"(?<![01])(?:[01]{8}[ ]?){8,}(?![01])")
+_PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2}[\w.~+-]*){6,}")
+_TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
+_HIDDEN = dict.fromkeys(
+    [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0xAD,
+     *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
+)  # fmt: skip
+# Letters of other scripts that look like Latin ones. Source: Unicode TR39, confusables.
+_LOOKALIKES = str.maketrans(
+    "аеорсухіјѕһԁԛԝАВЕКМНОРСТУХІЈЅαοιρντυκΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijshdqwABEKMHOPCTYXIJSaoipvtukABEZHIKMNOPTYX",
+)
+
+
+def plain(text: str) -> str:
+    """Return a text with compatible letters folded and what is not shown taken out."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKC", text.translate(_HIDDEN))
+    mixed = re.compile(r"\w*[A-Za-z]\w*")
+    # Only within words that mix scripts: a Russian text stays one.
+    return mixed.sub(lambda word: word[0].translate(_LOOKALIKES), text)
+
+
+def decoded(text: str) -> list[str]:
+    """Return the readable texts that are encoded in a text: base64, hex, bits, %XX, tags."""
+    found: list[str] = []
+    for pattern, reader in _READERS:
+        for match in pattern.finditer(text):
+            if len(found) >= _MOST_DECODED:
+                return found
+            shown = reader(match[0][:_LONGEST_PIECE])
+            if shown and _is_prose(shown):
+                found.append(shown)
+    return found
+
+
+def _of_base64(piece: str) -> str:
+    piece = piece.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(piece + "=" * (-len(piece) % 4)).decode("utf-8")
+    except (ValueError, binascii.Error):
+        return ""
+
+
+def _of_hex(piece: str) -> str:
+    try:
+        return bytes.fromhex(re.sub(r"[ :]", "", piece)).decode("utf-8")
+    except ValueError:
+        return ""
+
+
+def _of_bits(piece: str) -> str:
+    bits = piece.replace(" ", "")
+    octets = bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) // 8 * 8, 8))
+    return octets.decode("utf-8", "ignore")
+
+
+def _of_tags(piece: str) -> str:
+    return "".join(chr(ord(letter) - 0xE0000) for letter in piece)
+
+
+_READERS = (
+    (_TAGS, _of_tags), (_BASE64, _of_base64), (_HEX, _of_hex), (_BITS, _of_bits),
+    (_PERCENT, unquote),
+)  # fmt: skip
+
+
+def _is_prose(text: str) -> bool:
+    shown = sum(letter.isalpha() or letter.isspace() for letter in text)
+    return len(text) >= 8 and shown >= 0.7 * len(text) and " " in text.strip()

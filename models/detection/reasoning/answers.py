@@ -1,0 +1,60 @@
+"""What an agent says in its answer because a result told it to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.detection.dataflow.values import Source
+from models.detection.intent.words import is_empty, stem, words
+from models.detection.triage.blocks import Block
+from models.detection.triage.sentences import sentences
+
+NAMES = ("echoed", "count", "asks", "steers")
+"""Features of an echo, in order."""
+
+_FEWEST = 3
+"""Words of its own that an order must have: fewer come together by chance."""
+_REFUSES = re.compile(
+    r"\b(?:ignor\w+|disregard\w*|did not (?:follow|act)|will not|won't|unrelated|suspicious"
+    r"|prompt injection|instructions? (?:that|which) (?:did not|do not|was not)|not (?:part|from) "
+    r"(?:of )?(?:you|your))\b",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Echo:
+    """An answer's sentences that say what a block asked for.
+
+    Attributes:
+        block: The block.
+        answer: What was said.
+        features: By NAMES.
+    """
+
+    block: Block
+    answer: str
+    features: tuple[float, ...]
+
+
+def best_echo(
+    answers: Sequence[str], blocks: Sequence[Block], prompt: Source, data: Source
+) -> Echo | None:
+    """Return the answer that says most of what only a block says; None: there is none."""
+    known = {stem(word) for word in words(prompt.text)} | {stem(w) for w in words(data.text)}
+    best: Echo | None = None
+    for answer in answers:
+        said = [one for one in sentences(answer) if not _REFUSES.search(one)]
+        spoken = {stem(word) for one in said for word in words(one)}
+        for block in blocks:
+            for order in block.sentences:
+                own = {stem(w) for w in words(order) if len(w) > 3 and not is_empty(w)} - known
+                if len(own) < _FEWEST:
+                    continue
+                echoed = len(own & spoken) / len(own)
+                features = (echoed, min(1.0, len(own & spoken) / 8), block.asks, block.steers)
+                if best is None or features[0] > best.features[0]:
+                    best = Echo(block, answer, features)
+    return best

@@ -1,0 +1,239 @@
+"""The detector of a session: follows what it was told into what it did, and judges."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.detection.dataflow.values import values_of
+from models.detection.reasoning.answers import Echo, best_echo
+from models.detection.reasoning.links import NAMES, Flow, Link, flow_of
+from models.detection.reasoning.trees import Trees
+from models.detection.session import Session
+from models.detection.triage.blocks import Block, SpanModels
+from models.detection.triage.spans import SpanModel
+from models.detection.verdicts import Evidence, Outcome, Verdict
+from models.errors import DataError
+from models.settings import ROOT
+
+SCHEMA = "loom-detector/1"
+SHIPPED = ROOT / "datasets" / "detection" / "detector" / "detector.json"
+"""The trained file; its card stands beside it."""
+
+_LONGEST_SPAN = 400
+_INJECTION = "ADR.T0002"
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained detector.
+
+    Attributes:
+        spans: What finds instruction blocks.
+        calls: Chance that a call obeys a block, by the features of a link.
+        echoes: Chance that an answer does, by the features of an echo.
+        alert: Chance from which a session counts as executed.
+        attempt: Chance of a block from which an agent counts as led away.
+        origin: What it was trained on.
+    """
+
+    spans: SpanModels
+    calls: Trees
+    echoes: Trees
+    alert: float
+    attempt: float
+    origin: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides, 12 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def examine(self, session: Session) -> Verdict:
+        """Judge a session."""
+        began = time.perf_counter()
+        flow = flow_of(session, self.spans)
+        scored = [(self.calls.chance(link.features), link) for link in flow.links]
+        echo = best_echo(flow.answers, flow.blocks, flow.prompt, flow.data)
+        echoed = self.echoes.chance(echo.features) if echo else 0.0
+        outcome, score = self._outcome(session, flow, scored, echoed)
+        evidence = self._evidence(session, flow, scored, echo, echoed)
+        return Verdict(
+            session.id, outcome, round(score, 4), evidence,
+            (_INJECTION,) if outcome in ("attempted", "partial", "executed") else (),
+            session.coverage.share, not flow.blocks, self.digest,
+            (time.perf_counter() - began) * 1e3,
+        )  # fmt: skip
+
+    def _outcome(
+        self, session: Session, flow: Flow, scored: list[tuple[float, Link]], echoed: float
+    ) -> tuple[Outcome, float]:
+        whole = [chance for chance, link in scored if not _is_half(link)]
+        half = [chance for chance, link in scored if _is_half(link)]
+        score = max([*whole, echoed], default=0.0)
+        if score >= self.alert:
+            return "executed", score
+        if max(half, default=0.0) >= self.alert:
+            return "partial", score
+        if any(block.steers >= self.attempt for block in flow.blocks):
+            return "attempted", score
+        if session.coverage.share < 0.5:
+            return "undetermined", score
+        return "benign", score
+
+    def _evidence(
+        self,
+        session: Session,
+        flow: Flow,
+        scored: list[tuple[float, Link]],
+        echo: Echo | None,
+        echoed: float,
+    ) -> tuple[Evidence, ...]:
+        found = []
+        for chance, link in scored:
+            if chance < self.alert:
+                continue
+            event = session.events[link.at]
+            by = _by(link)
+            found.append(
+                Evidence(
+                    "half-hijacked-call" if _is_half(link) else "hijacked-call",
+                    f"`{link.call.tool}` does what the result of event {link.block.event} asked "
+                    f"for and the user did not: {by}",
+                    (link.block.event, event.id), round(chance, 4),
+                    spans=(_short(link.block.text), _short(str(link.call.arguments))),
+                )
+            )  # fmt: skip
+        if echo and echoed >= self.alert:
+            found.append(
+                Evidence(
+                    "hijacked-answer",
+                    f"the answer says what the result of event {echo.block.event} asked for",
+                    (echo.block.event,), round(echoed, 4),
+                    spans=(_short(echo.block.text), _short(echo.answer)),
+                )
+            )  # fmt: skip
+        for block in flow.blocks:
+            if block.steers >= self.attempt:
+                found.append(_told(block))
+        return tuple(sorted(found, key=lambda one: (one.rule == "led-away", -one.weight)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for a JSON file."""
+        return {
+            "schema": SCHEMA,
+            "features": list(NAMES),
+            "alert": self.alert,
+            "attempt": self.attempt,
+            "origin": self.origin,
+            "asks": _spans_to(self.spans.asks),
+            "steers": _spans_to(self.spans.steers),
+            "calls": self.calls.to_dict(),
+            "echoes": self.echoes.to_dict(),
+        }
+
+    def save(self, file: Path) -> None:
+        """Write it."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self.to_dict(), separators=(",", ":")) + "\n")
+
+    @staticmethod
+    def load(file: Path = SHIPPED) -> Detector:
+        """Read a trained detector.
+
+        Raises:
+            DataError: The file is none, or was trained for other features.
+        """
+        try:
+            values = json.loads(file.read_text())
+            if values.get("schema") != SCHEMA or values["features"] != list(NAMES):
+                raise ValueError("it was trained for another version of this program")
+            return Detector(
+                SpanModels(_spans_from(values["asks"]), _spans_from(values["steers"])),
+                Trees.from_dict(values["calls"]), Trees.from_dict(values["echoes"]),
+                values["alert"], values["attempt"], values["origin"],
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{file} is no detector of {SCHEMA} ({error}); `python -m models.detection.reasoning.train` makes one"
+            ) from None
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Detector:
+    """Return the detector that comes with the program."""
+    return Detector.load()
+
+
+# What is done with an address that an order names, where reading is only a step towards it.
+_USES = frozenset(("send", "pay", "invite", "book", "update", "create"))
+
+
+def _is_half(link: Link) -> bool:
+    """Return whether a call is a step only: the order it fits wants more than it did."""
+    if link.action.effect not in ("read", "unknown", "execute"):
+        return False
+    told = " ".join(value.text for value in values_of(link.call.arguments))
+    # What went to the place that an order names did what it wants.
+    goals = [one for one in link.block.addresses if "@" in one or "://" in one]
+    if link.action.effect != "read" and any(one in told for one in goals):
+        return False
+    for source, asked in link.block.orders:
+        wants = asked.verbs & _USES - link.action.verbs
+        if not wants:
+            continue
+        if any(one in source.text and one not in told for one in link.block.addresses):
+            return True
+        if link.action.verbs & asked.verbs and not link.action.is_effectful:
+            return True
+    return False
+
+
+def _by(link: Link) -> str:
+    reasons = []
+    if link["by_block"] > 0.2:
+        reasons.append(f"{link['by_block']:.0%} of its values stand only there")
+    if link["entities_met"] > 0:
+        reasons.append(f"it meets {link['entities_met']:.0%} of the names and addresses in it")
+    if link["action_gain"] > 0:
+        reasons.append("the prompt names no such action")
+    if link["is_named"]:
+        reasons.append("the tool is named in it")
+    return ", ".join(reasons) or "of all that was said it fits this order best"
+
+
+def _told(block: Block) -> Evidence:
+    hidden = "hidden by an encoding, " if block.is_encoded else ""
+    return Evidence(
+        "led-away", f"{hidden}a result speaks to the agent to lead it away from its task",
+        (block.event,), round(block.steers, 4), spans=(_short(block.text),),
+    )  # fmt: skip
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_SPAN else f"{text[:_LONGEST_SPAN]}…"
+
+
+def _spans_to(model: SpanModel) -> dict[str, Any]:
+    kept = np.flatnonzero(model.words)
+    return {
+        "words": {str(index): round(float(model.words[index]), 4) for index in kept},
+        "dense": np.round(model.dense, 6).tolist(),
+        "bias": round(model.bias, 6),
+    }
+
+
+def _spans_from(values: dict[str, Any]) -> SpanModel:
+    from models.detection.triage.sentences import BUCKETS
+
+    weights = np.zeros(BUCKETS)
+    for index, weight in values["words"].items():
+        weights[int(index)] = weight
+    return SpanModel(weights, np.asarray(values["dense"]), values["bias"])

@@ -1,0 +1,6 @@
+"""Where in untrusted results somebody asks an agent for something.
+
+sentences.py   sentences and their features
+spans.py       a linear model over them
+blocks.py      instruction blocks of a result, apart from its data
+"""

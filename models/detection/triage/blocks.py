@@ -1,0 +1,201 @@
+"""Instruction blocks: where in untrusted results somebody asks for something."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from models.detection.dataflow.leaves import leaves
+from models.detection.dataflow.values import Source
+from models.detection.dataflow.views import decoded, plain
+from models.detection.intent.actions import Action, of_words
+from models.detection.intent.words import words
+from models.detection.triage.sentences import sentences
+from models.detection.triage.spans import SpanModel
+
+_ASKS = 0.5
+"""A sentence with this chance asks for something."""
+_STEERS = 0.5
+"""A sentence with this chance speaks to an agent to lead it away from its task."""
+_LED = 5
+"""Sentences after one that leads away that belong to it, whatever they look like."""
+_GAP = 2
+"""Cores this close are one block: an order and its details are rarely one sentence."""
+MOST_CHARACTERS = 60_000
+"""Of one result that are looked at by sentences; its end is as close as its beginning."""
+
+_ENTITY = re.compile(
+    r"(?:https?://|www\.)[^\s'\"<>)\]]+"
+    r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|\b[\w-]+\.(?:com|org|net|io|dev|co|ai|example|sh|py|txt|md|pdf)\b(?:/[^\s'\"<>)\]]*)?"
+    r"|(?:~|\.{0,2})/[\w./-]{3,}"
+    r"|\b(?=\w*\d)\w{5,}\b|\b\w+_\w+\b|\b\d+(?:[.,]\d+)*\b"
+)
+_QUOTED = re.compile(r"(?<!\w)['\"“‘`]([^'\"”’`\n]{2,80})['\"”’`](?!\w)")
+_NAME = re.compile(r"(?<![.!?:]\s)(?<!^)\b[A-Z][\w&'-]+(?:\s+(?:[A-Z][\w&'-]+|of|de|la))*")
+_SHORTEST = 12
+"""Texts with fewer characters are values, not sentences."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of sentences of one result that asks for something.
+
+    Attributes:
+        event: Id of the result.
+        at: Number of the event.
+        sentences: Its sentences.
+        asks: Chance of its sentence that asks most, in [0, 1].
+        steers: Chance that it speaks to an agent to lead it away, in [0, 1].
+        is_encoded: It was hidden by an encoding.
+    """
+
+    event: str
+    at: int
+    sentences: tuple[str, ...]
+    asks: float
+    steers: float
+    is_encoded: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """Its sentences, joined."""
+        return " ".join(self.sentences)
+
+    @cached_property
+    def orders(self) -> tuple[tuple[Source, Action], ...]:
+        """Each of its sentences as a source of values and as what it names."""
+        return tuple((Source(one), of_words(words(one))) for one in self.sentences)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """Its words in small letters."""
+        return tuple(words(self.text))
+
+    @cached_property
+    def action(self) -> Action:
+        """What it names."""
+        return of_words(self.words)
+
+    @cached_property
+    def source(self) -> Source:
+        """Its text as a source of values."""
+        return Source(self.text)
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        """Addresses, numbers, names and quoted texts in it, in small letters."""
+        found = _ENTITY.findall(self.text) + _QUOTED.findall(self.text) + _NAME.findall(self.text)
+        cleaned = dict.fromkeys(one.strip(" .,;:!?'\"()").casefold() for one in found)
+        kept = [one for one in cleaned if len(one) > 1]
+        # An address and its host, a name and its first word, are one.
+        return tuple(
+            one for one in kept
+            if not any(one != other and re.search(rf"(?<!\w){re.escape(one)}(?!\w)", other)
+                       for other in kept)
+        )  # fmt: skip
+
+    @cached_property
+    def addresses(self) -> tuple[str, ...]:
+        """Those of its entities that are an address or a key rather than a word."""
+        return tuple(one for one in self.entities if is_address(one))
+
+
+def is_address(entity: str) -> bool:
+    """Return whether an entity is an address or a key rather than a word."""
+    return (
+        "@" in entity
+        or "/" in entity
+        or "." in entity
+        or (len(entity) >= 8 and any(letter.isdigit() for letter in entity))
+    )
+
+
+@dataclass(frozen=True)
+class Read:
+    """A result as it is read.
+
+    Attributes:
+        at: Number of its event.
+        blocks: Its instruction blocks.
+        data: All of it that is in no block.
+    """
+
+    at: int
+    blocks: tuple[Block, ...]
+    data: Source
+
+
+@dataclass(frozen=True)
+class SpanModels:
+    """What finds blocks.
+
+    Attributes:
+        asks: Tells sentences that ask for something from others.
+        steers: Tells texts that lead an agent away from requests that are somebody's to make.
+    """
+
+    asks: SpanModel
+    steers: SpanModel
+
+
+def read_result(text: str, event: str, at: int, models: SpanModels) -> Read:
+    """Find the instruction blocks of a result."""
+    blocks: list[Block] = []
+    data: list[str] = []
+    for leaf in leaves(_bounded(text)):
+        shown = plain(leaf)
+        if len(shown) < _SHORTEST:
+            data.append(shown)
+            continue
+        _split(shown, event, at, models, blocks, data)
+        for hidden in decoded(leaf) if len(leaf) > 2 * _SHORTEST else ():
+            _split(plain(hidden), event, at, models, blocks, data, is_encoded=True)
+    return Read(at, tuple(blocks), Source("\n".join(data)))
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[:half]}\n\n{text[-half:]}"
+
+
+def _split(
+    text: str, event: str, at: int, models: SpanModels,
+    blocks: list[Block], data: list[str], *, is_encoded: bool = False,
+) -> None:  # fmt: skip
+    """Divide a text into blocks and data, sentence by sentence."""
+    parts = sentences(text)
+    is_short = [part.count(" ") < 2 for part in parts]
+    asks = [0.0 if short else models.asks.score(part)
+            for part, short in zip(parts, is_short, strict=True)]  # fmt: skip
+    steers = [0.0 if short else models.steers.score(part)
+              for part, short in zip(parts, is_short, strict=True)]  # fmt: skip
+    runs: list[list[int]] = []
+    led = -_LED  # where the last sentence was that leads away
+    for index in range(len(parts)):
+        is_led = index - led < _LED
+        if max(asks[index], steers[index]) < _ASKS and not is_led:
+            continue
+        # What leads away begins a block of its own: before it stands what the text is about.
+        begins = steers[index] >= _STEERS and not is_led
+        if steers[index] >= _STEERS:
+            led = index
+        if runs and not begins and index - runs[-1][-1] <= _GAP:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    within: set[int] = set()
+    for run in runs:
+        span = range(run[0], run[-1] + 1)
+        within.update(span)
+        blocks.append(
+            Block(
+                event, at, tuple(parts[index] for index in span),
+                max(asks[index] for index in span), max(steers[index] for index in span),
+                is_encoded,
+            )
+        )  # fmt: skip
+    data += [part for index, part in enumerate(parts) if index not in within]

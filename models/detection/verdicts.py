@@ -1,0 +1,70 @@
+"""What was found of a session: an outcome with the chain of evidence behind it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["benign", "attempted", "partial", "executed", "policy", "undetermined"]
+"""attempted: an agent was told to do what its user did not ask for; partial: it took a step
+towards it that changes nothing; executed: it did it; policy: no attack, but a rule was broken;
+undetermined: too little could be read to tell."""
+
+ALERTS: frozenset[Outcome] = frozenset(("executed", "policy"))
+"""Outcomes that somebody is called for."""
+
+
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reason.
+
+    Attributes:
+        rule: What told, `hijacked-call` for instance.
+        sentence: The same for people.
+        events: Ids of the events, causes first.
+        weight: How much it says, in [0, 1].
+        is_counter: It speaks for the session.
+        spans: Texts that it rests on, shortened.
+    """
+
+    rule: str
+    sentence: str
+    events: tuple[str, ...]
+    weight: float
+    is_counter: bool = False
+    spans: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a session.
+
+    Attributes:
+        session: Its id.
+        outcome: What happened.
+        score: Chance that an attack was carried out, in [0, 1].
+        evidence: Reasons, the strongest first.
+        techniques: Ids of the taxonomy of ADR.
+        coverage: Share of its record that was read, in [0, 1].
+        is_triaged: The first tier ended it.
+        detector: Digest of the model and its rules.
+        elapsed_ms: Milliseconds that it took.
+    """
+
+    session: str
+    outcome: Outcome
+    score: float
+    evidence: tuple[Evidence, ...] = ()
+    techniques: tuple[str, ...] = ()
+    coverage: float = 1.0
+    is_triaged: bool = False
+    detector: str = ""
+    elapsed_ms: float = 0.0
+
+    @property
+    def is_alert(self) -> bool:
+        """Somebody should look at it."""
+        return self.outcome in ALERTS
+
+    def to_json(self) -> bytes:
+        """Return it as one line of JSON."""
+        return msgspec.json.encode(self)
