@@ -1,6 +1,7 @@
 """Detection: what AI agents are told, think and do, and what of it is an attack.
 
-session/     Event, ToolCall, Session: a checked DAG of what happened; verdicts.py: Verdict, Evidence
+session/     Event, ToolCall, Session: a checked DAG of what happened
+verdicts.py  Verdict with its Evidence
 sensor/      logs of agent programs as sessions, kept whole; a tap on MCP servers; inventory
 dataflow/    any result as texts, hidden ones too; where the values of a call come from
 intent/      what a call does and what a text asks for, in the same terms

@@ -162,7 +162,8 @@ class Detector:
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{file} is no detector of {SCHEMA} ({error}); `python -m models.detection.reasoning.train` makes one"
+                f"{file} is no detector of {SCHEMA} ({error}); "
+                "`python -m models.detection.reasoning.train` makes one"
             ) from None
 
 
