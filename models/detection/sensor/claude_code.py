@@ -76,6 +76,11 @@ class ClaudeCode:
             yield Source(main, (main, *_below(main), *beside))
         for paths in loose.values():
             yield from (Source(path, (path,)) for path in paths)
+        # Sub-agents whose session was removed are still evidence.
+        for path in files_at(home / ".claude" / "projects", ["*/*/subagents/**/agent-*.jsonl"]):
+            folder = next(up for up in path.parents if up.name == "subagents").parent
+            if not folder.with_name(f"{folder.name}.jsonl").is_file():
+                yield Source(path, (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the transcript of a file."""

@@ -17,7 +17,7 @@ from models.detection.sensor.base import Source, files_at
 from models.detection.sensor.cursor_bubbles import read_bubble
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.jsonl import BadRecordError, decode
-from models.detection.sensor.snapshot import is_database, rows, snapshot, tables
+from models.detection.sensor.snapshot import is_database, pairs, rows, snapshot, tables
 from models.detection.sensor.values import mapping, name, seconds, sequence, text
 from models.detection.session import Session
 
@@ -74,22 +74,18 @@ class Cursor:
         damaged: list[str] = []
         if "cursorDiskKV" not in tables(db):
             return
-        query = "SELECT key, value FROM cursorDiskKV WHERE key >= ? AND key < ? ORDER BY rowid"
-        found = list(rows(db, query, ("composerData:", "composerData;"), damaged))
-        chats = {str(key).partition(":")[2]: raw for key, raw in found if raw is not None}
-        orphans = set()
-        for (key,) in rows(
-            db, "SELECT DISTINCT substr(key, 10, instr(substr(key, 10), ':') - 1) FROM cursorDiskKV"
-            " WHERE key >= 'bubbleId:' AND key < 'bubbleId;'", (), damaged,
-        ):  # fmt: skip
-            orphans.add(str(key))
-        for chat in [*chats, *sorted(orphans - chats.keys())]:
-            draft = Draft(self.name)
+        found = pairs(db, "cursorDiskKV", "composerData:", "composerData;", damaged)
+        chats = {key.partition(":")[2]: raw for key, raw in found.items() if raw is not None}
+        of_bubbles = (
+            "SELECT DISTINCT substr(key, 10, instr(substr(key, 10), ':') - 1) FROM cursorDiskKV"
+            " WHERE key >= 'bubbleId:' AND key < 'bubbleId;'"
+        )
+        orphans = {str(chat) for (chat,) in rows(db, of_bubbles, (), damaged)} - chats.keys()
+        for chat in [*chats, *sorted(orphans)]:
             prefix = f"bubbleId:{chat}:"
-            bubbles = {
-                str(key)[len(prefix) :]: raw
-                for key, raw in rows(db, query, (prefix, prefix[:-1] + ";"), damaged)
-            }
+            stored = pairs(db, "cursorDiskKV", prefix, f"{prefix[:-1]};", damaged)
+            bubbles = {key[len(prefix) :]: raw for key, raw in stored.items()}
+            draft = Draft(self.name)
             place = f"{path.name}#composerData:{chat}"
             _read_chat(draft, place, chats.get(chat), bubbles)
             if draft.events or draft.quarantined:

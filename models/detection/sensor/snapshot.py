@@ -98,6 +98,30 @@ def rows(
             damaged.append(str(error))
 
 
+def pairs(
+    db: sqlite3.Connection, table: str, first: str, end: str, damaged: list[str]
+) -> dict[str, Any]:
+    """Return the values of a table of keys and values by their keys, in order of their rows.
+
+    Where a page is damaged, the table is read from both of its ends up to it.
+
+    Args:
+        db: See `snapshot`.
+        table: Its name.
+        first: Lowest key.
+        end: Key after the highest one.
+        damaged: Takes why not all was read.
+    """
+    before = len(damaged)
+    query, wanted = f"SELECT rowid, key, value FROM {table}", " WHERE key >= ? AND key < ?"
+    found = {row[0]: row for row in rows(db, query + wanted, (first, end), damaged)}
+    if len(damaged) > before:
+        for order in ("ASC", "DESC"):
+            scan = f"{query} NOT INDEXED{wanted} ORDER BY rowid {order}"
+            found.update((row[0], row) for row in rows(db, scan, (first, end), damaged))
+    return {str(key): value for _, (_, key, value) in sorted(found.items())}
+
+
 def tables(db: sqlite3.Connection) -> set[str]:
     """Return the names of the tables."""
     return {str(row[0]) for row in rows(db, "SELECT name FROM sqlite_master WHERE type = 'table'")}
