@@ -16,6 +16,9 @@ from models.detection.sensor.jsonl import BadRecordError
 BUSY_S = 2.0
 """How long to wait for a lock that another program holds."""
 
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""Of a damaged database; the message of an error quotes it, and may be no UTF-8."""
+
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -45,7 +48,7 @@ def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
         copy = Path(folder) / "copy.db"
         try:
             _back_up(path, copy)
-        except (sqlite3.Error, OSError):
+        except (*_ERRORS, OSError):
             _copy_files(path, copy)
         try:
             db = sqlite3.connect(copy, isolation_level=None)
@@ -53,10 +56,10 @@ def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
                 db.text_factory = lambda raw: raw.decode("utf-8", "replace")
                 db.execute("PRAGMA trusted_schema = OFF")
                 db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            except sqlite3.Error:
+            except _ERRORS:
                 db.close()
                 raise
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise BadRecordError(f"a database that cannot be opened: {error}") from None
         with contextlib.closing(db):
             yield db
@@ -93,7 +96,7 @@ def rows(
     """Give the rows of a query as far as they can be read; `damaged` takes why no further."""
     try:
         yield from db.execute(query, values)
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         if damaged is not None:
             damaged.append(str(error))
 

@@ -80,6 +80,16 @@ def test_a_file_that_is_no_database_is_put_aside(tmp_path):
         pass
 
 
+def test_a_schema_that_is_no_text_is_put_aside(tmp_path):
+    path = chat(tmp_path)
+    data = path.read_bytes()
+    at = data.index(b"CREATE TABLE cursorDiskKV") + len(b"CREATE TABLE ")
+    path.write_bytes(data[:at] + b"\xb1(\xb1" + data[at + 3 :])
+    (session,) = read_log(path)
+    (bad,) = session.coverage.quarantined
+    assert "cannot be opened" in bad.reason
+
+
 def test_of_a_damaged_table_what_can_be_read_is_read(tmp_path):
     rows = {f"composerData:c{n:03}": {"conversation": [{"type": 1, "text": "x" * 900}]}
             for n in range(200)}  # fmt: skip
