@@ -82,9 +82,9 @@ def test_a_file_that_is_no_database_is_put_aside(tmp_path):
 
 def test_a_schema_that_is_no_text_is_put_aside(tmp_path):
     path = chat(tmp_path)
-    data = path.read_bytes()
-    at = data.index(b"CREATE TABLE cursorDiskKV") + len(b"CREATE TABLE ")
-    path.write_bytes(data[:at] + b"\xb1(\xb1" + data[at + 3 :])
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xb1ABLE"))
+    with contextlib.closing(sqlite3.connect(path)) as db, pytest.raises(UnicodeDecodeError):
+        db.execute("SELECT count(*) FROM sqlite_master")
     (session,) = read_log(path)
     (bad,) = session.coverage.quarantined
     assert "cannot be opened" in bad.reason
