@@ -70,7 +70,8 @@ def sessions_part(
     notes = [
         f"The 93 sessions were looked at {looks} times so far; the text of the injection that "
         "their publisher put before each of them is not read.",
-        "`generated only` never saw a recorded session: tools, tasks and wordings are all new.",
+        "`generated only` was trained on no recorded session; who wrote its goals and tasks had "
+        "seen those of banking, travel and slack, so some of them resemble each other.",
         "ADR-Bench is scored by what sessions show; attacks of its servers themselves are not "
         "looked for yet. The rule `uses one of its 25 attacking servers` has F1 .938 there.",
     ]

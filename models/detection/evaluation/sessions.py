@@ -50,7 +50,7 @@ def measure(
         seed: Of the generated sessions; the detector was trained on those of seed 1.
         made: Number of generated sessions.
         is_transfer: A second detector that saw generated sessions only is scored on the recorded
-            suites: all of their tools, tasks and wordings are new to it.
+            suites. Some of its goals resemble theirs: they were written with these in sight.
         tell: Hears of each step.
     """
     figures = SessionFigures()
