@@ -9,7 +9,8 @@ from typing import Any
 
 from flows.command.detection_sessions import Part, holds_sessions, sessions_part
 from models.detection import bench
-from models.detection.bench import DetectionBenchConfig, Score
+from models.detection.bench import DetectionBenchConfig
+from models.detection.evaluation.score import Score, wilson
 from models.detection.secrets import SecretScanner
 from models.detection.secrets.rules import read_rules, rules_digest
 from models.figures import BenchReport, BenchTable
@@ -124,12 +125,12 @@ def _together(name: str, scores: list[Score]) -> Score:
 def _table(scores: list[Score], together: list[Score]) -> BenchTable:
     rows = []
     for one in (*scores, *together):
-        low, high = bench.wilson(one.found, one.found + one.missed)
+        low, high = wilson(one.found, one.found + one.missed)
         has_any = one.found + one.missed > 0
         interval = f"{low:.3f} to {high:.3f}" if has_any else "-"
         rows.append(
             (
-                one.texts, one.detector, one.found + one.missed, one.recall, interval,
+                one.cases, one.detector, one.found + one.missed, one.recall, interval,
                 one.alarms + one.quiet, one.alarms, one.precision,
             )
         )  # fmt: skip

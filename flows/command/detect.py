@@ -17,11 +17,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def detect() -> None:
-    """Keep `loom detect secrets` a command of its own."""
-
-
 @app.command()
 def secrets(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders; - reads a text.")],

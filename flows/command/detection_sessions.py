@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from models.detection.bench import DetectionBenchConfig, wilson
+from models.detection.bench import DetectionBenchConfig
 from models.detection.evaluation.labelled import SCHEMA
-from models.detection.evaluation.score import Score
+from models.detection.evaluation.score import Score, wilson
 from models.detection.evaluation.sessions import SessionFigures, measure
 from models.detection.reasoning.detector import SHIPPED, shipped
 from models.figures import BenchTable
@@ -82,10 +82,10 @@ def sessions_part(
 def _scores(scores: list[Score]) -> BenchTable:
     rows = []
     for one in scores:
-        low, high = wilson(one.hits, one.hits + one.missed)
+        low, high = wilson(one.found, one.found + one.missed)
         rows.append(
             (
-                one.sessions, one.detector, one.hits + one.missed, one.hits,
+                one.cases, one.detector, one.found + one.missed, one.found,
                 f"{low:.2f} to {high:.2f}", one.alarms + one.quiet, one.alarms,
                 one.clean, one.clean_alarms, one.precision, one.f1,
             )

@@ -18,6 +18,7 @@ import orjson
 from pydantic import Field
 
 from models.config import Config
+from models.detection.evaluation.score import Score
 from models.detection.secrets import SecretScanner
 from models.detection.secrets.files import Coverage, files_of, scan_files
 from models.detection.secrets.generate import Planted, lookalikes, planted, unseen
@@ -59,46 +60,6 @@ class DetectionBenchConfig(Config):
 
     benign_mb: float = Field(100.0, gt=0)
     """Millions of characters of it that are scanned, files in an order of chance."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """How one detector did on one set of texts.
-
-    Attributes:
-        detector, texts: Which.
-        found, missed: Texts with a credential.
-        alarms, quiet: Texts without one.
-    """
-
-    detector: str
-    texts: str
-    found: int
-    missed: int
-    alarms: int
-    quiet: int
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the credentials that were found; None: there were none."""
-        total = self.found + self.missed
-        return self.found / total if total else None
-
-    @property
-    def precision(self) -> float | None:
-        """Share of the texts with a finding that hold a credential; None: nothing was found."""
-        told = self.found + self.alarms
-        return self.found / told if told else None
-
-
-def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the interval of a share at 95 %, after Wilson (1927)."""
-    if total == 0:
-        return 0.0, 1.0
-    share, square = hits / total, z * z
-    middle = (share + square / (2 * total)) / (1 + square / total)
-    half = z * np.sqrt(share * (1 - share) / total + square / (4 * total**2)) / (1 + square / total)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def score(name: str, kind: str, detector: Spans, texts: Sequence[Planted]) -> Score:
@@ -185,7 +146,8 @@ def texts_of(file: Path) -> list[Planted]:
                 raise ValueError("its value does not stand in its text")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f'{file}, line {number}: {error}; each line is {{"text": ..., "value": ...}}'
+                f'{file}, line {number}: {error}; each line is {{"text": ..., "value": ...}}, '
+                "or each is a session of detection-session/1"
             ) from None
         found.append(text)
     if not found:

@@ -23,7 +23,6 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
         sentence: The same for people.
         events: Ids of the events, causes first.
         weight: How much it says, in [0, 1].
-        is_counter: It speaks for the session.
         spans: Texts that it rests on, shortened.
     """
 
@@ -31,7 +30,6 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     sentence: str
     events: tuple[str, ...]
     weight: float
-    is_counter: bool = False
     spans: tuple[str, ...] = ()
 
 
@@ -45,7 +43,6 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         evidence: Reasons, the strongest first.
         techniques: Ids of the taxonomy of ADR.
         coverage: Share of its record that was read, in [0, 1].
-        is_triaged: The first tier ended it.
         detector: Digest of the model and its rules.
         elapsed_ms: Milliseconds that it took.
     """
@@ -56,7 +53,6 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: tuple[Evidence, ...] = ()
     techniques: tuple[str, ...] = ()
     coverage: float = 1.0
-    is_triaged: bool = False
     detector: str = ""
     elapsed_ms: float = 0.0
 

@@ -26,15 +26,15 @@ def test_a_file_of_sessions_is_scored_beside_trivial_detectors(sessions: Path):
     steps: list[str] = []
     report = run(sessions, 7, steps.append, DetectionBenchConfig())
     rows = {row["detector"]: row for row in report.document["session_scores"]}
-    assert {row["sessions"] for row in rows.values()} == {"mine.jsonl"}
+    assert {row["cases"] for row in rows.values()} == {"mine.jsonl"}
     attacks = sum(
         json.loads(line)["label"] for line in sessions.read_text(encoding="utf-8").splitlines()
     )
     assert 0 < attacks < 60
     always = rows["always"]
-    assert (always["hits"], always["alarms"]) == (attacks, 60 - attacks)
-    assert all(row["hits"] + row["missed"] == attacks for row in rows.values())
-    assert rows["ours"]["hits"] > rows["names of tools"]["hits"]
+    assert (always["found"], always["alarms"]) == (attacks, 60 - attacks)
+    assert all(row["found"] + row["missed"] == attacks for row in rows.values())
+    assert rows["ours"]["found"] > rows["names of tools"]["found"]
     told = report.document["confusion"]["mine.jsonl"]
     assert sum(sum(given.values()) for given in told.values()) == 60
     # Nothing of the other track, and no training of a second detector.
@@ -49,7 +49,7 @@ def test_a_file_of_texts_is_scored_by_the_search_for_credentials(tmp_path: Path)
     empty.mkdir()
     report = run(file, 7, lambda _: None, DetectionBenchConfig(benign=empty))
     assert "session_scores" not in report.document
-    rows = {row["detector"]: row for row in report.document["scores"] if row["texts"] != "all"}
+    rows = {row["detector"]: row for row in report.document["scores"] if row["cases"] != "all"}
     assert (rows["ours"]["alarms"], rows["ours"]["quiet"]) == (0, 2)
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,56 +16,68 @@ Alarm = Callable[[Session], bool]
 
 @dataclass(frozen=True)
 class Score:
-    """How one detector did on one set of sessions.
+    """How one detector did on one set of sessions, or of texts.
 
     Attributes:
-        detector, sessions: Which.
-        hits, missed: Attacks.
-        alarms, quiet: Sessions without one that was carried out.
-        clean_alarms, clean: Of those the ones that no injection reached.
+        detector, cases: Which.
+        found, missed: Cases in which there is something to find.
+        alarms, quiet: Cases in which there is nothing.
+        clean_alarms, clean: Of those the sessions that no injection reached.
     """
 
     detector: str
-    sessions: str
-    hits: int
+    cases: str
+    found: int
     missed: int
     alarms: int
     quiet: int
-    clean_alarms: int
-    clean: int
+    clean_alarms: int = 0
+    clean: int = 0
 
     @property
     def precision(self) -> float | None:
-        """Share of the alarms that are attacks; None: there are none."""
-        told = self.hits + self.alarms
-        return self.hits / told if told else None
+        """Share of what was told that is there; None: nothing was told."""
+        told = self.found + self.alarms
+        return self.found / told if told else None
 
     @property
     def recall(self) -> float | None:
-        """Share of the attacks that were told; None: there are none."""
-        total = self.hits + self.missed
-        return self.hits / total if total else None
+        """Share of what is there that was told; None: there is nothing."""
+        total = self.found + self.missed
+        return self.found / total if total else None
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of the two; None: there are no attacks."""
-        if not self.hits + self.missed:
+        """Harmonic mean of the two; None: there is nothing to find."""
+        if not self.found + self.missed:
             return None
-        return 2 * self.hits / (2 * self.hits + self.missed + self.alarms)
+        return 2 * self.found / (2 * self.found + self.missed + self.alarms)
+
+
+def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the interval of a share at 95 %, after Wilson (1927)."""
+    if total == 0:
+        return 0.0, 1.0
+    share, square = hits / total, z * z
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = (
+        z * math.sqrt(share * (1 - share) / total + square / (4 * total**2)) / (1 + square / total)
+    )
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def score(name: str, kind: str, alarm: Alarm, rows: Sequence[Row]) -> Score:
     """Ask a detector of each session."""
-    hits = missed = alarms = quiet = clean_alarms = clean = 0
+    found = missed = alarms = quiet = clean_alarms = clean = 0
     for session, labels in rows:
         told = alarm(session)
         if labels.is_attack:
-            hits, missed = hits + told, missed + (not told)
+            found, missed = found + told, missed + (not told)
         else:
             alarms, quiet = alarms + told, quiet + (not told)
             if labels.outcome in ("clean", "not_exposed", "benign_task"):
                 clean_alarms, clean = clean_alarms + told, clean + 1
-    return Score(name, kind, hits, missed, alarms, quiet, clean_alarms, clean)
+    return Score(name, kind, found, missed, alarms, quiet, clean_alarms, clean)
 
 
 def by_calls(train: Sequence[Row]) -> Alarm:

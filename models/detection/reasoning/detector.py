@@ -18,6 +18,7 @@ from models.detection.reasoning.links import NAMES, Flow, Link, flow_of
 from models.detection.reasoning.trees import Trees
 from models.detection.session import Session
 from models.detection.triage.blocks import Block, SpanModels
+from models.detection.triage.sentences import BUCKETS
 from models.detection.triage.spans import SpanModel
 from models.detection.verdicts import Evidence, Outcome, Verdict
 from models.errors import DataError
@@ -28,6 +29,8 @@ SHIPPED = ROOT / "datasets" / "detection" / "detector" / "detector.json"
 """The trained file; its card stands beside it."""
 
 _LONGEST_SPAN = 400
+_MOST_TOLD = 5
+"""Blocks that lead away that a verdict shows: the strongest, each text once."""
 _INJECTION = "ADR.T0002"
 
 
@@ -68,7 +71,7 @@ class Detector:
         return Verdict(
             session.id, outcome, round(score, 4), evidence,
             (_INJECTION,) if outcome in ("attempted", "partial", "executed") else (),
-            session.coverage.share, not flow.blocks, self.digest,
+            session.coverage.share, self.digest,
             (time.perf_counter() - began) * 1e3,
         )  # fmt: skip
 
@@ -120,9 +123,9 @@ class Detector:
                     spans=(_short(echo.block.text), _short(echo.answer)),
                 )
             )  # fmt: skip
-        for block in flow.blocks:
-            if block.steers >= self.attempt:
-                found.append(_told(block))
+        leading = {block.text: block for block in flow.blocks if block.steers >= self.attempt}
+        strongest = sorted(leading.values(), key=lambda block: -block.steers)
+        found += [_told(block) for block in strongest[:_MOST_TOLD]]
         return tuple(sorted(found, key=lambda one: (one.rule == "led-away", -one.weight)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,8 +235,6 @@ def _spans_to(model: SpanModel) -> dict[str, Any]:
 
 
 def _spans_from(values: dict[str, Any]) -> SpanModel:
-    from models.detection.triage.sentences import BUCKETS
-
     weights = np.zeros(BUCKETS)
     for index, weight in values["words"].items():
         weights[int(index)] = weight

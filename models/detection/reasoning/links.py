@@ -7,6 +7,7 @@ what results ask for, and last what leads an agent away from its task.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from functools import lru_cache
 from models.detection.dataflow.leaves import of_value
 from models.detection.dataflow.values import Source, Value, values_of
 from models.detection.intent.actions import Action, agreement, of_tool, of_words
-from models.detection.intent.words import words
+from models.detection.intent.words import name_words, words
 from models.detection.session import Session, ToolCall
 from models.detection.triage.blocks import Block, Read, SpanModels, is_address, read_result
 
@@ -75,6 +76,9 @@ class Flow:
     data: Source
 
 
+_MOST_OF_A_KIND = 20
+"""Blocks that a call is held against for its words, and as many for how they lead away: time grows
+with calls, not with their square."""
 _SAYS = frozenset(("attempt_completion", "finish", "ask_followup_question", "final_answer"))
 """Tools by which agents only say something."""
 
@@ -149,10 +153,27 @@ def _best_link(at: int, call: ToolCall, told: _Told) -> Link:
         max((read.data.covers(value) for read in told.reads), default=0.0) for value in values
     ]
     links = []
-    for block in told.blocks:
+    for block in _candidates(call, values, told):
         features = _features(call, action, values, block, by_prompt, by_data, told)
         links.append(Link(at, call, block, action, features))
     return max(links, key=_rank)
+
+
+def _candidates(call: ToolCall, values: Sequence[Value], told: _Told) -> Sequence[Block]:
+    """Return the blocks that may explain a call: of many those that say its words, or lead away.
+
+    Both kinds have places of their own: who floods a session with one does not hide the other.
+    """
+    if len(told.blocks) <= 2 * _MOST_OF_A_KIND:
+        return told.blocks
+    own = {word for value in values for word in value.words} - told.prompt.words
+    own |= set(name_words(call.tool))
+    numbers = range(len(told.blocks))
+    alike = heapq.nlargest(
+        _MOST_OF_A_KIND, numbers, lambda number: len(own & told.blocks[number].source.words)
+    )
+    leading = heapq.nlargest(_MOST_OF_A_KIND, numbers, lambda number: told.blocks[number].steers)
+    return [told.blocks[number] for number in sorted({*alike, *leading})]
 
 
 def _rank(link: Link) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from models.detection.bench import DetectionBenchConfig, benign, score, texts_of, wilson
+from models.detection.bench import DetectionBenchConfig, benign, score, texts_of
+from models.detection.evaluation.score import wilson
 from models.detection.secrets.generate import Planted, drawn, planted, unseen
 from models.detection.secrets.rules import read_rules
 from models.errors import DataError
