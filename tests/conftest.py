@@ -21,6 +21,12 @@ for name in list(os.environ):
 SESSION_HOME = tempfile.mkdtemp(prefix="loom-tests-")
 atexit.register(shutil.rmtree, SESSION_HOME, ignore_errors=True)
 os.environ["LOOM_HOME"] = SESSION_HOME
+# One folder for all processes of a test session: the first makes it, and removes it at its end.
+if "LOOMTESTS_SHARED" not in os.environ:
+    os.environ["LOOMTESTS_SHARED"] = tempfile.mkdtemp(prefix="loom-tests-shared-")
+    atexit.register(shutil.rmtree, os.environ["LOOMTESTS_SHARED"], ignore_errors=True)
+if "CXX" not in os.environ and shutil.which("g++"):
+    os.environ["CXX"] = str(Path(__file__).parent / "once" / "g++")
 # No test may reach a model that costs money: network clients refuse all but this machine.
 os.environ["LOOM_LLM_LIVE"] = "false"
 

@@ -33,6 +33,22 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     spans: tuple[str, ...] = ()
 
 
+class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one check found in a session.
+
+    Attributes:
+        outcome: What it means taken alone.
+        evidence: Why.
+        technique: Id in the taxonomy of ADR; empty: none of them.
+        is_hard: A rule that no chance and no language model overrules.
+    """
+
+    outcome: Outcome
+    evidence: Evidence
+    technique: str = ""
+    is_hard: bool = False
+
+
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a session.
 

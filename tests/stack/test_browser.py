@@ -19,6 +19,8 @@ from tests.models.agents.browsing import chromium
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1_800)]
 
 PATIENCE_MS = 120_000
+# Pictures show the real plan; the way from the schedule to the pages is the same with small trees.
+QUICK = {"trees": {"n_trees": 5, "depth": 2}, "forecaster": "type-quantile"}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         deployment["schedules"] = [often] if is_shown else []
         if is_shown:
             deployment["concurrency_limit"] = once
+        if is_shown and not os.environ.get("LOOM_SCREENSHOTS"):
+            deployment["parameters"] = {"config": QUICK}
     (folder / "prefect.yaml").write_text(yaml.safe_dump(declared))
     return folder
 

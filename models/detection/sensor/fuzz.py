@@ -1,6 +1,9 @@
 """Breaks the sample logs at random and reads them: no parser may raise, hang or lose its way.
 
     python -m models.detection.sensor.fuzz --seconds 600 --seed 7
+    python -m models.detection.sensor.fuzz --runs 100
+
+The formats take turns, and each is read at least once however short the time is.
 
 Exit code 1: an exception that is no `ProjectError`, or a reading of more than `HANG_S`; the
 broken log is kept in the folder `--keep`.
@@ -20,6 +23,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -221,17 +225,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Break and read logs for a time."""
     parser = argparse.ArgumentParser(prog="python -m models.detection.sensor.fuzz")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default: 60)")
+    parser.add_argument("--runs", type=int, help="this many logs of each format, not a time")
     parser.add_argument("--seed", type=int, default=7, help="of what is broken (default: 7)")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-crashes"), help="for broken logs")
     asked = parser.parse_args(arguments)
     draw = random.Random(asked.seed)
     runs: Counter[str] = Counter()
     crashes: Counter[str] = Counter()
-    until = time.monotonic() + asked.seconds
     with tempfile.TemporaryDirectory(prefix="loom-fuzz-") as place:
         logs = samples(Path(place))
-        while time.monotonic() < until:
-            name = draw.choice(sorted(logs))
+        until = time.monotonic() + asked.seconds
+        for turn, name in enumerate(cycle(sorted(logs))):
+            rounds = turn // len(logs)
+            if rounds and (time.monotonic() > until if asked.runs is None else rounds >= asked.runs):
+                break
             folder = Path(place) / "broken"
             path = break_log(*logs[name], folder, draw)
             runs[name] += 1

@@ -188,7 +188,7 @@ def test_a_store_of_older_parsers_is_read_anew(home, tmp_path, monkeypatch):
 
 
 def test_broken_samples_are_read_without_an_exception(tmp_path, capsys):
-    arguments = ["--seconds", "3", "--seed", "11", "--keep", str(tmp_path / "kept")]
+    arguments = ["--runs", "40", "--seed", "11", "--keep", str(tmp_path / "kept")]
     assert fuzz.main(arguments) == 0
     assert capsys.readouterr().out.count(" 0 crashes") == len(EXPECTED)
 
@@ -207,11 +207,11 @@ def test_a_parser_that_raises_or_hangs_is_found_and_its_log_kept(tmp_path, monke
             return [{}["x"]]
 
     monkeypatch.setattr(fuzz, "ALL", (Failing(),))
-    assert fuzz.main(["--seconds", "0.05", "--keep", str(tmp_path / "kept")]) == 1
+    assert fuzz.main(["--runs", "1", "--keep", str(tmp_path / "kept")]) == 1
     assert "KeyError" in capsys.readouterr().err
     assert list((tmp_path / "kept").iterdir())
     monkeypatch.setattr(fuzz, "HANG_S", 0.2)
-    assert fuzz.main(["--seconds", "0.05", "--keep", str(tmp_path / "kept")]) == 1
+    assert fuzz.main(["--runs", "1", "--keep", str(tmp_path / "kept")]) == 1
     assert "HangError: more than" in capsys.readouterr().err
 
 
