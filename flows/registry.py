@@ -160,6 +160,58 @@ FLOWS = (
             MainFigure("repairs solved by right plans", "repairs/correct/solved", "{:,.0f}"),
         ),
     ),
+    FlowEntry(
+        name="detect-attacks",
+        room="detection",
+        about="find attacks in the sessions of AI agents, with the chain of evidence (ADR)",
+        flow="flows.detect_attacks:detect_attacks",
+        config="models.detection.config:DetectConfig",
+        goes_on=True,
+        figures=(
+            MainFigure(*("alerts", "sessions/alerts", "{:,.0f}"), *("sessions", "sessions")),
+            MainFigure("left to a person", "outcome/undetermined", "{:,.0f}"),
+        ),
+    ),
+    FlowEntry(
+        name="scan-servers",
+        room="detection",
+        about="look whether MCP servers are what they say: descriptions, pins, source",
+        flow="flows.scan_servers:scan_servers",
+        config="models.detection.integrity.config:ScanConfig",
+        figures=(
+            MainFigure("errors", "servers/error", "{:,.0f}"),
+            MainFigure("warnings", "servers/warning", "{:,.0f}"),
+        ),
+    ),
+    FlowEntry(
+        name="train-detector",
+        room="detection",
+        about="train and calibrate the detector of sessions, and hold it against the shipped one",
+        flow="flows.train_detector:train_detector",
+        config="models.detection.config:TrainFlowConfig",
+        takes_data=False,
+        figures=(
+            MainFigure(*("F1 on dev", "dev/trained/f1", "{:.3f}"), *("shipped", "dev/shipped/f1")),
+        ),
+    ),
+    FlowEntry(
+        name="explore-attacks",
+        room="detection",
+        about="search for attacks that a detector does not notice (ADR's Explorer)",
+        flow="flows.explore_attacks:explore_attacks",
+        config="models.detection.explorer.config:ExploreConfig",
+        takes_data=False,
+        goes_on=True,
+        figures=(
+            MainFigure(
+                *("cells with a way through", "explore/evading_cells", "{:,.0f}"),
+                *("by chance", "random/evading_cells"),
+            ),
+            MainFigure(
+                *("not noticed", "explore/evasion", "{:.1%}"), *("by chance", "random/evasion")
+            ),
+        ),
+    ),
 )
 
 BENCHES = (

@@ -16,10 +16,12 @@ from models.figures import Figure, FlowSummary
 from models.llm import language_model
 from tasks.agents import (
     ApprovalNeededError,
+    NothingFinishedError,
     agents_home,
     approval_text,
     batch_name,
     isolation_of,
+    nothing_finished,
     play_repair,
     publish_approvals,
     read_work,
@@ -49,6 +51,7 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
 
     Raises:
         ApprovalNeededError: Calls wait, and the run has no deployment that could wake it up.
+        NothingFinishedError: No piece of work finished, and none waits.
     """
     with tracked_run("agents", config) as run:
         try:
@@ -61,9 +64,18 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
             # Also Ctrl-C and a cancelled run: what is under way stops now and can go on.
             interrupt_all("the flow run was ended")
             raise
+        summary = summed_up(outcomes, run)
+        if not any(outcome.phase in ("finished", "waiting") for outcome in outcomes):
+            ends = {o.conversation or o.item: as_end(o.phase, o.reason) for o in outcomes}
+            raise NothingFinishedError(nothing_finished(ends, batch, summary))
     waiting = [outcome for outcome in outcomes if outcome.phase == "waiting"]
     if waiting:
         wait_for_approval(waiting, batch, config)
+    return summary
+
+
+def summed_up(outcomes: list[WorkOutcome], run: TrackedRun) -> FlowSummary:
+    """Return how many pieces of work came to which end."""
     return FlowSummary(
         f"put an agent to work on {len(outcomes)} pieces of work",
         "nothing done",
@@ -79,7 +91,11 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
 
 
 def play_suite(config: WorkConfig, batch: str, run: TrackedRun) -> FlowSummary:
-    """Play every plan on every repair task; scripts are no models, and the summary says so."""
+    """Play every plan on every repair task; scripts are no models, and the summary says so.
+
+    Raises:
+        NothingFinishedError: No conversation came to its end, solved or not.
+    """
     plans = ("correct",) if config.model else config.plans
     isolation = isolation_of(config)
     run.params({"isolation_used": isolation})
@@ -96,13 +112,22 @@ def play_suite(config: WorkConfig, batch: str, run: TrackedRun) -> FlowSummary:
         did = f"let {config.model} work on the shipped repair tasks"
     else:
         did = "played the shipped repair tasks: shows that the harness works, not that a model does"
-    return FlowSummary(
+    summary = FlowSummary(
         did,
         "untouched: the check fails",
         tuple(Figure(f"{g.who}: solved of {g.tasks}", float(g.solved), 0.0) for g in groups),
         run.url,
         run.prefect_url,
     )
+    if not any(outcome.phase == "finished" for outcome in outcomes.values()):
+        ends = {name: as_end(o.phase, o.reason) for name, o in outcomes.items()}
+        raise NothingFinishedError(nothing_finished(ends, batch, summary))
+    return summary
+
+
+def as_end(phase: str, reason: str) -> str:
+    """Write how a conversation ended."""
+    return f"{phase} ({reason})" if reason else phase
 
 
 def preview(config: WorkConfig) -> list[str]:

@@ -26,6 +26,7 @@ from models.agents.store.jsonl import export_lines
 from models.agents.work import WorkItem, WorkOutcome, read_items, work_on
 from models.agents.work_config import WorkConfig
 from models.errors import ProjectError, ServiceError
+from models.figures import FlowSummary
 from models.sandbox import SandboxUnavailableError
 from models.sandbox.bubblewrap import usable_bwrap
 from models.settings import get_settings
@@ -34,6 +35,10 @@ from tasks.track import TraceRecord, TrackedRun, prefect_side, show_table
 
 class ApprovalNeededError(ServiceError):
     """Calls wait for an approval; everything else is done and kept."""
+
+
+class NothingFinishedError(ServiceError):
+    """Not one piece of work finished; what was done is recorded and can go on."""
 
 
 class AgentFailedError(ServiceError):
@@ -79,6 +84,9 @@ def batch_name(config: WorkConfig) -> str:
     assert flow_run_id is not None
     return f"run-{flow_run_id[:13]}"
 
+
+_MOST_TOLD = 10
+"""Pieces of work that an error names one by one."""
 
 PASSING = frozenset(
     {"RateLimitError", "ServerError", "UnreachableError", "ReplyTimeoutError", "StreamCutError"}
@@ -244,6 +252,31 @@ def approval_text(outcomes: Sequence[WorkOutcome], batch: str) -> str:
             lines.append(f"    loom agent approve {outcome.conversation} {call.id}")
     lines.append(f"then go on with: loom run run-agents --set run={batch} and the same config")
     return "\n".join(lines)
+
+
+def nothing_finished(ends: Mapping[str, str], batch: str, summary: FlowSummary) -> str:
+    """Say that nothing finished, why, what it took, and how to look at it and go on.
+
+    Args:
+        ends: How each piece of work ended, by its conversation.
+        batch: What they are named by.
+        summary: Of the run, which nobody will see elsewhere: it fails.
+    """
+    told = [f"  {name}: {end}" for name, end in ends.items()]
+    if len(told) > _MOST_TOLD:
+        told[_MOST_TOLD:] = [f"  and {len(told) - _MOST_TOLD} more"]
+    figures = ", ".join(figure.text() for figure in summary.figures)
+    place = [f"recorded at {summary.mlflow_url}"] if summary.mlflow_url else []
+    return "\n".join(
+        [
+            f"none of {len(ends)} pieces of work finished:",
+            *told,
+            f"in all: {figures}",
+            *place,
+            "look with `loom agent show ID`; mend what failed, then: loom run run-agents "
+            f"--set run={batch} and the same config",
+        ]
+    )
 
 
 def publish_approvals(text: str) -> None:

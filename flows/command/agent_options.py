@@ -29,7 +29,10 @@ AgentOption = Annotated[
 ]
 WorkspaceOption = Annotated[
     Path | None,
-    typer.Option("--workspace", help="Folder that tools work in; default: one of its own."),
+    typer.Option(
+        "--workspace",
+        help="Folder that tools work in, made where only its last part is new; default: its own.",
+    ),
 ]
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run commands without walls, with all your rights.")
@@ -115,6 +118,7 @@ def begin(
     """Keep the spec of a new conversation and make its log."""
     import secrets
 
+    from models.agents.command.place import remark_on
     from models.agents.mcp.spec import read_servers
     from models.agents.spec import AgentSpec
     from models.config import load_config
@@ -135,8 +139,11 @@ def begin(
     name = name or secrets.token_hex(4)
     if home.store.exists(name):
         raise ConfigError(f"there is a conversation '{name}' already: loom agent resume {name}")
+    remark = remark_on(spec.workspace) if spec.workspace else ""
     home.keep(name, spec)
     home.store.open(name).close()
+    if remark:
+        typer.echo(remark, err=True)
     return name, home
 
 

@@ -56,6 +56,9 @@ def _speed(part: dict[str, Any]) -> Iterator[AgentsFigure]:
     def theirs(*keys: str) -> float | None:
         return _median([_dug(one["reference"], keys) for one in rounds if "reference" in one])
 
+    yield AgentsFigure(
+        "machine/python_ms", "this machine: a fixed piece of Python, CPU ms", ours("machine_ms")
+    )
     loaded = theirs("import", "cpu_s")
     yield AgentsFigure(
         *("import/cpu_s", "import, CPU s (target: a tenth)", ours("import", "cpu_s", "median")),

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flows.command.detection_sessions import Part, holds_sessions, sessions_part
+from flows.command.detection_sessions import Part, sessions_part
 from models.detection import bench
 from models.detection.bench import DetectionBenchConfig
+from models.detection.evaluation.labelled import holds_sessions
 from models.detection.evaluation.score import Score, wilson
 from models.detection.secrets import SecretScanner
 from models.detection.secrets.rules import read_rules, rules_digest

@@ -83,3 +83,54 @@ def tap(
     from models.detection.sensor.tap import tap as run
 
     raise typer.Exit(end_like(run(command, out or new_record())))
+
+
+@app.command()
+def servers(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders, sources, MCP configs, lists of tools, records.")
+    ],
+    pins: Annotated[
+        Path | None,
+        typer.Option("--pins", help="File with what tools were before; kept up to date."),
+    ] = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="With --pins: what is there now is approved.")
+    ] = False,
+    start: Annotated[
+        bool,
+        typer.Option("--start", help="Start servers of configs, with your rights, to list tools."),
+    ] = False,
+    sarif: Annotated[Path | None, typer.Option("--sarif", help="Write SARIF 2.1.0 there.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One finding a line.")] = False,
+) -> None:
+    """Say whether MCP servers are what they say: source, descriptions, changes, configs.
+
+    Sources are parsed and never run. Exit code 1: something should be looked at.
+
+    Example: `loom detect servers ~/.cursor/mcp.json my_server/ --pins pins.json`
+    """
+    from flows.command.detect_servers import scan_servers
+
+    raise typer.Exit(scan_servers(paths, pins, approve, start, sarif, json))
+
+
+@app.command()
+def context(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="NAME=DIR of a server's source.")
+    ] = None,
+    policies: Annotated[
+        list[Path] | None, typer.Option("--policies", help="File of rules; default: the shipped.")
+    ] = None,
+    intel: Annotated[
+        Path | None, typer.Option("--intel", help="Folder with the explorer's findings.")
+    ] = None,
+) -> None:
+    """Serve sources, techniques and policies to a reasoning agent, as an MCP server over stdio.
+
+    Example: `loom detect context --source notes=servers/notes`
+    """
+    from models.detection.context.serve import serve
+
+    serve(source or [], policies or [], intel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import orjson
 
 from models.detection.bench import DetectionBenchConfig
-from models.detection.evaluation.labelled import SCHEMA
 from models.detection.evaluation.score import Score, wilson
 from models.detection.evaluation.sessions import SessionFigures, measure
 from models.detection.reasoning.detector import SHIPPED, shipped
@@ -35,16 +33,6 @@ class Part:
     notes: list[str]
     document: dict[str, Any]
     metrics: dict[str, float]
-
-
-def holds_sessions(file: Path) -> bool:
-    """Return whether a file holds labelled sessions rather than texts."""
-    try:
-        opened = gzip.open if file.suffix == ".gz" else open
-        with opened(file, "rb") as lines:
-            return bool(orjson.loads(lines.readline()).get("schema") == SCHEMA)
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def sessions_part(

@@ -23,13 +23,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.agents.agent import Agent
 from models.agents.context.condense import NoCondenser, OutlineCondenser
 from models.agents.events import Answer, Event, Intent, Result, UserMessage, new_event
+from models.agents.measuring import Spread, machine_ms
 from models.agents.store import Durability, MemoryStore, SqliteStore, Store
 from models.agents.tools.base import Tool, no_locks, tool
 from models.llm import Capabilities, Model, Reply, Request, ToolCall, Usage, assistant, user
@@ -69,26 +69,6 @@ class PingModel(Model):
 async def ping(n: int) -> str:
     """Do nothing."""
     return f"pong {n}"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Several measurements of one figure."""
-
-    low: float
-    median: float
-    p95: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Sum measurements up."""
-        ordered = sorted(values)
-        place = min(len(ordered) - 1, int(0.95 * len(ordered)))
-        return cls(ordered[0], statistics.median(ordered), ordered[place])
-
-    def rounded(self) -> dict[str, float]:
-        """Return the three numbers."""
-        return {key: round(value, 4) for key, value in vars(self).items()}
 
 
 def import_cost(runs: int = 5) -> dict[str, Any]:
@@ -274,6 +254,7 @@ def measure(folder: Path, growth_steps: int = 3_400) -> dict[str, Any]:
     modes: tuple[Durability, ...] = ("strict", "group", "relaxed")
     return {
         "load_1_min": round(os.getloadavg()[0], 2),
+        "machine_ms": machine_ms(),
         "import": import_cost(),
         "append": {mode: append_cost(folder, mode) for mode in modes},
         "fsyncs_per_cycle": {mode: fsyncs(folder, mode) for mode in modes},

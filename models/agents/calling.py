@@ -78,12 +78,15 @@ class Preparer:
     ) -> list[Prepared]:
         """Return the calls in their order, with what was decided."""
         if self.analyzer is None and not self.hooks:
-            return [self._decided(call, None) for call in calls]
+            return [self._decided(call, ready_call(call, self.registry), None) for call in calls]
+        if len(calls) == 1:
+            return [await self._prepare(calls[0], history)]
         return [*await asyncio.gather(*(self._prepare(call, history) for call in calls))]
 
     async def _prepare(self, call: ToolCall, history: Sequence[Message]) -> Prepared:
-        if isinstance(ready_call(call, self.registry), str):
-            return self._decided(call, None)
+        ready = ready_call(call, self.registry)
+        if isinstance(ready, str):
+            return self._refused(call, ready)
         facts = {"call_id": call.id, "arguments": call.arguments}
         for verdict in await run_hooks(self.hooks, "PreToolUse", facts, call.name):
             if verdict.blocks:
@@ -91,10 +94,9 @@ class Preparer:
         risk = None
         if self.analyzer is not None:
             risk = await rated(self.analyzer, call, history, self.analyzer_timeout_s)
-        return self._decided(call, risk)
+        return self._decided(call, ready, risk)
 
-    def _decided(self, call: ToolCall, risk: Risk | None) -> Prepared:
-        ready = ready_call(call, self.registry)
+    def _decided(self, call: ToolCall, ready: Ready | str, risk: Risk | None) -> Prepared:
         if isinstance(ready, str):
             return self._refused(call, ready)
         intent = Intent(

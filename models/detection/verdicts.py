@@ -6,10 +6,17 @@ from typing import Literal
 
 import msgspec
 
+from models.errors import DataError
+
 Outcome = Literal["benign", "attempted", "partial", "executed", "policy", "undetermined"]
 """attempted: an agent was told to do what its user did not ask for; partial: it took a step
 towards it that changes nothing; executed: it did it; policy: no attack, but a rule was broken;
 undetermined: too little could be read to tell."""
+
+RANK: dict[Outcome, int] = {
+    "benign": 0, "undetermined": 1, "attempted": 2, "partial": 3, "policy": 4, "executed": 5,
+}  # fmt: skip
+"""What counts when several are found."""
 
 ALERTS: frozenset[Outcome] = frozenset(("executed", "policy"))
 """Outcomes that somebody is called for."""
@@ -60,6 +67,11 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         techniques: Ids of the taxonomy of ADR.
         coverage: Share of its record that was read, in [0, 1].
         detector: Digest of the model and its rules.
+        policies: Digest of the policies that it was held against; empty: none.
+        tier: 1: not followed call by call, nothing in it is worth that; 2: it was.
+        judge: What a language model voted, where one was asked.
+        agent: Program that ran the session.
+        persona: Who attacks on duty and ran it; empty: nobody who does.
         elapsed_ms: Milliseconds that it took.
     """
 
@@ -70,13 +82,30 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     techniques: tuple[str, ...] = ()
     coverage: float = 1.0
     detector: str = ""
+    policies: str = ""
+    tier: Literal[1, 2] = 2
+    judge: str = ""
+    agent: str = ""
+    persona: str = ""
     elapsed_ms: float = 0.0
 
     @property
     def is_alert(self) -> bool:
         """Somebody should look at it."""
-        return self.outcome in ALERTS
+        return self.outcome in ALERTS and not self.persona
 
     def to_json(self) -> bytes:
         """Return it as one line of JSON."""
         return msgspec.json.encode(self)
+
+    @staticmethod
+    def from_json(line: bytes) -> Verdict:
+        """Read a line that `to_json` wrote.
+
+        Raises:
+            DataError: It is something else.
+        """
+        try:
+            return msgspec.json.decode(line, type=Verdict)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise DataError(f"no verdict: {error}") from None

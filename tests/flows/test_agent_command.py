@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from flows.__main__ import _main
+from models.agents.store import new_key
 from models.settings import ROOT
 from tests.models.agents.serving import call, script
 
@@ -71,6 +72,46 @@ def test_run_shows_what_happens_and_ends_with_zero(loom: Loom, model: Any, tmp_p
     assert loom("ls", "nothing like it").out.count("\n") == 1
     again = loom("run", "x", "--model", address, "--id", "one")
     assert (again.code, "loom agent resume one" in again.err) == (2, True)
+
+
+def test_a_workspace_that_is_not_there_is_told_or_refused(loom: Loom, model: Any, tmp_path: Path):
+    address = model("Hello.")
+    (tmp_path / "project").mkdir()
+    new = loom("run", "go", "--model", address, "--workspace", tmp_path / "projct")
+    assert (new.code, new.out) == (0, "> go\nHello.\n")
+    told = f"workspace {tmp_path}/projct was not there: it is new and empty; did you mean "
+    assert f"{told}{tmp_path}/project?" in new.err
+    again = loom("run", "go", "--model", address, "--workspace", tmp_path / "projct")
+    assert (again.code, "was not there" in again.err) == (0, False)
+    deep = loom(
+        "run", "go", "--model", address, "--workspace", tmp_path / "a" / "b", "--id", "slip"
+    )
+    assert (deep.code, f"{tmp_path}/a is not either" in deep.err) == (2, True)
+    assert not (tmp_path / "a").exists()
+    file = loom("run", "go", "--model", address, "--workspace", Path(address[9:]), "--id", "slip")
+    assert (file.code, "is a file; name a folder" in file.err) == (2, True)
+    assert loom("ls", "slip", "--json").lines == []
+
+
+def test_a_list_says_what_is_locked_and_what_is_damaged(
+    loom: Loom, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words = ["run", "say hi", "--model", model("Hello."), "--home", tmp_path, "--id"]
+    monkeypatch.setenv("LOOM_AGENTS_STORE_KEY", new_key())
+    assert loom(*words, "closed").code == 0
+    assert loom("ls", "--home", tmp_path).out.endswith("  say hi\n")
+    monkeypatch.delenv("LOOM_AGENTS_STORE_KEY")
+    assert loom(*words, "open").code == 0
+    (tmp_path / "cut.conversation").write_bytes(b"")
+    lines = {line.split()[0]: line for line in loom("ls", "--home", tmp_path).out.splitlines()}
+    assert lines["closed"].split()[1] == "encrypted"
+    assert "is encrypted; open its store with the key" in lines["closed"]
+    assert "damaged" not in lines["closed"]
+    assert "damaged: " in lines["cut"]
+    assert "is empty (0 bytes)" in lines["cut"]
+    assert lines["open"].endswith("  say hi")
+    cut = loom("resume", "cut", "go on", "--home", tmp_path)
+    assert cut.code == 2
 
 
 def test_json_lines_are_the_events_and_then_the_outcome(loom: Loom, model: Any):

@@ -16,6 +16,7 @@ from models.errors import ConfigError, DatasetMissingError, DatasetUnreadableErr
 def ours(cpu_s: float, growth: float) -> dict[str, Any]:
     modes = ("relaxed", "group", "strict")
     return {
+        "machine_ms": 60 * cpu_s,
         "import": {"cpu_s": {"median": cpu_s}, "peak_rss_mib": {"median": 40.0}},
         "fsyncs_per_cycle": {"strict": 2.0, "group": None},
         "append": {mode: {"cpu_ms_per_event": 0.1} for mode in modes},
@@ -45,6 +46,7 @@ def test_figures_are_medians_over_rounds_and_say_what_is_missed():
     loaded = found["import/cpu_s"]
     assert (loaded.ours, loaded.reference, loaded.target) == (0.7, 8.0, 0.8)
     assert loaded.is_kept is True
+    assert found["machine/python_ms"].ours == 42
     assert found["step/growth"].is_kept is False
     assert found["restore/replay_ms"].is_kept is False
     assert (found["fsyncs/group"].ours, found["fsyncs/group"].is_kept) == (None, None)

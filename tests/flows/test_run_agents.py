@@ -27,6 +27,7 @@ from models.settings import ROOT, get_settings
 from tasks.agents import (
     AgentFailedError,
     ApprovalNeededError,
+    NothingFinishedError,
     agents_home,
     isolation_of,
     run_agent,
@@ -113,9 +114,29 @@ def test_each_line_of_a_file_is_a_conversation_and_an_error_costs_only_its_own(t
     run_agents(config)
     assert len(log.events()) == before
 
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "out").symlink_to(tmp_path)
+    lines[1] |= {"workspace": str(tmp_path / "w"), "files": {"out/x": ""}}
+    data.write_text("\n".join(map(json.dumps, lines)))
+    half = {f.name: f.value for f in run_agents(config.model_copy(update={"run": "half"})).figures}
+    assert (half["finished"], half["ended in error"]) == (1, 1)
+
+
+def test_a_run_of_which_nothing_finished_fails_and_says_what_became_of_it(tmp_path: Path):
+    data = tmp_path / "work.jsonl"
+    data.write_text("\n".join(json.dumps({"id": name, "prompt": "go"}) for name in "ab"))
+    model = scripted(tmp_path / "model.yaml", "view", path="a.txt")
     few = WorkConfig(data=data, agent=spec(model, max_steps=1), run="few")
-    outcome = {f.name: f.value for f in run_agents(few).figures}
-    assert (outcome["ended in error"], outcome["steps"]) == (2, 2)
+    with pytest.raises(NothingFinishedError) as caught:
+        run_agents(few)
+    told = str(caught.value)
+    assert "none of 2 pieces of work finished:\n  few-a: error (" in told
+    assert "in all: finished 0 (baseline 0), ended in error 2, steps 2, US dollars 0" in told
+    assert "--set run=few" in told
+    (failed,) = agent_runs()
+    assert failed.info.status == "FAILED"
+    assert (failed.data.metrics["agents/error"], failed.data.metrics["agents/steps"]) == (2, 2)
+    assert len(traces_of(failed)) == 2
 
 
 def test_a_call_that_waits_ends_a_run_with_how_to_approve_and_the_next_run_goes_on(tmp_path: Path):
@@ -211,3 +232,10 @@ def test_what_is_no_work_is_told_before_anything_runs(tmp_path: Path):
         WorkConfig(prompt="x", data=data, model=model)
     with pytest.raises(ConfigError):
         preview(WorkConfig(prompt="x", model="nobody:knows"))
+
+
+def test_a_model_that_never_answers_fails_a_run_of_the_repair_tasks(tmp_path: Path):
+    (tmp_path / "model.yaml").write_text("rules: [{match: nobody says this, text: x}]\n")
+    config = WorkConfig(tasks=1, model=f"scripted:{tmp_path / 'model.yaml'}", isolation="local")
+    with pytest.raises(NothingFinishedError, match=r"none of 1 pieces of work finished:\n.*error"):
+        run_agents(config)

@@ -2,7 +2,7 @@
 
 working.py runs until an end, with signals and approvals    approvals.py  who decides without people
 printing.py  events as text or JSON lines                   looking.py  lists, shows, replays
-chatting.py  a talk at the keyboard
+chatting.py  a talk at the keyboard                         place.py     a workspace that is new
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from models.agents.events import Event, Intent, decode_record
 from models.agents.home import AgentHome
-from models.agents.store.base import Log, Summary
+from models.agents.store.base import LOCKED, Log, Summary
 from models.agents.store.jsonl import read_lines
 
 _GAP_S = 3.0
@@ -52,8 +52,13 @@ def table(found: list[Summary]) -> list[str]:
     for row in found:
         changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated))
         numbers = f"{row.steps:>5} {row.cost_usd:>8.4f}"
-        title = f"damaged: {row.damage}" if row.damage else row.title
-        lines.append(f"{row.id:<24} {row.phase:<9} {numbers}  {changed}  {title}")
+        # What is locked says so itself: it is whole, and its key opens it.
+        is_locked = bool(row.damage) and row.reason == LOCKED
+        phase = LOCKED if is_locked else row.phase
+        title = row.title
+        if row.damage:
+            title = row.damage if is_locked else f"damaged: {row.damage}"
+        lines.append(f"{row.id:<24} {phase:<9} {numbers}  {changed}  {title}")
     return lines
 
 

@@ -26,7 +26,11 @@ class Risk:
 
 
 class SecurityAnalyzer(Protocol):
-    """Rates calls before they run."""
+    """Rates calls before they run.
+
+    A plain `rate` is asked in a thread, so that one that takes long holds nothing up and has its
+    time. An analyzer may have `is_slow(call)` too: where that says no, it is asked at once.
+    """
 
     def rate(
         self, call: ToolCall, history: Sequence[Message]
@@ -68,6 +72,8 @@ async def rated(
 ) -> Risk | None:
     """Ask an analyzer. One that fails or takes too long says `unknown`, never `low`."""
     try:
+        if not _may_be_slow(analyzer, call):
+            return _checked(analyzer.rate(call, history))
         async with asyncio.timeout(timeout_s):
             return await _asked(analyzer, call, history)
     except TimeoutError:
@@ -84,6 +90,15 @@ async def _asked(
     else:
         found = await asyncio.to_thread(analyzer.rate, call, history)
         risk = await found if inspect.isawaitable(found) else found
+    return _checked(risk)
+
+
+def _may_be_slow(analyzer: SecurityAnalyzer, call: ToolCall) -> bool:
+    is_slow = getattr(analyzer, "is_slow", None)
+    return is_slow is None or bool(is_slow(call))
+
+
+def _checked(risk: object) -> Risk | None:
     if risk is not None and not isinstance(risk, Risk):
         return Risk("unknown", (f"the analyzer answered with a {type(risk).__name__}",))
     return risk

@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from models.agents.bench import Spread
+from models.agents.measuring import Spread, machine_ms
 from models.agents.store.sqlite import SqliteStore
 
 PING = "models.agents.bench:ping"
@@ -128,7 +128,11 @@ def message_cost(server: Probe, name: str, sockets: int, count: int = 100) -> di
 
 
 async def _messages(server: Probe, name: str, sockets: int, count: int) -> dict[str, Any]:
-    from websockets.asyncio.client import connect
+    from websockets.asyncio.client import ClientConnection, connect
+
+    async def drain(socket: ClientConnection) -> None:
+        async for _ in socket:
+            pass
 
     place = f"ws{server.url.removeprefix('http')}/ws/conversations/{name}"
     async with contextlib.AsyncExitStack() as stack:
@@ -138,6 +142,8 @@ async def _messages(server: Probe, name: str, sockets: int, count: int) -> dict[
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=server.url, verify=False, timeout=60)
         )
+        # Full ones would not hear the goodbye, and take ten seconds each to end.
+        others = [asyncio.create_task(drain(socket)) for socket in opened[1:]]
         await asyncio.sleep(0.5)
         before, waits = server.cpu_s, []
         for number in range(count):
@@ -152,6 +158,7 @@ async def _messages(server: Probe, name: str, sockets: int, count: int) -> dict[
             waits.append(1e3 * (time.perf_counter() - began))
             await posted
         cpu_ms = 1e3 * (server.cpu_s - before) / count
+    await asyncio.gather(*others)
     return {"cpu_ms": round(cpu_ms, 3), "post_to_socket_ms": Spread.of(waits).rounded()}
 
 
@@ -205,6 +212,7 @@ def measure(folder: Path) -> dict[str, Any]:
     script = script_of(folder)
     figures: dict[str, Any] = {
         "load_1_min": round(os.getloadavg()[0], 2),
+        "machine_ms": machine_ms(),
         "cores": len(os.sched_getaffinity(0)),
         "durability": "group",
         "boot": boot_cost(folder),

@@ -21,6 +21,9 @@ cut may take the last moments."""
 Gate: TypeAlias = Callable[[bytes], bytes]
 """Sees the JSON of every body before it is stored, and returns it without secrets."""
 
+LOCKED = "encrypted"
+"""Reason in the summary of a conversation that the key at hand, or none, does not open."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 

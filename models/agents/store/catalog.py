@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 
-from models.agents.errors import LogError
+from models.agents.errors import LogError, SealError
 from models.agents.state import State
-from models.agents.store.base import Summary
+from models.agents.store.base import LOCKED, Summary
+from models.agents.store.making import check_tables, check_whole
 from models.agents.store.seal import Seal, check_key
 from models.agents.store.summary import summary_of
 
 NAME = "catalogue.db"
 
 _COLUMNS = [entry.name for entry in fields(Summary)]
+_RULES = 2
+"""Of how rows are made; those of other rules are made anew."""
 _TABLE = f"CREATE TABLE IF NOT EXISTS row (file TEXT PRIMARY KEY, mark TEXT, {', '.join(_COLUMNS)})"
 
 
@@ -77,11 +80,13 @@ class Catalog:
 
     def _summary(self, file: str) -> Summary:
         self.read += 1
-        conversation_id = file.removesuffix(self._suffix)
+        conversation_id, path = file.removesuffix(self._suffix), self._folder / file
         try:
+            check_whole(path)
             # Not read-only: a file whose process died may need its log played first.
-            db = sqlite3.connect(self._folder / file, timeout=10, isolation_level=None)
+            db = sqlite3.connect(path, timeout=10, isolation_level=None)
             try:
+                check_tables(db, path)
                 raw = db.execute("SELECT json FROM state").fetchone()[0]
             finally:
                 db.close()
@@ -89,7 +94,9 @@ class Catalog:
             opened = raw if self._seal is None else self._seal.open(raw)
             return summary_of(conversation_id, State.from_json(opened))
         except (sqlite3.DatabaseError, LogError, TypeError, ValueError, KeyError) as error:
-            empty = summary_of(conversation_id, State(phase="error", reason="damaged"))
+            # A key that is missing or another one is no damage.
+            reason = LOCKED if isinstance(error, SealError) else "damaged"
+            empty = summary_of(conversation_id, State(phase="error", reason=reason))
             return Summary(**{**vars(empty), "damage": str(error)})
 
 
@@ -98,7 +105,10 @@ def _connect(path: str | Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = OFF")
     found = [row[1] for row in db.execute("PRAGMA table_info(row)")]
-    if found and found != ["file", "mark", *_COLUMNS]:
+    rules = db.execute("PRAGMA user_version").fetchone()[0]
+    if found and (found != ["file", "mark", *_COLUMNS] or rules != _RULES):
         db.execute("DROP TABLE row")
+    if rules != _RULES:
+        db.execute(f"PRAGMA user_version = {_RULES}")
     db.execute(_TABLE)
     return db

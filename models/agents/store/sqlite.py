@@ -10,6 +10,7 @@ from models.agents.errors import NoConversationError
 from models.agents.store.base import Durability, Log, Summary, check_id
 from models.agents.store.catalog import Catalog
 from models.agents.store.failures import explained
+from models.agents.store.making import left_over
 from models.agents.store.seal import Seal
 from models.agents.store.sqlite_log import SqliteLog
 
@@ -46,7 +47,7 @@ class SqliteStore:
         """Open a conversation's log; an id that is new begins an empty one.
 
         Raises:
-            CorruptLogError: The file is none that we can read.
+            CorruptLogError: The file is none that we can read, or was cut to nothing.
             LogError: The folder cannot be written.
             SealError: The conversation is encrypted and the key is missing or another one.
         """
@@ -88,3 +89,5 @@ class SqliteStore:
         path.unlink()
         for suffix in ("-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
+        for file in left_over(path, conversation_id):
+            file.unlink(missing_ok=True)

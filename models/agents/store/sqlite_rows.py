@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from models.agents.store.base import Damage, Durability
 from models.agents.store.failures import explained
 from models.agents.store.lease import Owner
 from models.agents.store.log import EMPTY_CHAIN, BaseLog, Row, first_break
-from models.agents.store.schema import FORMAT, READ, TABLES
+from models.agents.store.making import check_tables, check_whole, make_file
+from models.agents.store.schema import FORMAT, READ
 from models.agents.store.seal import Seal, check_key
 from models.agents.store.tables import connect, has_wal, of_kinds
 
@@ -45,13 +45,14 @@ class SqliteRows(BaseLog):
         self._owner: Owner | None = None
         self._unsynced = False
         self._data_version = -1
-        is_new = not path.exists()
         with explained(path):
+            if not path.exists():
+                make_file(path, conversation_id, seal)
+            check_whole(path)
             self._db = connect(path, durability)
+            check_tables(self._db, path)
             if not has_wal(self._db):
                 self.durability = "strict"
-            if is_new or not self._has_tables():
-                self._create()
             found = self._db.execute("SELECT format, id FROM meta").fetchone()
             state = self._db.execute("SELECT json FROM state").fetchone()
         if state is not None and isinstance(state[0], bytes):
@@ -64,26 +65,6 @@ class SqliteRows(BaseLog):
         self._load()
 
     # ---- opening
-
-    def _has_tables(self) -> bool:
-        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone()
-        return found is not None
-
-    def _create(self) -> None:
-        with self._transaction():
-            if self._has_tables():
-                return  # another process was faster
-            for statement in filter(str.strip, TABLES.split(";")):
-                self._db.execute(statement)
-            self._db.execute("INSERT INTO meta VALUES (?, ?)", (FORMAT, self._id))
-            first = self._shut(State().to_json())
-            self._db.execute("INSERT INTO state VALUES (1, 0, ?, 0, '', 0)", (first,))
-        # The file's name is durable only with its folder.
-        handle = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def _load(self) -> None:
         """Read the state and the tail; nothing else, however long the log is."""

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 import unicodedata
+from decimal import Decimal
 from urllib.parse import unquote
 
 _MOST_DECODED = 16
@@ -22,8 +23,18 @@ _HIDDEN = dict.fromkeys(
 )  # fmt: skip
 # Letters of other scripts that look like Latin ones. Source: Unicode TR39, confusables.
 _LOOKALIKES = str.maketrans(
-    "аеорсухіјѕһԁԛԝАВЕКМНОРСТУХІЈЅαοιρντυκΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
-    "aeopcyxijshdqwABEKMHOPCTYXIJSaoipvtukABEZHIKMNOPTYX",
+    "аеорсухіјѕһԁԛԝӏցոսօАВЕКМНОРСТУХІЈЅαοιρντυκΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijshdqwlgnuoABEKMHOPCTYXIJSaoipvtukABEZHIKMNOPTYX",
+)
+_MIXED = re.compile(r"\w*[A-Za-z]\w*")
+_WHOLE = re.compile(rf"\b[{''.join(map(chr, _LOOKALIKES))}]+\b")
+_HALVES = re.compile(
+    r"(['\"`])([^\s'\"`]{1,80})\1\s*(?:\+|&|(?:and|und|et|e|y|mit|with|then)\b)?\s*"
+    r"(['\"`])([^\s'\"`]{1,80})\3"
+)
+_PRODUCT = re.compile(
+    r"(?<![\w.])(\d{1,9}(?:\.\d{1,4})?)\s*(?:\*|×|times|mal|fois|veces|volte)\s*"
+    r"(\d{1,9}(?:\.\d{1,4})?)(?![\w.]?\d)"
 )
 
 
@@ -32,9 +43,25 @@ def plain(text: str) -> str:
     if text.isascii():
         return text
     text = unicodedata.normalize("NFKC", text.translate(_HIDDEN))
-    mixed = re.compile(r"\w*[A-Za-z]\w*")
     # Only within words that mix scripts: a Russian text stays one.
-    return mixed.sub(lambda word: word[0].translate(_LOOKALIKES), text)
+    folded = _MIXED.sub(lambda word: word[0].translate(_LOOKALIKES), text)
+    if folded == text:
+        return text
+    # Beside such words those that have no other letter are meant as Latin ones too.
+    return _WHOLE.sub(lambda word: word[0].translate(_LOOKALIKES), folded)
+
+
+def worked_out(text: str) -> str:
+    """Return a text with what its readers put together: `'ab' and 'cd'` and `3 times 4`.
+
+    The value is added behind its parts, which stay.
+    """
+    text = _HALVES.sub(lambda found: f"{found[0]} {found[2]}{found[4]}", text)
+    return _PRODUCT.sub(lambda found: f"{found[0]} {_product(found[1], found[2])}", text)
+
+
+def _product(first: str, second: str) -> str:
+    return f"{Decimal(first) * Decimal(second):f}"
 
 
 def decoded(text: str) -> list[str]:

@@ -82,6 +82,16 @@ def read_labelled(file: Path, *, is_blind: bool = False) -> Iterator[tuple[Sessi
                 raise DataError(f"{file}, line {number}: {error!s}") from None
 
 
+def holds_sessions(file: Path) -> bool:
+    """Return whether a file holds labelled sessions rather than texts."""
+    try:
+        opened = gzip.open if file.suffix == ".gz" else open
+        with opened(file, "rb") as lines:
+            return bool(orjson.loads(lines.readline()).get("schema") == SCHEMA)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def session_of(values: dict[str, Any], *, is_blind: bool = False) -> Session:
     """Return what a detector may read of a row: its events and nothing else."""
     suffix = "_alias" if is_blind else ""
@@ -91,7 +101,7 @@ def session_of(values: dict[str, Any], *, is_blind: bool = False) -> Session:
         name, kind, before = str(one["seq"]), one["kind"], events[-1].id if events else None
         if kind == "tool_call":
             call = ToolCall(
-                one["call_id"], one["tool" + suffix], one["server" + suffix], one["args"]
+                one["call_id"], one["tool" + suffix], one["server" + suffix] or "", one["args"]
             )
             calls[call.id] = name
             events.append(Event(name, kind, call=call, parent=before))

@@ -52,7 +52,7 @@ def of_tool(name: str) -> Action:
     nouns = frozenset(noun for part in parts for noun in nouns_of(part))
     if parts and verbs_of(parts[0]):
         nouns = frozenset(n for p in parts[1:] for n in nouns_of(p)) or nouns
-    return Action(frozenset(verbs), nouns, _effect(verbs, nouns))
+    return Action(frozenset(verbs), nouns, strongest(verbs, nouns))
 
 
 def of_words(text: Iterable[str]) -> Action:
@@ -62,7 +62,7 @@ def of_words(text: Iterable[str]) -> Action:
     for word in text:
         verbs |= verbs_of(word)
         nouns |= nouns_of(word)
-    return Action(frozenset(verbs), frozenset(nouns), _effect(verbs, nouns))
+    return Action(frozenset(verbs), frozenset(nouns), strongest(verbs, nouns))
 
 
 def of_text(text: str) -> Action:
@@ -79,7 +79,8 @@ def agreement(call: Action, asked: Action) -> tuple[float, float]:
     return verbs, nouns
 
 
-def _effect(verbs: set[str] | frozenset[str], nouns: frozenset[str] | set[str]) -> Effect:
+def strongest(verbs: set[str] | frozenset[str], nouns: frozenset[str] | set[str]) -> Effect:
+    """Return the strongest effect of verbs on nouns."""
     if "send" in verbs and nouns & _PAID:
         return "pay"
     for verb, effect in _EFFECTS:

@@ -50,6 +50,57 @@ code: code script command shell program snippet function
 data: data information info details record records database table
 security: security verification code 2fa mfa otp
 """
+# The same in German, French, Spanish and Italian, as requests and manuals say it. Words that are
+# English ones of another meaning are left out: `hole`, `lies`, `lade`.
+_FOREIGN_VERB_LINES = """
+read: lesen lese gelesen öffnen öffne abrufen prüfen prüfe anzeigen zeige suche suchen finde lisez
+  ouvrir ouvre ouvrez cherche chercher affiche afficher leer lea abre abrir busca buscar muestra
+  mostrar leggi leggere apri aprire cerca cercare mostra mostrare
+send: senden sende schicken schicke leite weiterleiten weiterleite weitergeben hochladen mailen
+  versenden veröffentlichen poste envoyer envoie envoyez transférer transfère publier publie
+  enviar envía envíe manda mandar reenviar reenvía publica publicar invia inviare inoltra
+  inoltrare spedisci pubblica pubblicare erinnere erinnern
+pay: überweise überweisen zahle zahlen bezahle bezahlen zahlung payer paie payez virer verser paga
+  pagar transferir transfiere versare pagare bonifico kaufe kaufen acheter achète comprar compra
+  acquista
+create: erstelle erstellen anlegen ergänze ergänzen schreibe schreiben speichere speichern
+  eintragen eingetragen trage merke merken notiere hinzufügen füge setzen créer crée créez ajouter
+  ajoute ajoutez écrire écris écrivez enregistrer enregistre crear crea añadir añade escribir
+  escribe guardar guarda agrega agregar creare aggiungi aggiungere scrivi scrivere salva salvare
+book: buche buchen reservieren reserviere réserver réserve reservar reserva prenota prenotare
+invite: einladen erlauben freigeben freizugeben freigabe gewähre genehmige genehmigen aufnehmen
+  nimm inviter invite autoriser autorise invitar invita autoriza autorizar invitare autorizza
+  autorizzare verbinde verbinden
+update: ändere ändern geändert aktualisiere aktualisieren ersetze ersetzen verschiebe modifiez
+  changer remplacer remplace cambiar cambia modifica modificar actualiza actualizar cambiare
+  modificare aggiorna aggiornare sostituisci
+delete: lösche löschen entferne entfernen schliesse schliessen absagen storniere stornieren
+  supprimer supprime supprimez effacer efface annuler annule fermer eliminar elimina borrar borra
+  cancela cancelar eliminare cancella cancellare annulla chiudi
+execute: ausführen führe starte starten installiere installieren einspielen rufe aufrufen exécuter
+  exécute exécutez lancer ejecutar ejecuta instalar instala lanza esegui eseguire avvia avviare
+  installa installare
+say: sag sagen nenne nennen antworte antworten beende réponds répondre decir responde responder
+  rispondi rispondere
+"""
+_FOREIGN_NOUN_LINES = """
+money: geld betrag überweisung zahlungen rechnung rechnungen konto bankverbindung
+  verrechnungskonto argent montant virement facture compte dinero importe factura cuenta pago
+  denaro importo fattura conto pagamento
+mail: postfach courriel courriels correo correos posta
+message: nachricht nachrichten kanal mensaje mensajes messaggio messaggi
+web: webseite seite lien enlace página sito pagina
+event: termin termine kalender besprechung rendez réunion agenda evento reunión riunione
+file: datei dateien ordner inhalt dokument fichier fichiers dossier contenu archivo archivos
+  carpeta fichero contenido documento cartella
+user: benutzer nutzer mitglied mitglieder empfänger arbeitsbereich utilisateur membre usuario
+  miembro utente membro
+password: passwort kennwort passe contraseña
+credential: schlüssel zugangsdaten clé clave chiave chiavi credenziali
+address: adresse anschrift dirección indirizzo
+code: befehl skript programm commande programme comando
+data: daten angaben nummer umgebungsvariablen données datos dati
+"""
 READS = frozenset({"read", "concatenate", "say"})
 """Meanings of verbs that change nothing outside."""
 
@@ -79,8 +130,8 @@ def _silent_e(word: str) -> str:
     return word[:-1] if word.endswith("e") else word
 
 
-_VERBS = _table(_VERB_LINES)
-_NOUNS = _table(_NOUN_LINES)
+_VERBS = _table(_VERB_LINES.rstrip() + _FOREIGN_VERB_LINES)
+_NOUNS = _table(_NOUN_LINES.rstrip() + _FOREIGN_NOUN_LINES)
 # What stands in any request and tells nothing.
 _EMPTY = frozenset(
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,18 +16,22 @@ import numpy as np
 from models.detection.dataflow.values import values_of
 from models.detection.reasoning.answers import Echo, best_echo
 from models.detection.reasoning.links import NAMES, Flow, Link, flow_of
-from models.detection.reasoning.trees import Trees
 from models.detection.session import Session
-from models.detection.triage.blocks import Block, SpanModels
+from models.detection.triage.blocks import Block, Reading, SpanModels, read_session
+from models.detection.triage.route import Router
 from models.detection.triage.sentences import BUCKETS
 from models.detection.triage.spans import SpanModel
+from models.detection.triage.trees import Trees
 from models.detection.verdicts import Evidence, Outcome, Verdict
 from models.errors import DataError
 from models.settings import ROOT
 
-SCHEMA = "loom-detector/1"
+SCHEMA = "loom-detector/2"
 SHIPPED = ROOT / "datasets" / "detection" / "detector" / "detector.json"
 """The trained file; its card stands beside it."""
+
+LEAST_COVERAGE = 0.5
+"""Share of a record that must have been read to call it benign."""
 
 _LONGEST_SPAN = 400
 _MOST_TOLD = 5
@@ -42,6 +47,7 @@ class Detector:
         spans: What finds instruction blocks.
         calls: Chance that a call obeys a block, by the features of a link.
         echoes: Chance that an answer does, by the features of an echo.
+        router: Which sessions are worth that.
         alert: Chance from which a session counts as executed.
         attempt: Chance of a block from which an agent counts as led away.
         origin: What it was trained on.
@@ -50,6 +56,7 @@ class Detector:
     spans: SpanModels
     calls: Trees
     echoes: Trees
+    router: Router
     alert: float
     attempt: float
     origin: dict[str, Any]
@@ -59,27 +66,37 @@ class Detector:
         """SHA-256 of all that decides, 12 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def examine(self, session: Session) -> Verdict:
-        """Judge a session."""
+    def read(self, session: Session) -> Reading:
+        """Find what the results of a session ask for; both tiers go by it."""
+        return read_session(session, self.spans)
+
+    def examine(self, session: Session, reading: Reading | None = None) -> Verdict:
+        """Judge a session call by call, without asking the first tier."""
         began = time.perf_counter()
-        flow = flow_of(session, self.spans)
+        reading = reading or self.read(session)
+        flow = flow_of(session, reading)
         scored = [(self.calls.chance(link.features), link) for link in flow.links]
         echo = best_echo(flow.answers, flow.blocks, flow.prompt, flow.data)
         echoed = self.echoes.chance(echo.features) if echo else 0.0
-        outcome, score = self._outcome(session, flow, scored, echoed)
+        outcome, score = self._outcome(session, flow, scored, echoed, reading.is_cut)
         evidence = self._evidence(session, flow, scored, echo, echoed)
         return Verdict(
             session.id, outcome, round(score, 4), evidence,
             (_INJECTION,) if outcome in ("attempted", "partial", "executed") else (),
             session.coverage.share, self.digest,
-            (time.perf_counter() - began) * 1e3,
+            elapsed_ms=(time.perf_counter() - began) * 1e3,
         )  # fmt: skip
 
     def _outcome(
-        self, session: Session, flow: Flow, scored: list[tuple[float, Link]], echoed: float
+        self,
+        session: Session,
+        flow: Flow,
+        scored: list[tuple[float, Link]],
+        echoed: float,
+        is_cut: bool,
     ) -> tuple[Outcome, float]:
-        whole = [chance for chance, link in scored if not _is_half(link)]
-        half = [chance for chance, link in scored if _is_half(link)]
+        whole = [chance for chance, link in scored if not is_half(link)]
+        half = [chance for chance, link in scored if is_half(link)]
         score = max([*whole, echoed], default=0.0)
         if score >= self.alert:
             return "executed", score
@@ -87,7 +104,7 @@ class Detector:
             return "partial", score
         if any(block.steers >= self.attempt for block in flow.blocks):
             return "attempted", score
-        if session.coverage.share < 0.5:
+        if is_cut or session.coverage.share < LEAST_COVERAGE:
             return "undetermined", score
         return "benign", score
 
@@ -104,10 +121,10 @@ class Detector:
             if chance < self.alert:
                 continue
             event = session.events[link.at]
-            by = _by(link)
+            by = reasons(link)
             found.append(
                 Evidence(
-                    "half-hijacked-call" if _is_half(link) else "hijacked-call",
+                    "half-hijacked-call" if is_half(link) else "hijacked-call",
                     f"`{link.call.tool}` does what the result of event {link.block.event} asked "
                     f"for and the user did not: {by}",
                     (link.block.event, event.id), round(chance, 4),
@@ -140,6 +157,7 @@ class Detector:
             "steers": _spans_to(self.spans.steers),
             "calls": self.calls.to_dict(),
             "echoes": self.echoes.to_dict(),
+            "router": self.router.to_dict(),
         }
 
     def save(self, file: Path) -> None:
@@ -161,6 +179,7 @@ class Detector:
             return Detector(
                 SpanModels(_spans_from(values["asks"]), _spans_from(values["steers"])),
                 Trees.from_dict(values["calls"]), Trees.from_dict(values["echoes"]),
+                Router.from_dict(values["router"]),
                 values["alert"], values["attempt"], values["origin"],
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -176,17 +195,18 @@ def shipped() -> Detector:
     return Detector.load()
 
 
+_HOST = re.compile(r"\w+://|www\.")
 # What is done with an address that an order names, where reading is only a step towards it.
 _USES = frozenset(("send", "pay", "invite", "book", "update", "create"))
 
 
-def _is_half(link: Link) -> bool:
+def is_half(link: Link) -> bool:
     """Return whether a call is a step only: the order it fits wants more than it did."""
     if link.action.effect not in ("read", "unknown", "execute"):
         return False
     told = " ".join(value.text for value in values_of(link.call.arguments))
     # What went to the place that an order names did what it wants.
-    goals = [one for one in link.block.addresses if "@" in one or "://" in one]
+    goals = [one for one in link.block.addresses if "@" in one or _HOST.match(one)]
     if link.action.effect != "read" and any(one in told for one in goals):
         return False
     for source, asked in link.block.orders:
@@ -200,17 +220,18 @@ def _is_half(link: Link) -> bool:
     return False
 
 
-def _by(link: Link) -> str:
-    reasons = []
+def reasons(link: Link) -> str:
+    """Say why an order explains a call."""
+    found = []
     if link["by_block"] > 0.2:
-        reasons.append(f"{link['by_block']:.0%} of its values stand only there")
+        found.append(f"{link['by_block']:.0%} of its values stand only there")
     if link["entities_met"] > 0:
-        reasons.append(f"it meets {link['entities_met']:.0%} of the names and addresses in it")
+        found.append(f"it meets {link['entities_met']:.0%} of the names and addresses in it")
     if link["action_gain"] > 0:
-        reasons.append("the prompt names no such action")
+        found.append("the prompt names no such action")
     if link["is_named"]:
-        reasons.append("the tool is named in it")
-    return ", ".join(reasons) or "of all that was said it fits this order best"
+        found.append("the tool is named in it")
+    return ", ".join(found) or "of all that was said it fits this order best"
 
 
 def _told(block: Block) -> Evidence:
@@ -226,9 +247,10 @@ def _short(text: str) -> str:
 
 
 def _spans_to(model: SpanModel) -> dict[str, Any]:
-    kept = np.flatnonzero(model.words)
+    rounded = np.round(model.words, 4)
+    # What rounds to nothing is left out: a detector is the same after it was written and read.
     return {
-        "words": {str(index): round(float(model.words[index]), 4) for index in kept},
+        "words": {str(index): float(rounded[index]) for index in np.flatnonzero(rounded)},
         "dense": np.round(model.dense, 6).tolist(),
         "bias": round(model.bias, 6),
     }

@@ -15,10 +15,11 @@ from functools import lru_cache
 
 from models.detection.dataflow.leaves import of_value
 from models.detection.dataflow.values import Source, Value, values_of
-from models.detection.intent.actions import Action, agreement, of_tool, of_words
+from models.detection.intent.actions import Action, agreement, of_words
+from models.detection.intent.commands import command_line, of_call, operands
 from models.detection.intent.words import name_words, words
 from models.detection.session import Session, ToolCall
-from models.detection.triage.blocks import Block, Read, SpanModels, is_address, read_result
+from models.detection.triage.blocks import Block, Read, Reading, is_address
 
 NAMES = (
     "by_block", "by_prompt", "by_data", "by_nothing",
@@ -84,16 +85,44 @@ _SAYS = frozenset(("attempt_completion", "finish", "ask_followup_question", "fin
 
 
 @dataclass
-class _Told:
-    """What an agent was told so far."""
+class Told:
+    """What an agent was told so far.
+
+    Attributes:
+        prompt, asked: Texts of the user, and the actions that they name.
+        grants: 1.0: they let what they name say what is to be done.
+        reads, blocks: Results, and what they ask for.
+        used: Tools that were called.
+        delegated: Results of what the user named.
+    """
 
     prompt: Source
     asked: Action
+    grants: float
     reads: list[Read]
     blocks: list[Block]
     used: set[str]
     delegated: set[str]
-    grants: float = 0.0
+
+    @staticmethod
+    def by(prompts: Sequence[str]) -> Told:
+        """Return what users told, and nothing yet by results."""
+        told = Told(Source(""), of_words(()), 0.0, [], [], set(), set())
+        told.prompted(prompts)
+        return told
+
+    def prompted(self, prompts: Sequence[str]) -> None:
+        """Take what the user said, all of it."""
+        self.prompt = Source("\n".join(prompts))
+        self.asked = of_words(words(self.prompt.text))
+        self.grants = float(bool(_GRANTS.search(self.prompt.text)))
+
+    def answered(self, read: Read, call: ToolCall | None) -> None:
+        """Take a result, and the call that it answers."""
+        self.reads.append(read)
+        self.blocks += read.blocks
+        if call is not None and _is_named_in(call, self.prompt):
+            self.delegated.add(read.event)
 
 
 # A prompt that lets what it names say what is to be done.
@@ -103,9 +132,14 @@ _GRANTS = re.compile(
 )
 
 
-def flow_of(session: Session, models: SpanModels) -> Flow:
-    """Follow what a session was told into what it did."""
-    told = _Told(Source(""), of_words(()), [], [], set(), set())
+def flow_of(session: Session, reading: Reading) -> Flow:
+    """Follow what a session was told into what it did.
+
+    Args:
+        session: What happened.
+        reading: What its results hold.
+    """
+    told = Told.by(())
     prompts: list[str] = []
     links: list[Link] = []
     answers: list[str] = []
@@ -113,18 +147,13 @@ def flow_of(session: Session, models: SpanModels) -> Flow:
     for at, event in enumerate(session.events):
         if event.kind == "user_message":
             prompts.append(event.text)
-            told.prompt = Source("\n".join(prompts))
-            told.asked = of_words(words(told.prompt.text))
-            told.grants = float(bool(_GRANTS.search(told.prompt.text)))
+            told.prompted(prompts)
         elif event.kind == "assistant_message" and told.blocks:
             answers.append(event.text)
-        elif event.kind == "tool_result" and event.text and event.status in ("ok", "error"):
-            read = read_result(event.text, event.id, at, models)
-            told.reads.append(read)
-            told.blocks += read.blocks
-            call = session.by_id[event.responds_to].call if event.responds_to else None
-            if call is not None and _is_named_in(call, told.prompt):
-                told.delegated.add(event.id)
+        elif (read := reading.reads.get(event.id)) is not None:
+            told.answered(
+                read, session.by_id[event.responds_to].call if event.responds_to else None
+            )
         elif event.call is not None and event.call.tool in _SAYS:
             if told.blocks:
                 answers.append("\n".join(of_value(event.call.arguments)))
@@ -133,7 +162,7 @@ def flow_of(session: Session, models: SpanModels) -> Flow:
             result = session.results.get(event.id)
             # A call that was refused did not happen.
             if told.blocks and (result is None or result.status != "denied"):
-                links.append(_best_link(at, event.call, told))
+                links.append(best_link(at, event.call, told))
             told.used.add(event.call.tool)
     return Flow(tuple(told.blocks), tuple(links), told.prompt, calls, tuple(answers),
                 Source("\n".join(read.data.text for read in told.reads)))  # fmt: skip
@@ -145,9 +174,22 @@ def _is_named_in(call: ToolCall, prompt: Source) -> bool:
     return bool(values) and max(prompt.covers(value) * value.weight for value in values) >= 0.6
 
 
-def _best_link(at: int, call: ToolCall, told: _Told) -> Link:
-    action = of_tool(call.tool)
-    values = values_of(call.arguments)
+def values_of_call(call: ToolCall) -> list[Value]:
+    """Return the values of a call; those of a command line one by one."""
+    line = command_line(call)
+    return values_of(call.arguments if line is None else {"": operands(line)})
+
+
+def best_link(at: int, call: ToolCall, told: Told) -> Link:
+    """Hold a call against what was asked before it.
+
+    Args:
+        at: Number of its event.
+        call: The call.
+        told: What the agent was told before; at least one block.
+    """
+    action = of_call(call)
+    values = values_of_call(call)
     by_prompt = [told.prompt.covers(value) for value in values]
     by_data = [
         max((read.data.covers(value) for read in told.reads), default=0.0) for value in values
@@ -159,7 +201,7 @@ def _best_link(at: int, call: ToolCall, told: _Told) -> Link:
     return max(links, key=_rank)
 
 
-def _candidates(call: ToolCall, values: Sequence[Value], told: _Told) -> Sequence[Block]:
+def _candidates(call: ToolCall, values: Sequence[Value], told: Told) -> Sequence[Block]:
     """Return the blocks that may explain a call: of many those that say its words, or lead away.
 
     Both kinds have places of their own: who floods a session with one does not hide the other.
@@ -191,7 +233,7 @@ def _features(
     block: Block,
     by_prompt: Sequence[float],
     by_data: Sequence[float],
-    told: _Told,
+    told: Told,
 ) -> tuple[float, ...]:
     own = block.source
     # Who handles a record by its name carries along what is written into the name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from models.detection.evaluation.labelled import Labels, read_labelled
 from models.detection.reasoning.answers import best_echo
 from models.detection.reasoning.detector import SHIPPED, Detector
 from models.detection.reasoning.links import NAMES, Flow, flow_of
-from models.detection.reasoning.trees import Trees, fit_trees
+from models.detection.scenarios.coding import coding_sessions, shipped_texts, texts_below
 from models.detection.scenarios.generate import scenarios
 from models.detection.session import Session
-from models.detection.triage.blocks import SpanModels
+from models.detection.triage.blocks import SpanModels, read_session
+from models.detection.triage.route import Router, features, fit_router, recall_threshold
 from models.detection.triage.sentences import masked, sentences
 from models.detection.triage.spans import fit_spans
+from models.detection.triage.trees import Trees, fit_trees
 from models.settings import ROOT
 
 FOLDER = ROOT / "datasets" / "detection"
@@ -51,6 +54,16 @@ class TrainConfig(Config):
     scenarios: int = Field(6_000, ge=200)
     """Generated sessions."""
 
+    coding: int = Field(2_500, ge=0)
+    """Generated coding sessions, over shipped source and documents, and those of `source`."""
+
+    source: Path | None = None
+    """Folder of more source without attacks; none: the standard library of this Python, so the
+    trained file depends on its version."""
+
+    source_files: int = Field(900, ge=0)
+    """Files of it that are read, drawn by chance."""
+
     seed: int = 1
     """Of the scenarios."""
 
@@ -62,6 +75,9 @@ class TrainConfig(Config):
 
     false_alarms: float = Field(0.02, gt=0, lt=0.5)
     """Share of benign sessions held out that may be alarms; decides the threshold."""
+
+    recall: float = Field(0.99, gt=0.5, lt=1)
+    """Share of executed attacks that the first tier must pass on."""
 
     dev: tuple[str, ...] = ("agentdojo_generated/dev.jsonl.gz",)
     """Files that the threshold is chosen on, beside generated sessions; never trained on."""
@@ -81,6 +97,7 @@ def fit_span_models(rows: Iterable[Row], texts: Path | None) -> SpanModels:
     """
     asking: dict[str, str] = {}
     telling: dict[str, str] = {}
+    code: dict[str, str] = {}
     steering: dict[str, str] = {}
     prompts: dict[str, str] = {}
     for session, labels in rows:
@@ -99,7 +116,8 @@ def fit_span_models(rows: Iterable[Row], texts: Path | None) -> SpanModels:
                             is_bare = core in goal or labels.wrapper in ("direct", "bare")
                             (asking if is_bare else steering).setdefault(_key(one), one)
                         else:
-                            telling.setdefault(_key(one), one)
+                            kind = code if labels.group.startswith("code|") else telling
+                            kind.setdefault(_key(one), one)
     if texts is not None:
         with gzip.open(texts, "rb") as lines:
             for line in lines:
@@ -110,12 +128,14 @@ def fit_span_models(rows: Iterable[Row], texts: Path | None) -> SpanModels:
                     kind.setdefault(_key(one), one)
     for key in [key for key in steering if key in asking]:
         del steering[key]
-    for key in [key for key in telling if key in asking or key in steering or key in prompts]:
-        del telling[key]
-    asks = fit_spans([*{**asking, **steering, **prompts}.values()], [*telling.values()])
+    asked = {**asking, **steering, **prompts}
     others = {**telling, **prompts, **asking}
+    plain_code = [one for key, one in code.items() if key not in asked and key not in telling]
+    asks = fit_spans(
+        [*asked.values()], [one for key, one in telling.items() if key not in asked], plain_code
+    )
     steers = fit_spans(
-        [*steering.values()], [one for key, one in others.items() if key not in steering]
+        [*steering.values()], [one for k, one in others.items() if k not in steering], plain_code
     )
     return SpanModels(asks, steers)
 
@@ -157,13 +177,22 @@ def examples(
 
 def fit_parts(
     rows: Sequence[Row], spans: SpanModels, recorded_weight: float
-) -> tuple[Trees, Trees]:
-    """Fit what judges calls and what judges answers."""
-    flows = [(labels, flow_of(session, spans)) for session, labels in rows]
+) -> tuple[Trees, Trees, Trees]:
+    """Fit what judges calls, what judges answers, and what chooses sessions."""
+    readings = [read_session(session, spans) for session, _ in rows]
+    pairs = list(zip(rows, readings, strict=True))
+    flows = [(labels, flow_of(session, reading)) for (session, labels), reading in pairs]
     (links, truth, weights), (echoes, said, said_weights) = examples(flows, recorded_weight)
     calls = fit_trees(links, truth, [_SIGNS.get(name, 0) for name in NAMES], weights)
     answers = fit_trees(echoes, said, [1, 1, 1, 1], said_weights, trees=30, depth=2)
-    return calls, answers
+    chosen = [(s, labels, reading) for (s, labels), reading in pairs if reading.blocks]
+    router = fit_router(
+        np.array([features(session, reading) for session, _, reading in chosen]),
+        np.array([labels.is_attack for _, labels, _ in chosen]),
+        np.array([1.0 if labels.suite == "scenario" else recorded_weight
+                  for _, labels, _ in chosen]),
+    )  # fmt: skip
+    return calls, answers, router
 
 
 def threshold(scores: Sequence[float], is_attack: Sequence[bool], false_alarms: float) -> float:
@@ -186,25 +215,43 @@ def train(config: TrainConfig, tell: Tell = lambda _: None) -> tuple[Detector, d
     Returns:
         The detector, and what was found on the held-out sessions.
     """
-    tell(f"making {config.scenarios:,} scenarios")
-    made = list(scenarios(config.seed, config.scenarios))
+    tell(f"making {config.scenarios + config.coding:,} scenarios")
+    folder = config.source or Path(sysconfig.get_paths()["stdlib"])
+    texts = (*shipped_texts(), *texts_below(folder, config.source_files, config.seed))
+    made = [
+        *scenarios(config.seed, config.scenarios),
+        *coding_sessions(config.seed, config.coding, texts),
+    ]
     recorded = [row for file in config.recorded for row in read_labelled(FOLDER / file)
                 if row[1].split == "train"]  # fmt: skip
     rows = [*made, *recorded]
     tell("what asks and what leads away")
     spans = fit_span_models(rows, FOLDER / "injections" / "texts.jsonl.gz")
     tell(f"what obeys, on {len(rows):,} sessions")
-    calls, answers = fit_parts(rows, spans, config.recorded_weight)
-    draft = Detector(spans, calls, answers, 0.5, _ATTEMPT, config.model_dump(mode="json"))
+    calls, answers, router = fit_parts(rows, spans, config.recorded_weight)
+    origin = config.model_dump(mode="json")
+    draft = Detector(spans, calls, answers, Router(router, 0.0, 1.0), 0.5, _ATTEMPT, origin)
     held = list(scenarios(config.seed + 1_000, max(300, config.scenarios // 6)))
+    held += coding_sessions(config.seed + 1_000, config.coding // 5, texts)
     held += [row for file in config.dev for row in read_labelled(FOLDER / file)
              if row[1].split == "dev"]  # fmt: skip
     tell(f"threshold, on {len(held):,} sessions held out")
-    scores = [draft.examine(session).score for session, _ in held]
+    readings = [draft.read(session) for session, _ in held]
+    pairs = list(zip(held, readings, strict=True))
+    scores = [draft.examine(session, reading).score for (session, _), reading in pairs]
+    chances = [draft.router.chance(session, reading) for (session, _), reading in pairs]
     attacks = [labels.is_attack for _, labels in held]
     alert = round(threshold(scores, attacks, config.false_alarms), 3)
-    detector = Detector(spans, calls, answers, alert, _ATTEMPT, draft.origin)
-    return detector, held_out(scores, attacks, alert)
+    passed = recall_threshold(
+        [chance for chance, attack in zip(chances, attacks, strict=True) if attack], config.recall
+    )
+    detector = Detector(
+        spans, calls, answers, Router(router, passed, config.recall), alert, _ATTEMPT, origin
+    )
+    figures = held_out(scores, attacks, alert)
+    benign = [chance for chance, attack in zip(chances, attacks, strict=True) if not attack]
+    figures["passed_on_benign"] = sum(chance >= passed for chance in benign) / max(1, len(benign))
+    return detector, figures
 
 
 def held_out(scores: Sequence[float], attacks: Sequence[bool], alert: float) -> dict[str, float]:

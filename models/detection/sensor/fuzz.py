@@ -29,9 +29,9 @@ from types import FrameType
 from typing import Any
 
 from models.detection.sensor.collect import ALL
+from models.detection.sensor.samples import samples
 from models.detection.session import Session
 from models.errors import ProjectError
-from models.settings import get_settings
 
 HANG_S = 10.0
 """Longest reading of a log of some kilobytes that is no hang."""
@@ -141,31 +141,6 @@ def _swap(value: Any, draw: random.Random, marks: dict[str, str]) -> Any:
 MUTATORS: tuple[Mutator, ...] = (_flip, _cut, _splice, _insert, _lines, _values, _values, _values)
 
 
-def samples(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
-    """Return the sample logs of each format: what to read, and its files."""
-    logs = get_settings().datasets / "detection" / "agent_logs"
-    found: dict[str, tuple[Path, list[Path]]] = {}
-    for expected in sorted((logs / "expected").glob("*.json")):
-        path = logs / json.loads(expected.read_text())["log"]
-        if expected.stem == "cursor":
-            path = _database(json.loads(path.read_text()), folder / "state.vscdb")
-        root = path if path.is_dir() else path.parent
-        is_many = path.is_dir() or path.parent != logs
-        files = [p for p in root.rglob("*") if p.is_file()] if is_many else [path]
-        found[expected.stem] = (path, sorted(files))
-    return found
-
-
-def _database(rows: dict[str, Any], path: Path) -> Path:
-    db = sqlite3.connect(path)
-    db.execute("CREATE TABLE cursorDiskKV (key TEXT UNIQUE ON CONFLICT REPLACE, value BLOB)")
-    written = [(key, json.dumps(value)) for key, value in rows.items()]
-    db.executemany("INSERT INTO cursorDiskKV VALUES (?, ?)", written)
-    db.commit()
-    db.close()
-    return path
-
-
 def break_log(path: Path, files: Sequence[Path], into: Path, draw: random.Random) -> Path:
     """Copy a log with one of its files broken, and return the copy."""
     root = path if path.is_dir() else path.parent
@@ -237,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         until = time.monotonic() + asked.seconds
         for turn, name in enumerate(cycle(sorted(logs))):
             rounds = turn // len(logs)
-            if rounds and (time.monotonic() > until if asked.runs is None else rounds >= asked.runs):
+            if rounds and (
+                time.monotonic() > until if asked.runs is None else rounds >= asked.runs
+            ):
                 break
             folder = Path(place) / "broken"
             path = break_log(*logs[name], folder, draw)

@@ -85,7 +85,7 @@ class Store:
         Raises:
             DataError: It is not here, or is damaged.
         """
-        return self._load(self._path(agent, id))
+        return self.load(self._path(agent, id))
 
     def sessions(self) -> Iterator[Session]:
         """Give all sessions in order of agents and ids, versions before a rewriting too.
@@ -94,9 +94,14 @@ class Store:
             DataError: One is damaged.
         """
         for path in sorted((self.folder / "sessions").glob("*/*.jsonl")):
-            yield self._load(path)
+            yield self.load(path)
 
-    def _load(self, path: Path) -> Session:
+    def load(self, path: Path) -> Session:
+        """Return the session of a file of this store.
+
+        Raises:
+            DataError: It is not here, or is damaged.
+        """
         try:
             values = msgspec.json.decode(path.read_bytes())
         except FileNotFoundError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from models.detection.dataflow.leaves import leaves
 from models.detection.dataflow.values import Source
-from models.detection.dataflow.views import decoded, plain
+from models.detection.dataflow.views import decoded, plain, worked_out
 from models.detection.intent.actions import Action, of_words
 from models.detection.intent.words import words
-from models.detection.triage.sentences import sentences
+from models.detection.session import Session
+from models.detection.triage.sentences import is_code, sentences
 from models.detection.triage.spans import SpanModel
 
 _ASKS = 0.5
@@ -22,8 +24,10 @@ _LED = 5
 """Sentences after one that leads away that belong to it, whatever they look like."""
 _GAP = 2
 """Cores this close are one block: an order and its details are rarely one sentence."""
-MOST_CHARACTERS = 60_000
-"""Of one result that are looked at by sentences; its end is as close as its beginning."""
+MOST_CHARACTERS = 2_000_000
+"""Of one session's results that are looked at by sentences."""
+_OF_THE_REST = 60_000
+"""Of each result after these; its end is as close as its beginning."""
 
 _ENTITY = re.compile(
     r"(?:https?://|www\.)[^\s'\"<>)\]]+"
@@ -36,6 +40,11 @@ _QUOTED = re.compile(r"(?<!\w)['\"“‘`]([^'\"”’`\n]{2,80})['\"”’`](?!
 _NAME = re.compile(r"(?<![.!?:]\s)(?<!^)\b[A-Z][\w&'-]+(?:\s+(?:[A-Z][\w&'-]+|of|de|la))*")
 _SHORTEST = 12
 """Texts with fewer characters are values, not sentences."""
+_LABELLED = re.compile(r"^\W*([A-Z][\w-]{2,30}):[ \t]+(\S.{0,200}?)\s*$", re.M)
+_REFERS = re.compile(
+    r"\b(?:under|below|beside|at|in|see|from|unter|bei|neben|sous|bajo|sotto)\s+['\"`\[(]?"
+    r"([A-Z][\w-]{2,30})\b|\[([A-Z][\w-]{2,30})\]"
+)
 
 
 @dataclass(frozen=True)
@@ -117,11 +126,13 @@ class Read:
     """A result as it is read.
 
     Attributes:
+        event: Its id.
         at: Number of its event.
         blocks: Its instruction blocks.
         data: All of it that is in no block.
     """
 
+    event: str
     at: int
     blocks: tuple[Block, ...]
     data: Source
@@ -140,34 +151,88 @@ class SpanModels:
     steers: SpanModel
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the results of a session hold.
+
+    Attributes:
+        reads: Of each result that says something, by the id of its event.
+        is_cut: There was too much; parts were not looked at.
+    """
+
+    reads: dict[str, Read]
+    is_cut: bool = False
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All instruction blocks, in order."""
+        return tuple(block for read in self.reads.values() for block in read.blocks)
+
+
+def read_session(session: Session, models: SpanModels) -> Reading:
+    """Read the results of a session."""
+    reads: dict[str, Read] = {}
+    left, is_cut = MOST_CHARACTERS, False
+    for at, event in enumerate(session.events):
+        if event.kind != "tool_result" or not event.text or event.status not in ("ok", "error"):
+            continue
+        text = event.text
+        if len(text) > max(left, _OF_THE_REST):
+            half, is_cut = _OF_THE_REST // 2, True
+            text = f"{text[:half]}\n\n{text[-half:]}"
+        left -= len(text)
+        reads[event.id] = read_result(text, event.id, at, models)
+    return Reading(reads, is_cut)
+
+
 def read_result(text: str, event: str, at: int, models: SpanModels) -> Read:
     """Find the instruction blocks of a result."""
     blocks: list[Block] = []
     data: list[str] = []
-    for leaf in leaves(_bounded(text)):
+    told = leaves(text)
+    labels = _Labels(told)
+    for leaf in told:
         shown = plain(leaf)
         if len(shown) < _SHORTEST:
             data.append(shown)
             continue
-        _split(shown, event, at, models, blocks, data)
+        _split(shown, event, at, models, blocks, data, labels)
         for hidden in decoded(leaf) if len(leaf) > 2 * _SHORTEST else ():
-            _split(plain(hidden), event, at, models, blocks, data, is_encoded=True)
-    return Read(at, tuple(blocks), Source("\n".join(data)))
+            _split(plain(hidden), event, at, models, blocks, data, labels, is_encoded=True)
+    return Read(event, at, tuple(blocks), Source(labels.without("\n".join(data))))
 
 
-def _bounded(text: str) -> str:
-    if len(text) <= MOST_CHARACTERS:
-        return text
-    half = MOST_CHARACTERS // 2
-    return f"{text[:half]}\n\n{text[-half:]}"
+class _Labels:
+    """Lines `Name: value` of a result, and those that its orders refer to by the name."""
+
+    def __init__(self, told: Sequence[str]) -> None:
+        self._values = {
+            name: value for text in told if ":" in text for name, value in _LABELLED.findall(text)
+        }
+        self._named: list[str] = []
+
+    def filled(self, order: str) -> str:
+        """Return an order with the values that it refers to behind it."""
+        for one in _REFERS.findall(order) if self._values else ():
+            name = one[0] or one[1]
+            if value := self._values.get(name):
+                self._named.append(f"{name}: {' '.join(value.split())}")
+                order = f"{order} {value}"
+        return order
+
+    def without(self, data: str) -> str:
+        """Return data without the lines that orders refer to: they are a part of these."""
+        for line in self._named:
+            data = data.replace(line, "")
+        return data
 
 
 def _split(
     text: str, event: str, at: int, models: SpanModels,
-    blocks: list[Block], data: list[str], *, is_encoded: bool = False,
+    blocks: list[Block], data: list[str], labels: _Labels, *, is_encoded: bool = False,
 ) -> None:  # fmt: skip
     """Divide a text into blocks and data, sentence by sentence."""
-    parts = sentences(text)
+    parts = sentences(worked_out(text))
     is_short = [part.count(" ") < 2 for part in parts]
     asks = [0.0 if short else models.asks.score(part)
             for part, short in zip(parts, is_short, strict=True)]  # fmt: skip
@@ -176,7 +241,7 @@ def _split(
     runs: list[list[int]] = []
     led = -_LED  # where the last sentence was that leads away
     for index in range(len(parts)):
-        is_led = index - led < _LED
+        is_led = index - led < _LED and not is_code(parts[index])
         if max(asks[index], steers[index]) < _ASKS and not is_led:
             continue
         # What leads away begins a block of its own: before it stands what the text is about.
@@ -193,7 +258,7 @@ def _split(
         within.update(span)
         blocks.append(
             Block(
-                event, at, tuple(parts[index] for index in span),
+                event, at, tuple(labels.filled(parts[index]) for index in span),
                 max(asks[index] for index in span), max(steers[index] for index in span),
                 is_encoded,
             )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.detection.intent.words import verbs_of, words
 
-BUCKETS = 1 << 13
+BUCKETS = 1 << 14
 """Words and pairs of words are hashed into so many."""
 LONGEST = 600
 """Characters of one sentence that are looked at; longer ones are cut into pieces."""
@@ -102,7 +102,14 @@ _FIRST = frozenset(
 )
 _PAST = re.compile(r"\b(?:was|were|had|did|has been|went|said|i|we|my|our)\b", re.I)
 
-DENSE = 14
+_CODE = re.compile(
+    r"\w\(|\)\s*[{:;,]|[=!<>]=|->|=>|::|\bself\.|;\s*$|^\s*[@}\])]|\w+\[\w|\s=\s|\{\w*\}"
+)
+_COMMENT = re.compile(r"^\s*(?:\d+\s+)?(?:#|//|/\*|\*|--|<!--|;;)")
+_NAMES = re.compile(r"\b(?:[a-z]+_\w+|[a-z]+[A-Z]\w*|\w+\.\w+\.\w+)\b")
+_SYMBOLS = frozenset("=(){}[];<>|&$%*+\\/_\"'`:@^~")
+
+DENSE = 18
 """Features of a sentence that are not hashed words."""
 
 
@@ -117,6 +124,11 @@ def sentences(text: str) -> list[str]:
         if one:
             found.append(one)
     return found
+
+
+def is_code(sentence: str) -> bool:
+    """Return whether a sentence is a line of a program rather than of somebody who speaks."""
+    return len(_CODE.findall(sentence)) > 1 and not _COMMENT.search(sentence)
 
 
 def masked(sentence: str) -> str:
@@ -157,6 +169,10 @@ def features(sentence: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             bool(_PAST.search(sentence)),
             min(6, sum(bool(verbs_of(t)) for t in tokens)) / 6,
             min(1.0, count / 40),
+            min(4, len(_CODE.findall(sentence))) / 4,
+            bool(_COMMENT.search(sentence)),
+            min(1.0, len(_NAMES.findall(sentence)) / count),
+            min(0.3, sum(c in _SYMBOLS for c in sentence) / max(1, len(sentence))) / 0.3,
         ],
         dtype=np.float64,
     )

@@ -48,18 +48,27 @@ def _scored(model: SpanModel, sentence: str) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
-def fit_spans(asking: Sequence[str], telling: Sequence[str], *, strength: float = 1.0) -> SpanModel:
+def fit_spans(
+    asking: Sequence[str],
+    telling: Sequence[str],
+    code: Sequence[str] = (),
+    *,
+    code_weight: float = 0.1,
+    strength: float = 1.0,
+) -> SpanModel:
     """Fit the model to sentences that ask for something and sentences that do not.
 
     Args:
         asking: Sentences of the one kind.
         telling: Sentences of the other.
+        code: Of the other too, from source and its documents: there is no end of them.
+        code_weight: Weight of one of these against one of the others.
         strength: Inverse of the regularisation.
     """
     from scipy.sparse import csr_matrix, hstack
     from sklearn.linear_model import LogisticRegression
 
-    texts = [*asking, *telling]
+    texts = [*asking, *telling, *code]
     rows, columns, values, others = [], [], [], []
     for row, sentence in enumerate(texts):
         buckets, dense = features(sentence)
@@ -68,8 +77,12 @@ def fit_spans(asking: Sequence[str], telling: Sequence[str], *, strength: float 
         values += [1 / np.sqrt(len(buckets))] * len(buckets)
         others.append(dense)
     grams = csr_matrix((values, (rows, columns)), shape=(len(texts), BUCKETS))
-    truth = np.r_[np.ones(len(asking)), np.zeros(len(telling))]
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2_000)
-    model.fit(hstack([grams, csr_matrix(np.array(others))]).tocsr(), truth)
+    truth = np.r_[np.ones(len(asking)), np.zeros(len(telling) + len(code))]
+    counts = np.r_[np.ones(len(asking) + len(telling)), np.full(len(code), code_weight)]
+    # Both kinds weigh the same, as a whole.
+    counts[truth == 1] *= counts[truth == 0].sum() / max(1, len(asking))
+    counts *= len(texts) / counts.sum()
+    model = LogisticRegression(C=strength, max_iter=2_000)
+    model.fit(hstack([grams, csr_matrix(np.array(others))]).tocsr(), truth, counts)
     weights = model.coef_[0]
     return SpanModel(weights[:BUCKETS], weights[BUCKETS:], float(model.intercept_[0]))

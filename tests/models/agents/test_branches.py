@@ -312,10 +312,12 @@ def test_an_agent_is_described_in_its_log(talk: Talk):
     assert started.workspace["kind"] == "sandbox"
 
 
-def test_importing_the_room_loads_no_client():
+@pytest.mark.parametrize("what", ["models.agents", "models.agents.server.app"])
+def test_importing_the_room_and_its_server_loads_no_client(what: str):
     code = (
-        "import sys, models.agents\n"
-        "print([m for m in ('litellm', 'httpx', 'yaml', 'jsonschema') if m in sys.modules])"
+        f"import sys, {what}\n"
+        "names = ('litellm', 'httpx', 'websockets.asyncio', 'rich', 'yaml', 'jsonschema')\n"
+        "print([m for m in names if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -348,3 +349,47 @@ def test_nobody_with_an_opinion_leaves_it_to_the_declaration(talk: Any):
         return (await conversation.send("go")).phase
 
     assert asyncio.run(work()) == "finished"
+
+
+def test_only_what_takes_a_look_at_the_name_is_rated_without_a_thread():
+    asked: list[tuple[str, bool]] = []
+
+    class Watched(ShellRails):
+        def rate(self, call: ToolCall, history: Sequence[Message]) -> Risk | None:
+            here = threading.current_thread() is threading.main_thread()
+            asked.append((call.name, here))
+            return super().rate(call, history)
+
+    async def levels() -> list[str | None]:
+        named = [
+            ToolCall.of("1", "terminal", {"command": "rm -rf /"}),
+            ToolCall.of("2", "create", {"path": "/etc/cron.d/x", "text": ""}),
+            ToolCall.of("3", "view", {"path": "x"}),
+            ToolCall.of("4", "ping", {}),
+        ]
+        found = [await rated(Watched(), call, [], 10) for call in named]
+        return [risk and risk.level for risk in found]
+
+    assert asyncio.run(levels()) == ["high", "high", "low", None]
+    assert asked == [("terminal", False), ("create", False), ("view", True), ("ping", True)]
+
+
+def test_an_analyzer_that_fails_or_does_not_answer_at_once_says_unknown():
+    class Quick:
+        def __init__(self, answer: object) -> None:
+            self.answer = answer
+
+        def is_slow(self, call: ToolCall) -> bool:
+            return False
+
+        def rate(self, call: ToolCall, history: Sequence[Message]) -> Any:
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+    def found(answer: object) -> Risk | None:
+        return asyncio.run(rated(Quick(answer), ToolCall.of("c", "act", {}), [], 10))
+
+    assert found(Risk("medium")) == Risk("medium")
+    assert found("low") == Risk("unknown", ("the analyzer answered with a str",))
+    assert found(OSError("gone")) == Risk("unknown", ("the analyzer failed: OSError: gone",))

@@ -19,10 +19,10 @@ from models.detection.evaluation.score import score
 from models.detection.reasoning import links
 from models.detection.reasoning.detector import SHIPPED, Detector, shipped
 from models.detection.reasoning.train import TrainConfig, threshold, train
-from models.detection.reasoning.trees import Trees, fit_trees
 from models.detection.scenarios.generate import scenarios
 from models.detection.sensor.collect import read_log
 from models.detection.session import Event, Session, ToolCall
+from models.detection.triage.trees import Trees, fit_trees
 from models.errors import DataError
 from models.settings import ROOT
 
@@ -210,16 +210,17 @@ def test_generated_sessions_say_what_happened_in_them():
 
 
 def test_a_detector_is_trained_saved_and_read_back(tmp_path: Path):
-    config = TrainConfig(scenarios=400, recorded=(), dev=())
+    config = TrainConfig(scenarios=400, coding=100, source_files=40, recorded=(), dev=())
     detector, found = train(config)
     assert found["recall"] > 0.5
     assert found["false_alarm_rate"] <= config.false_alarms
     detector.save(tmp_path / "d.json")
     read = Detector.load(tmp_path / "d.json")
+    assert read.digest == detector.digest
     for one, _ in scenarios(77, 30):
         assert read.examine(one).score == pytest.approx(detector.examine(one).score, abs=0.02)
     (tmp_path / "bad.json").write_text('{"schema": "loom-detector/0"}')
-    with pytest.raises(DataError, match="no detector of loom-detector/1"):
+    with pytest.raises(DataError, match="no detector of loom-detector/2"):
         Detector.load(tmp_path / "bad.json")
 
 

@@ -61,6 +61,10 @@ class ShellRails:
     def __init__(self, terminals: Iterable[str] = ("terminal",)) -> None:
         self._terminals = frozenset(terminals)
 
+    def is_slow(self, call: ToolCall) -> bool:
+        """Whether rating a call takes more than a look at its name."""
+        return call.name in self._terminals or call.name in _WRITERS
+
     def rate(self, call: ToolCall, history: Sequence[Message]) -> Risk | None:
         """Rate a call, given what the model was sent before it."""
         if call.name in self._terminals:

@@ -21,6 +21,9 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
 SOCKET = "socket"
 """The program's Unix socket, in the folder that it is given."""
 
+MOST_FRAME_BYTES = 16 * 1024**2
+"""Longest frame of a WebSocket between browser and program, both ways."""
+
 
 @dataclass(frozen=True)
 class Plan:

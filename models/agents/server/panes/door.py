@@ -15,7 +15,7 @@ from uvicorn import Config, Server
 
 from models.agents.server.auth import Gatekeeper
 from models.agents.server.config import ServerConfig
-from models.agents.server.panes.forward import MOST_FRAME_BYTES
+from models.agents.server.panes.base import MOST_FRAME_BYTES
 from models.agents.server.panes.pane import COOKIE
 from models.agents.server.panes.panes import Panes
 

@@ -10,7 +10,6 @@ import orjson
 from starlette.types import ASGIApp
 
 from models.agents.server.panes.base import SOCKET, Plan, found
-from models.agents.server.panes.forward import Forward
 from models.sandbox.process import ProcessSandbox
 
 PROGRAM = "code-server"
@@ -64,4 +63,6 @@ class Ide:
 
     def app(self, address: str, prefix: str) -> ASGIApp:
         """Return what answers for it: its own pages ask relative to where they are."""
+        from models.agents.server.panes.forward import Forward
+
         return Forward(address)

@@ -1,0 +1,53 @@
+"""What defines a run of `detect-attacks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from models.config import Config
+from models.detection.reasoning.train import TrainConfig
+
+
+class DetectConfig(Config):
+    """Whose sessions are looked at, by what, and what is written."""
+
+    data: Path | None = None
+    """A user's home folder (the logs of all agent programs below it), a log or a folder of logs,
+    or a file of sessions (`detection-session/1`, its labels are not read); none: the shipped
+    sample of every log format."""
+
+    format: str | None = None
+    """Format of the logs; none: told by what they hold."""
+
+    detector: Path | None = None
+    """Trained file; none: the shipped one."""
+
+    policies: Path | None = None
+    """File of policies; none: the shipped ones."""
+
+    servers: tuple[str, ...] = ()
+    """MCP servers that are approved; none named: any is."""
+
+    personas: tuple[str, ...] = ()
+    """Words in a session's folder or user of who attacks on duty, as red teams do: nobody is
+    called for what they do."""
+
+    judge: str = ""
+    """Address of a language model that votes near the threshold (`openai/gpt-5`,
+    `http://HOST/v1#NAME`, `scripted:FILE`); empty: none is asked."""
+
+    spans: Literal["alerts", "all", "none"] = "alerts"
+    """Whose OpenTelemetry spans are written."""
+
+    partition: int = Field(200, ge=1)
+    """Sessions that one task examines."""
+
+
+class TrainFlowConfig(TrainConfig):
+    """A training, and where its file goes; nothing given: as the shipped one was trained."""
+
+    output: Path | None = None
+    """File to write; none: below LOOM_HOME. The shipped file is never replaced by a flow."""

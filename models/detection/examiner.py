@@ -1,0 +1,119 @@
+"""The two tiers together: every check of a session, one verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from models.detection.reasoning.detector import LEAST_COVERAGE, Detector
+from models.detection.reasoning.judge import Judge
+from models.detection.session import Session
+from models.detection.triage.blocks import Reading
+from models.detection.verdicts import RANK, Evidence, Outcome, Signal, Verdict
+
+Check = Callable[[Session], Sequence[Signal]]
+"""Looks at a session as a whole: policies, servers, usage."""
+
+
+class Triage(NamedTuple):
+    """What the first tier found.
+
+    Attributes:
+        is_passed: The session is worth following.
+        chance: That something a result asked for was done, as far as words tell.
+        signals: What the rules found.
+        reading: What the results hold, for the second tier.
+    """
+
+    is_passed: bool
+    chance: float
+    signals: tuple[Signal, ...]
+    reading: Reading
+
+
+@dataclass
+class Examiner:
+    """Judges sessions.
+
+    Attributes:
+        detector: Both tiers as trained.
+        checks: Rules of tier 1; a session in which one finds something is followed too.
+        policies: Digest of what the checks go by, kept in each verdict.
+        judge: Asked near the threshold; None: nobody is.
+        personas: Words in a session's environment (its folder, its user) of who attacks on duty,
+            as red teams do. What they do is told like anything else, and nobody is called for it.
+    """
+
+    detector: Detector
+    checks: Sequence[Check] = ()
+    policies: str = ""
+    judge: Judge | None = None
+    personas: Sequence[str] = field(default_factory=tuple)
+
+    def triage(self, session: Session) -> Triage:
+        """Read what results ask for, and apply the rules: the first tier."""
+        signals = tuple(signal for check in self.checks for signal in check(session))
+        reading = self.detector.read(session)
+        chance = self.detector.router.chance(session, reading)
+        is_unclear = reading.is_cut or session.coverage.share < LEAST_COVERAGE
+        is_passed = bool(signals) or is_unclear or chance >= self.detector.router.threshold
+        return Triage(is_passed, chance, signals, reading)
+
+    def examine(self, session: Session) -> Verdict:
+        """Judge a session: unless the first tier finds a reason, it is not followed."""
+        began = time.perf_counter()
+        found = self.triage(session)
+        if not found.is_passed:
+            return self.dismissed(session, began)
+        followed = self.detector.examine(session, found.reading)
+        return self._told(session, self._joined(session, found.signals, followed), began)
+
+    def dismissed(self, session: Session, began: float) -> Verdict:
+        """Return the verdict of a session that the first tier found no reason to follow.
+
+        Args:
+            session: What happened.
+            began: When it was looked at, by `time.perf_counter`.
+        """
+        verdict = Verdict(session.id, "benign", 0.0, coverage=session.coverage.share, tier=1,
+                          detector=self.detector.digest)  # fmt: skip
+        return self._told(session, verdict, began)
+
+    def undetermined(self, session: Session, why: str) -> Verdict:
+        """Return the verdict of a session that could not be judged: a person looks at it."""
+        reason = Evidence("not-judged", f"it could not be judged: {why}", (), 0.0)
+        verdict = Verdict(
+            session.id, "undetermined", 0.0, (reason,),
+            coverage=session.coverage.share, detector=self.detector.digest,
+        )  # fmt: skip
+        return self._told(session, verdict, time.perf_counter())
+
+    def _told(self, session: Session, verdict: Verdict, began: float) -> Verdict:
+        return msgspec.structs.replace(
+            verdict, agent=session.agent, policies=self.policies, persona=self._persona(session),
+            elapsed_ms=1e3 * (time.perf_counter() - began),
+        )  # fmt: skip
+
+    def _joined(self, session: Session, signals: Sequence[Signal], verdict: Verdict) -> Verdict:
+        is_hard = any(signal.is_hard for signal in signals)
+        if self.judge is not None:
+            verdict = self.judge.vote(session, verdict, self.detector.alert, is_hard)
+        strongest = sorted(signals, key=lambda one: (-RANK[one.outcome], -one.evidence.weight))
+        outcomes: list[Outcome] = [verdict.outcome, *(signal.outcome for signal in signals)]
+        executed = [s.evidence.weight for s in signals if s.outcome == "executed"]
+        techniques = dict.fromkeys((*verdict.techniques, *(s.technique for s in strongest)))
+        return msgspec.structs.replace(
+            verdict,
+            outcome=max(outcomes, key=RANK.__getitem__),
+            score=max([verdict.score, *executed]),
+            evidence=(*(signal.evidence for signal in strongest), *verdict.evidence),
+            techniques=tuple(filter(None, techniques)),
+        )
+
+    def _persona(self, session: Session) -> str:
+        known = "\n".join(session.environment.values()).casefold()
+        return next((one for one in self.personas if one.casefold() in known), "")

@@ -1,0 +1,246 @@
+"""The steps of `detect-attacks`: sessions into a store, a verdict for each, kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pandas as pd
+
+from models.detection.config import DetectConfig
+from models.detection.evaluation.labelled import holds_sessions, read_labelled
+from models.detection.examiner import Examiner
+from models.detection.integrity.usage import Known, examine_usage
+from models.detection.policies.store import check_policies, read_policies
+from models.detection.reasoning.detector import Detector, shipped
+from models.detection.reasoning.judge import Judge
+from models.detection.records import Record
+from models.detection.sensor.collect import ALL, Collection, collect, read_log
+from models.detection.sensor.samples import samples
+from models.detection.sensor.store import Store
+from models.detection.session import Session
+from models.detection.verdicts import Verdict
+from models.errors import DataError
+
+_MOST_LOGS = 100_000
+
+
+class Stored(NamedTuple):
+    """A session in a store.
+
+    Attributes:
+        path: Its file.
+        digest: SHA-256 of it.
+    """
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found.
+
+    Attributes:
+        folder: The store.
+        sessions: All that it holds, in order.
+        collection: What the last look did; counts of logs and records.
+        skipped: Files that are no log of a known format.
+    """
+
+    folder: Path
+    sessions: tuple[Stored, ...]
+    collection: Collection
+    skipped: tuple[str, ...] = ()
+
+
+def store_of(config: DetectConfig, home: Path) -> Path:
+    """Return the folder of the store of a data source: each has one of its own."""
+    if config.data is None:
+        return home / "detection" / "stores" / "samples"
+    path = config.data.expanduser().absolute()
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:10]
+    return home / "detection" / "stores" / f"{path.name or 'root'}-{digest}"
+
+
+def gather(config: DetectConfig, home: Path) -> Gathered:
+    """Bring the sessions of a data source into its store; what is there already is not read anew.
+
+    Raises:
+        DataError: There is no such file or folder, or nothing in it is a log.
+        StorageFullError: The store's disk is full.
+    """
+    folder = store_of(config, home)
+    store = Store(folder)
+    done, skipped = Collection(), []
+    data = config.data.expanduser() if config.data else None
+    if data is None:
+        scratch = folder.with_name("sample-logs")
+        scratch.mkdir(parents=True, exist_ok=True)
+        for path, _ in samples(scratch).values():
+            _put(read_log(path), store, done)
+    elif data.is_dir() and config.format is None and _is_home(data):
+        done = collect(data, store)
+    elif holds_sessions(data):
+        labelled = (session for session, _ in read_labelled(data))
+        named = (
+            msgspec.structs.replace(session, id=f"{data.stem}-{number}", agent="file")
+            for number, session in enumerate(labelled, 1)
+        )
+        _put(named, store, done)
+    else:
+        for log in _logs(data, config.format):
+            try:
+                _put(read_log(log, config.format), store, done)
+            except DataError as error:
+                skipped.append(str(error))
+    paths = sorted((folder / "sessions").glob("*/*.jsonl"))
+    if not paths:
+        why = f": {skipped[0]}" if skipped else ""
+        raise DataError(
+            f"{data} holds no log of an agent{why}; name a home folder, a log, a folder of logs, "
+            "or a file of sessions"
+        )
+    found = tuple(Stored(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
+    return Gathered(folder, found, done, tuple(skipped))
+
+
+def _put(sessions: Sequence[Session] | Iterator[Session], store: Store, done: Collection) -> None:
+    done.sources += 1
+    for session in sessions:
+        done.sessions += 1
+        done.records += session.coverage.records
+        done.quarantined += len(session.coverage.quarantined)
+        done.unknown.update(session.coverage.unknown)
+        done.stored += store.put(session)
+
+
+def _is_home(folder: Path) -> bool:
+    return any(True for parser in ALL for _ in parser.sources(folder))
+
+
+def _logs(path: Path, format: str | None) -> list[Path]:
+    """Return the path, or what lies in a folder that is no log itself."""
+    if not path.is_dir():
+        return [path]
+    parsers = [parser for parser in ALL if format in (None, parser.name)]
+    if any(parser.source(path) is not None for parser in parsers):
+        return [path]
+    return sorted(path.iterdir())[:_MOST_LOGS]
+
+
+def load(stored: Stored) -> Session:
+    """Read a session of a store.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    return Store(stored.path.parent.parent.parent).load(stored.path)
+
+
+def sessions_edge(gathered: Gathered) -> pd.DataFrame:
+    """Return one row per session for the contract `datasets/detection/sessions`."""
+    now = time.time()
+    rows = []
+    for stored in gathered.sessions:
+        session = load(stored)
+        times = [event.time_s for event in session.events if event.time_s is not None]
+        last = max(times, default=None)
+        coverage = session.coverage
+        rows.append(
+            {
+                "session": f"{session.agent}/{stored.path.stem}", "agent": session.agent,
+                "events": len(session.events), "calls": sum(1 for _ in session.calls()),
+                "records": coverage.records, "quarantined": len(coverage.quarantined),
+                "missing_results": coverage.missing_results, "read_share": coverage.share,
+                "last_s": last, "ahead_s": None if last is None else last - now,
+            }
+        )  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame.astype({"last_s": float, "ahead_s": float})
+
+
+def examiner_of(config: DetectConfig, judge: Judge | None = None) -> Examiner:
+    """Return what a config judges by.
+
+    Args:
+        config: Detector, policies and approved servers.
+        judge: A language model for what is near the threshold; None: nobody is asked.
+    """
+    detector = Detector.load(config.detector) if config.detector else shipped()
+    policies = read_policies((config.policies,)) if config.policies else read_policies()
+    known = Known(models=detector.spans, approved=frozenset(config.servers) or None)
+    return Examiner(
+        detector,
+        (partial(examine_usage, known=known), partial(check_policies, policies=policies)),
+        policies.digest, judge, config.personas,
+    )  # fmt: skip
+
+
+def key_of(config: DetectConfig, examiner: Examiner) -> str:
+    """Return what a verdict depends on besides its session, as a name for a folder."""
+    said = (examiner.detector.digest, examiner.policies, config.judge, *config.personas,
+            *config.servers)  # fmt: skip
+    return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+
+
+class Kept:
+    """Verdicts by the content of their sessions.
+
+    Args:
+        folder: Of one key; see `key_of`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, stored: Stored) -> Record | None:
+        """Return what was found before; None: it was not examined, or the file is damaged."""
+        try:
+            return msgspec.json.decode(self._path(stored).read_bytes(), type=Record)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def put(self, stored: Stored, record: Record) -> None:
+        """Keep what was found, in one step."""
+        path = self._path(stored)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{time.monotonic_ns()}.part")
+        part.write_bytes(msgspec.json.encode(record))
+        part.replace(path)
+
+    def _path(self, stored: Stored) -> Path:
+        return self.folder / stored.digest[:2] / f"{stored.digest}.json"
+
+
+def triage(examiner: Examiner, stored: Stored) -> Record | None:
+    """Apply the first tier; None: the session is worth following."""
+    began = time.perf_counter()
+    session = load(stored)
+    if examiner.triage(session).is_passed:
+        return None
+    return Record.of(session, examiner.dismissed(session, began))
+
+
+def investigate(examiner: Examiner, stored: Stored) -> Record:
+    """Apply both tiers; a session that cannot be judged is left to a person, with the reason."""
+    session = load(stored)
+    return Record.of(session, _judged(examiner, session))
+
+
+def _judged(examiner: Examiner, session: Session) -> Verdict:
+    try:
+        return examiner.examine(session)
+    except (RecursionError, MemoryError, ValueError, ArithmeticError) as error:
+        return examiner.undetermined(session, f"{type(error).__name__}: {error}"[:300])
+
+
+def partitions(found: Sequence[Stored], size: int) -> list[tuple[Stored, ...]]:
+    """Divide sessions for tasks; the same sessions give the same parts."""
+    return [tuple(found[at : at + size]) for at in range(0, len(found), size)]
