@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from models.detection.reasoning.detector import shipped
+from models.detection.config import DetectConfig
 from models.detection.sensor.collect import read_log
 from models.detection.session import Session
 from models.detection.verdicts import Verdict
+from models.detection.work import examiner_of
 from models.errors import DataError
 
 FOUND = 1
@@ -23,7 +24,7 @@ def examine_logs(logs: Sequence[Path], format: str | None, as_json: bool) -> int
     Raises:
         DataError: A log is not there, or of no known format; the others were judged.
     """
-    detector = shipped()
+    examiner = examiner_of(DetectConfig())
     shown = Console(highlight=False, soft_wrap=True)
     found, failed = 0, []
     for log in logs:
@@ -33,7 +34,7 @@ def examine_logs(logs: Sequence[Path], format: str | None, as_json: bool) -> int
             failed.append(str(error))
             continue
         for session in sessions:
-            verdict = detector.examine(session)
+            verdict = examiner.examine(session)
             found += verdict.is_alert
             if as_json:
                 shown.out(verdict.to_json().decode(), highlight=False)

@@ -10,9 +10,12 @@ from typing import Any
 import orjson
 
 from models.detection.bench import DetectionBenchConfig
+from models.detection.config import DetectConfig
+from models.detection.evaluation.peers import installed_peers
 from models.detection.evaluation.score import Score, wilson
 from models.detection.evaluation.sessions import SessionFigures, measure
-from models.detection.reasoning.detector import SHIPPED, shipped
+from models.detection.reasoning.detector import SHIPPED
+from models.detection.work import examiner_of
 from models.figures import BenchTable
 
 LOOKS = SHIPPED.with_name("looks.json")
@@ -39,19 +42,22 @@ def sessions_part(
     data: Path | None, seed: int, tell: Callable[[str], None], config: DetectionBenchConfig
 ) -> Part:
     """Score the shipped detector on sessions."""
-    detector = shipped()
+    examiner = examiner_of(DetectConfig())
     figures = measure(
-        detector, data, seed, config.scenarios, is_transfer=config.transfer, tell=tell
+        examiner, data, seed, config.scenarios, is_transfer=config.transfer, tell=tell
     )
     looks = len(orjson.loads(LOOKS.read_bytes()))
     metrics = {}
     if (first := figures.scores[0]).f1 is not None:
         metrics = {"sessions_f1": first.f1, "sessions_false_alarms": float(first.alarms)}
     document = {
-        "detector": detector.digest,
+        "detector": examiner.detector.digest,
+        "policies": examiner.policies,
         "looks_at_public_test": looks,
         "session_scores": [asdict(one) for one in figures.scores],
         "confusion": figures.confusion,
+        "followed": figures.followed,
+        "triage_cpu_ms": figures.triage_ms,
         "cpu_ms": figures.cpu_ms,
         "sessions_per_cpu_s": figures.per_cpu_s,
     }
@@ -60,11 +66,19 @@ def sessions_part(
         "their publisher put before each of them is not read.",
         "`generated only` was trained on no recorded session; who wrote its goals and tasks had "
         "seen those of banking, travel and slack, so some of them resemble each other.",
-        "ADR-Bench is scored by what sessions show; attacks of its servers themselves are not "
-        "looked for yet. The rule `uses one of its 25 attacking servers` has F1 .938 there.",
+        "ADR-Bench is scored by what its sessions show, names blinded, and nothing was ever fitted "
+        "to it, so there is nothing to group by servers. Its sessions hold no source and no "
+        "descriptions of tools, which server integrity would read. The rule `uses one of its 25 "
+        "attacking servers` has F1 .938 there.",
+        f"Peers: {', '.join(installed_peers()) or 'none; `make peers` installs them'}. They tell "
+        "that an injection is there, not that it was followed.",
+        "`coding` is generated over the source of installed packages; its goals and wordings are "
+        "those of training, its texts are not.",
     ]
-    return Part([_scores(figures.scores), _confusion(figures), _costs(figures)], notes,
-                document, metrics)  # fmt: skip
+    tables = [
+        _scores(figures.scores), _confusion(figures), _followed(figures), _costs(figures),
+    ]  # fmt: skip
+    return Part(tables, notes, document, metrics)
 
 
 def _scores(scores: list[Score]) -> BenchTable:
@@ -86,7 +100,7 @@ def _scores(scores: list[Score]) -> BenchTable:
 
 
 def _confusion(figures: SessionFigures) -> BenchTable:
-    given = ("executed", "partial", "attempted", "benign", "undetermined")
+    given = ("executed", "policy", "partial", "attempted", "benign", "undetermined")
     rows = [
         (kind, outcome, *(counts.get(one, 0) for one in given))
         for kind, outcomes in figures.confusion.items()
@@ -95,10 +109,23 @@ def _confusion(figures: SessionFigures) -> BenchTable:
     return BenchTable("ours: true outcome, and verdict", ("sessions", "truth", *given), rows)
 
 
+def _followed(figures: SessionFigures) -> BenchTable:
+    rows = [
+        (kind, outcome, passed, of, f"{passed / of:.1%}")
+        for kind, outcomes in figures.followed.items()
+        for outcome, (passed, of) in sorted(outcomes.items())
+    ]
+    columns = ("sessions", "truth", "passed on", "of", "share")
+    return BenchTable("ours: what the first tier passed on", columns, rows)
+
+
 def _costs(figures: SessionFigures) -> BenchTable:
     rows = [
-        (kind, middle, high, figures.per_cpu_s[kind])
+        (kind, *figures.triage_ms[kind], middle, high, figures.per_cpu_s[kind])
         for kind, (middle, high) in figures.cpu_ms.items()
     ]
-    columns = ("sessions", "CPU ms, median", "CPU ms, 95 %", "sessions per CPU second")
+    columns = (
+        "sessions", "first tier, CPU ms, median", "95 %", "both tiers, median", "95 %",
+        "sessions per CPU second",
+    )  # fmt: skip
     return BenchTable("ours: cost", columns, rows)

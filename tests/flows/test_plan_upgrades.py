@@ -112,7 +112,9 @@ def test_two_dask_workers_give_the_same_plan_and_figures_as_threads(
 
     # Cached results of the first run would make the second prove nothing.
     monkeypatch.setenv("PREFECT_TASKS_REFRESH_CACHE", "true")
-    config = UpgradeConfig(data=small_history, trees=SMALL, seed=5)
+    config = UpgradeConfig(
+        data=small_history, trees=TreeConfig(n_trees=6, depth=2), forecaster="type-quantile", seed=5
+    )
     plan_upgrades(config)
     _, threads = tracked()
 

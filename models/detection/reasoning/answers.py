@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.detection.dataflow.values import Source
+from models.detection.dataflow.values import Source, normal
 from models.detection.intent.words import is_empty, stem, words
 from models.detection.triage.blocks import Block
 from models.detection.triage.sentences import sentences
@@ -48,7 +48,15 @@ def best_echo(
     for answer in answers:
         said = [one for one in sentences(answer) if not _REFUSES.search(one)]
         spoken = {stem(word) for one in said for word in words(one)}
+        whole = normal(" ".join(said))
         for block in blocks:
+            for quote in block.quotes:
+                # What an order quotes is said as it stands, or it is not.
+                if quote in whole and quote not in prompt.text and quote not in data.text:
+                    count = min(1.0, len(quote.split()) / 8)
+                    features = (1.0, count, block.asks, block.steers)
+                    if best is None or features > best.features:
+                        best = Echo(block, answer, features)
             for order in block.sentences:
                 own = {stem(w) for w in words(order) if len(w) > 3 and not is_empty(w)} - known
                 if len(own) < _FEWEST:

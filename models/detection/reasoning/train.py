@@ -21,6 +21,7 @@ from models.detection.evaluation.labelled import Labels, read_labelled
 from models.detection.reasoning.answers import best_echo
 from models.detection.reasoning.detector import SHIPPED, Detector
 from models.detection.reasoning.links import NAMES, Flow, flow_of
+from models.detection.scenarios.attacks import SUITE, attack_sessions
 from models.detection.scenarios.coding import coding_sessions, shipped_texts, texts_below
 from models.detection.scenarios.generate import scenarios
 from models.detection.session import Session
@@ -63,6 +64,14 @@ class TrainConfig(Config):
 
     source_files: int = Field(900, ge=0)
     """Files of it that are read, drawn by chance."""
+
+    attacks: int = Field(800, ge=0)
+    """Attacks of the explorer, drawn by chance, of the first goal of each technique; each is
+    followed in one session and resisted in another."""
+
+    attacks_weight: float = Field(0.15, ge=0)
+    """Weight of one of their sessions against a generated one, where calls and answers are judged:
+    they come from a model of an agent that never hesitates."""
 
     seed: int = 1
     """Of the scenarios."""
@@ -147,8 +156,14 @@ def _key(sentence: str) -> str:
 Examples = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 
 
+def weight_of(labels: Labels, config: TrainConfig) -> float:
+    """Return how much a session counts where calls and answers are judged."""
+    weights = {"scenario": 1.0, SUITE: config.attacks_weight}
+    return weights.get(labels.suite, config.recorded_weight)
+
+
 def examples(
-    flows: Sequence[tuple[Labels, Flow]], recorded_weight: float
+    flows: Sequence[tuple[Labels, Flow]], config: TrainConfig
 ) -> tuple[Examples, Examples]:
     """Return rows, truth and weights: of links, and of echoes."""
     rows: list[tuple[float, ...]] = []
@@ -156,7 +171,7 @@ def examples(
     weights: list[float] = []
     said: list[tuple[tuple[float, ...], bool, float]] = []
     for labels, flow in flows:
-        weight = 1.0 if labels.suite == "scenario" else recorded_weight
+        weight = weight_of(labels, config)
         hijack = set(labels.hijack_calls or ())
         acts = any(one.action.is_effectful and one.call.id in hijack for one in flow.links)
         for link in flow.links:
@@ -176,21 +191,20 @@ def examples(
 
 
 def fit_parts(
-    rows: Sequence[Row], spans: SpanModels, recorded_weight: float
+    rows: Sequence[Row], spans: SpanModels, config: TrainConfig
 ) -> tuple[Trees, Trees, Trees]:
     """Fit what judges calls, what judges answers, and what chooses sessions."""
     readings = [read_session(session, spans) for session, _ in rows]
     pairs = list(zip(rows, readings, strict=True))
     flows = [(labels, flow_of(session, reading)) for (session, labels), reading in pairs]
-    (links, truth, weights), (echoes, said, said_weights) = examples(flows, recorded_weight)
+    (links, truth, weights), (echoes, said, said_weights) = examples(flows, config)
     calls = fit_trees(links, truth, [_SIGNS.get(name, 0) for name in NAMES], weights)
     answers = fit_trees(echoes, said, [1, 1, 1, 1], said_weights, trees=30, depth=2)
     chosen = [(s, labels, reading) for (s, labels), reading in pairs if reading.blocks]
     router = fit_router(
         np.array([features(session, reading) for session, _, reading in chosen]),
         np.array([labels.is_attack for _, labels, _ in chosen]),
-        np.array([1.0 if labels.suite == "scenario" else recorded_weight
-                  for _, labels, _ in chosen]),
+        np.array([weight_of(labels, config) for _, labels, _ in chosen]),
     )  # fmt: skip
     return calls, answers, router
 
@@ -224,11 +238,11 @@ def train(config: TrainConfig, tell: Tell = lambda _: None) -> tuple[Detector, d
     ]
     recorded = [row for file in config.recorded for row in read_labelled(FOLDER / file)
                 if row[1].split == "train"]  # fmt: skip
-    rows = [*made, *recorded]
+    rows = [*made, *recorded, *attack_sessions(config.seed, config.attacks)]
     tell("what asks and what leads away")
     spans = fit_span_models(rows, FOLDER / "injections" / "texts.jsonl.gz")
     tell(f"what obeys, on {len(rows):,} sessions")
-    calls, answers, router = fit_parts(rows, spans, config.recorded_weight)
+    calls, answers, router = fit_parts(rows, spans, config)
     origin = config.model_dump(mode="json")
     draft = Detector(spans, calls, answers, Router(router, 0.0, 1.0), 0.5, _ATTEMPT, origin)
     held = list(scenarios(config.seed + 1_000, max(300, config.scenarios // 6)))

@@ -33,6 +33,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; max-heigh
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; overflow-wrap: anywhere;
   border-bottom: 1px solid #e4e7eb }
+th, td.n, th.n, .badge { white-space: nowrap; overflow-wrap: normal }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
 .event { border-left: 4px solid #e4e7eb; padding: .15rem .7rem; margin: .35rem 0 }
 .event.named { background: #fff4e5 } summary { cursor: pointer }

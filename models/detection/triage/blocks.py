@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from models.detection.dataflow.leaves import leaves
-from models.detection.dataflow.values import Source
+from models.detection.dataflow.values import Source, normal
 from models.detection.dataflow.views import decoded, plain, worked_out
 from models.detection.intent.actions import Action, of_words
 from models.detection.intent.words import words
@@ -40,7 +40,7 @@ _QUOTED = re.compile(r"(?<!\w)['\"“‘`]([^'\"”’`\n]{2,80})['\"”’`](?!
 _NAME = re.compile(r"(?<![.!?:]\s)(?<!^)\b[A-Z][\w&'-]+(?:\s+(?:[A-Z][\w&'-]+|of|de|la))*")
 _SHORTEST = 12
 """Texts with fewer characters are values, not sentences."""
-_LABELLED = re.compile(r"^\W*([A-Z][\w-]{2,30}):[ \t]+(\S.{0,200}?)\s*$", re.M)
+_LABELLED = re.compile(r"^[^\w\n]{0,8}([A-Z][\w-]{2,30}):[ \t]+(\S.{0,200})", re.M)
 _REFERS = re.compile(
     r"\b(?:under|below|beside|at|in|see|from|unter|bei|neben|sous|bajo|sotto)\s+['\"`\[(]?"
     r"([A-Z][\w-]{2,30})\b|\[([A-Z][\w-]{2,30})\]"
@@ -104,6 +104,11 @@ class Block:
             if not any(one != other and re.search(rf"(?<!\w){re.escape(one)}(?!\w)", other)
                        for other in kept)
         )  # fmt: skip
+
+    @cached_property
+    def quotes(self) -> tuple[str, ...]:
+        """Quoted texts in it of several words, in small letters."""
+        return tuple(normal(one) for one in _QUOTED.findall(self.text) if " " in one.strip())
 
     @cached_property
     def addresses(self) -> tuple[str, ...]:

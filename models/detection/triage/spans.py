@@ -40,9 +40,13 @@ class SpanModel:
         return id(self)
 
 
+# A sentence is asked about by two models, one after the other.
+_featured = lru_cache(maxsize=4_096)(features)
+
+
 @lru_cache(maxsize=20_000)
 def _scored(model: SpanModel, sentence: str) -> float:
-    buckets, dense = features(sentence)
+    buckets, dense = _featured(sentence)
     length = np.sqrt(len(buckets))
     logit = model.bias + model.words[buckets].sum() / length + dense @ model.dense
     return float(1 / (1 + np.exp(-logit)))

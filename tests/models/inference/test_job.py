@@ -195,9 +195,9 @@ def test_contradictions_are_refused_before_anything_is_read(tiny: JobConfig):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_points_lose_nothing_and_double_nothing():
-    figures = crash_trials(20, seed=5)
-    assert figures.kills == 20
+def test_kills_at_random_points_lose_nothing_and_double_nothing():
+    figures = crash_trials(8, seed=5)
+    assert figures.kills == 8
     assert (figures.lost, figures.double, figures.different, figures.redone) == (0, 0, 0, 0)
     assert figures.most_torn <= 8  # one flush
     # In the middle of long rows: the interval of each that ran, and no more.
