@@ -40,6 +40,8 @@ class FlowEntry:
     """What counts about a run, in a line."""
     goes_on: bool = False
     """Whether the same command goes on where a run was ended (exit code 75 after SIGTERM)."""
+    demo: tuple[str, ...] = ()
+    """Keys of `loom demo`, where the defaults take minutes."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ FLOWS = (
         flow="flows.train_detector:train_detector",
         config="models.detection.config:TrainFlowConfig",
         takes_data=False,
+        demo=("scenarios=500", "coding=120", "source_files=60", "recorded=[]"),
         figures=(
             MainFigure(*("F1 on dev", "dev/trained/f1", "{:.3f}"), *("shipped", "dev/shipped/f1")),
         ),
@@ -201,6 +204,7 @@ FLOWS = (
         flow="flows.explore_attacks:explore_attacks",
         config="models.detection.explorer.config:ExploreConfig",
         takes_data=False,
+        demo=("population=16", "generations=3"),
         goes_on=True,
         figures=(
             MainFigure(

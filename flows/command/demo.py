@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.command.run import call_flow, choose_runner, prefect_session, resolve_config
-from flows.registry import FLOWS
+from flows.registry import FLOWS, find_flow
 from models.errors import ProjectError
 from models.figures import FlowSummary
 
@@ -29,7 +29,7 @@ def run_demo(runner: str | None, dask_address: str | None) -> None:
             started = time.monotonic()
             outcome: FlowSummary | Exception
             try:
-                outcome = call_flow(entry, resolve_config(entry, None, (), None))
+                outcome = call_flow(entry, resolve_config(entry, None, entry.demo, None))
             except Exception as error:
                 # The others still run; the table and the exit code tell.
                 if not isinstance(error, ProjectError):
@@ -62,7 +62,9 @@ def result_table(results: list[tuple[str, FlowSummary | Exception, float]]) -> T
             table.add_row(f"[bold]{name}[/]", f"[red]failed[/]: {escape(str(result))}", "", "")
             table.add_section()
             continue
-        table.add_row(f"[bold]{name}[/]", result.did, f"in {took_s:.0f} s", result.baseline)
+        small = ", ".join(find_flow(name).demo)
+        did = f"{result.did} (made small by {small})" if small else result.did
+        table.add_row(f"[bold]{name}[/]", escape(did), f"in {took_s:.0f} s", result.baseline)
         for figure in result.figures:
             table.add_row("", f"  {figure.name}", figure.value_text, figure.baseline_text)
         pages = {"mlflow": result.mlflow_url, "prefect": result.prefect_url}

@@ -6,7 +6,6 @@ commands along; `SecretGuard` and `CallGuard` alone rate what their names say.
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,21 +13,16 @@ from functools import lru_cache
 
 from models.agents.security.base import Ensemble, Risk
 from models.agents.security.shell import ShellRails
-from models.detection.reasoning.detector import Detector, is_half, reasons, shipped
-from models.detection.reasoning.links import Told, best_link
+from models.detection.pending import Answer, rate_call, read_answer, weighed
+from models.detection.reasoning.detector import Detector, shipped
 from models.detection.secrets import SecretScanner
 from models.detection.secrets.rules import rules_digest
 from models.detection.session import ToolCall as Called
-from models.detection.triage.blocks import Read, read_result
+from models.detection.triage.blocks import Read
 from models.llm import Message, ToolCall
 from models.llm.errors import MalformedReplyError
 
-_MOST_READS = 60
-"""Results that a call is held against: the latest, and those that ask for something. Time must not
-grow with the conversation."""
 _MOST_KEPT = 4_096
-_LONGEST_RESULT = 400_000
-_SHOWN = 160
 
 
 @lru_cache(maxsize=1)
@@ -76,35 +70,26 @@ class CallGuard:
 
     def rate(self, call: ToolCall, history: Sequence[Message]) -> Risk | None:
         """Rate a call, given what the model was sent before it."""
-        told = self._told(history)
-        if not told.blocks:
+        calls = {c.id: c for message in history for c in message.tool_calls}
+        reads = [
+            self._read(at, message)
+            for at, message in enumerate(history)
+            if message.role == "tool" and message.text
+        ]
+        answers = [
+            Answer(read, _called(calls[read.event]) if read.event in calls else None)
+            for read in weighed(reads)
+        ]
+        prompts = [message.text for message in history if message.role == "user"]
+        used = (one.name for one in calls.values())
+        rated = rate_call(_called(call), len(history), prompts, answers, used, self._detector)
+        if rated is None:
             return None
-        link = best_link(len(history), _called(call), told)
-        chance = self._detector.calls.chance(link.features)
-        if chance < self._detector.alert:
-            return None
-        asked = link.block.text
-        quoted = asked if len(asked) <= _SHOWN else f"{asked[:_SHOWN]}…"
-        why = (f"does what a result asked for and the user did not ({reasons(link)}): {quoted!r}",)
         evidence = {
-            "chance": round(chance, 4), "call": link.block.event,
+            "chance": round(rated.chance, 4), "call": rated.event,
             "detector": self._detector.digest,
         }  # fmt: skip
-        return Risk("medium" if is_half(link) else "high", why, evidence)
-
-    def _told(self, history: Sequence[Message]) -> Told:
-        told = Told.by([one.text for one in history if one.role == "user"])
-        calls = {c.id: c for message in history for c in message.tool_calls}
-        answers = [(at, one) for at, one in enumerate(history) if one.role == "tool" and one.text]
-        reads = [(self._read(at, message), message) for at, message in answers]
-        latest = max(0, len(reads) - _MOST_READS // 2)
-        # Those that lead away most, so that nobody hides an order behind many harmless ones.
-        leading = heapq.nlargest(_MOST_READS // 2, reads[:latest], lambda pair: _leads(pair[0]))
-        for read, message in (*leading, *reads[latest:]):
-            answered = calls.get(message.tool_call_id)
-            told.answered(read, _called(answered) if answered else None)
-        told.used.update(c.name for c in calls.values())
-        return told
+        return Risk(rated.level, (rated.why,), evidence)
 
     def _read(self, at: int, message: Message) -> Read:
         """Read a result, once: a conversation sends the same messages again at each step."""
@@ -112,19 +97,12 @@ class CallGuard:
             known = self._reads.get(id(message))
         if known is not None and known[0] is message:
             return known[1]
-        text = message.text
-        if len(text) > _LONGEST_RESULT:
-            text = f"{text[: _LONGEST_RESULT // 2]}\n\n{text[-_LONGEST_RESULT // 2 :]}"
-        read = read_result(text, message.tool_call_id, at, self._detector.spans)
+        read = read_answer(message.text, message.tool_call_id, at, self._detector.spans)
         with self._lock:
             self._reads[id(message)] = (message, read)
             while len(self._reads) > _MOST_KEPT:
                 self._reads.popitem(last=False)
         return read
-
-
-def _leads(read: Read) -> float:
-    return max((block.steers for block in read.blocks), default=0.0)
 
 
 @lru_cache(maxsize=1_024)

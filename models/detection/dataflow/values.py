@@ -142,7 +142,8 @@ def _spoken(text: str) -> tuple[str, ...]:
     forms = {text, f"{number:.2f}", f"{number:.1f}"}
     if number == whole:
         forms.add(str(whole))
-    return tuple(forms)
+    # 0.81 is not 0.8.
+    return tuple(form for form in forms if float(form) == number)
 
 
 def _is_number_in(text: str, words: frozenset[str]) -> bool:

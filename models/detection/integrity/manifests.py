@@ -16,25 +16,17 @@ _FIELDS = ("title", "description", "input_schema", "output_schema", "annotations
 
 
 class Declared(ToolManifest, frozen=True, omit_defaults=True):
-    """A manifest with all that the protocol lets a server say; logs of agents keep less of it.
+    """A manifest with all that the protocol lets a server say; logs of agents keep less of it."""
 
-    Attributes:
-        title: For people.
-        output_schema: JSON schema of its structured result.
-        annotations: Hints of the server: read-only, destructive and the like.
-    """
-
-    title: str = ""
-    output_schema: dict[str, Any] | None = None
-    annotations: dict[str, Any] | None = None
+    is_whole: bool = True
 
 
 def said(manifest: ToolManifest) -> dict[str, Any]:
     """Return what a manifest says by field; what its record does not keep is not in it."""
-    values = {name: getattr(manifest, name, None) for name in _FIELDS}
+    values = {name: getattr(manifest, name) for name in _FIELDS}
     # Source, SDKs and logs indent the same description in ways of their own.
     values["description"] = " ".join(manifest.description.split())
-    if isinstance(manifest, Declared):
+    if manifest.is_whole:
         return {name: value or None for name, value in values.items()}
     kept = {name: value for name, value in values.items() if value not in (None, "")}
     if manifest.input_schema is not None:
@@ -121,11 +113,11 @@ def latest(manifests: Iterable[ToolManifest]) -> dict[tuple[str, str], ToolManif
 def texts_of(manifest: ToolManifest) -> Iterator[tuple[str, str]]:
     """Yield what a model reads of a manifest, with where it stands in it."""
     yield "its name", manifest.tool
-    if title := getattr(manifest, "title", ""):
-        yield "its title", title
+    if manifest.title:
+        yield "its title", manifest.title
     if manifest.description:
         yield "its description", manifest.description
-    for schema in (manifest.input_schema, getattr(manifest, "output_schema", None)):
+    for schema in (manifest.input_schema, manifest.output_schema):
         yield from _of_schema(schema, "")
 
 

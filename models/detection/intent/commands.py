@@ -143,6 +143,9 @@ def _verbs(told: Sequence[str]) -> Iterator[str]:
         own = re.sub(r"(?:-u\s+\S+|-\S+|(?<!\S)\d+[smh]?(?!\S))\s*", "", " ".join(own[1:])).split()
     if not own:
         return
+    if "--dry-run" in own or (own[:2] == ["git", "clean"] and "-n" in own):
+        yield "read"
+        return
     program = own[0].lstrip("\\($`").rpartition("/")[2].casefold().removesuffix(".exe")
     rest = " ".join(own[1:])
     if program in ("curl", "wget", "http", "https", "invoke-webrequest", "iwr"):

@@ -195,6 +195,8 @@ def shipped() -> Detector:
     return Detector.load()
 
 
+_LED = 0.5
+"""Chance of a block below which it leads nobody away."""
 _HOST = re.compile(r"\w+://|www\.")
 # What is done with an address that an order names, where reading is only a step towards it.
 _USES = frozenset(("send", "pay", "invite", "book", "update", "create"))
@@ -204,12 +206,19 @@ def is_half(link: Link) -> bool:
     """Return whether a call is a step only: the order it fits wants more than it did."""
     if link.action.effect not in ("read", "unknown", "execute"):
         return False
-    told = " ".join(value.text for value in values_of(link.call.arguments))
+    if link.action.effect == "read" and link.block.steers < _LED and link["noun_prompt"] > 0:
+        # The user asked about such things; who follows a link there reads, and no more.
+        return True
+    values = [value.text for value in values_of(link.call.arguments)]
+    told = " ".join(values)
     # What went to the place that an order names did what it wants.
     goals = [one for one in link.block.addresses if "@" in one or _HOST.match(one)]
     if link.action.effect != "read" and any(one in told for one in goals):
         return False
-    for source, asked in link.block.orders:
+    # A step comes before what it is for.
+    orders = link.block.orders
+    own = (n for n, (source, _) in enumerate(orders) if any(v in source.text for v in values))
+    for source, asked in orders[next(own, 0) :]:
         wants = asked.verbs & _USES - link.action.verbs
         if not wants:
             continue

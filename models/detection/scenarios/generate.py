@@ -45,10 +45,12 @@ def scenarios(
         without: Families of wrappers to leave out.
     """
     for number in range(count):
-        yield _Scenario(random.Random(f"{seed}/{number}"), without).play()
+        yield Scenario(random.Random(f"{seed}/{number}"), without).play()
 
 
-class _Scenario:
+class Scenario:
+    """One generated session; `play` makes it."""
+
     def __init__(self, rng: random.Random, without: frozenset[str]) -> None:
         self._rng = rng
         self._tables = tables()

@@ -101,6 +101,8 @@ def _values(data: bytes, draw: random.Random) -> bytes:
         value = json.loads(lines[place] if is_lines else text)
     except ValueError:
         return _flip(data, draw)
+    if not isinstance(value, dict | list):
+        return _flip(data, draw)
     marks: dict[str, str] = {}
     for _ in range(draw.choice((1, 1, 2, 6))):
         value = _swap(value, draw, marks)

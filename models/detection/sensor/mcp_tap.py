@@ -150,12 +150,15 @@ class _Reading:
                 draft.add("system_message", told, **event)
         elif method == "tools/list":
             for tool in map(mapping, sequence(result.get("tools"))):
-                schema = tool.get("inputSchema")
-                title, told = text(tool.get("name")), text(tool.get("description"))
-                given = schema if isinstance(schema, dict) else None
                 draft.manifests.append(
-                    ToolManifest(self._server or "mcp", title, told, given, event["time_s"])
-                )
+                    ToolManifest(
+                        self._server or "mcp", text(tool.get("name")),
+                        text(tool.get("description")), _object(tool.get("inputSchema")),
+                        event["time_s"], text(tool.get("title")),
+                        _object(tool.get("outputSchema")), _object(tool.get("annotations")),
+                        is_whole=True,
+                    )
+                )  # fmt: skip
         elif method in (*_LISTS, "sampling/createMessage", "elicitation/create"):
             draft.add("notice", f"answer to {method}: {text(result)}", **event)
 
@@ -174,6 +177,10 @@ class _Reading:
         status: Any = "error" if failed else "ok"
         self._draft.add("tool_result", whole, status=status, responds_to=call, **event)
         self._draft.pictures(told, **event)
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def _named(who: Any) -> str:

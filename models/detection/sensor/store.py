@@ -32,7 +32,7 @@ from models.errors import DataError, StorageFullError, is_storage_full
 BIG_TEXT_BYTES = 16_384
 """Longer texts go to a file of their own, so that equal outputs are kept once."""
 
-READERS = 1
+READERS = 2
 """Version of the parsers together: another number, and everything is read anew."""
 
 _REFERENCE = "loom-text:"

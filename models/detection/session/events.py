@@ -79,6 +79,10 @@ class ToolManifest(msgspec.Struct, frozen=True, omit_defaults=True):
         description: For the model that calls it; written by whoever wrote the server.
         input_schema: JSON schema of its arguments.
         seen_s: When it was said, in seconds since 1970.
+        title: For people.
+        output_schema: JSON schema of its structured result.
+        annotations: Hints of the server: read-only, destructive and the like.
+        is_whole: The record keeps all that the server said: what is empty, it did not say.
     """
 
     server: str
@@ -86,3 +90,7 @@ class ToolManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = ""
     input_schema: dict[str, Any] | None = None
     seen_s: float | None = None
+    title: str = ""
+    output_schema: dict[str, Any] | None = None
+    annotations: dict[str, Any] | None = None
+    is_whole: bool = False

@@ -12,6 +12,8 @@ from models.detection.session import ToolCall
         ("ls -la && grep -rn foo src | head -3", "read"),
         ("git status; git log --oneline", "read"),
         ("kubectl get pods", "read"),
+        ("git clean -n", "read"),
+        ("kubectl delete ns prod --dry-run", "read"),
         ("curl -s https://example.org/x.json", "read"),
         ("sudo -u root cat /etc/shadow", "read"),
         ("pytest -q 2>/dev/null", "execute"),
