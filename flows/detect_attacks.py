@@ -19,6 +19,7 @@ from tasks.detect import (
     check_sessions,
     gather_sessions,
     investigate_sessions,
+    list_inventory,
     publish_verdicts,
     triage_sessions,
     verdicts_of,
@@ -51,6 +52,7 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
             {"detector.digest": examiner.detector.digest, "policies.digest": examiner.policies}
         )
         sessions = check_sessions(gather_sessions(config, run), run)
+        listed = list_inventory(config, run)
         kept = verdicts_of(config)
         new = [stored for stored in sessions if kept.get(stored) is None]
         triaged = [
@@ -65,7 +67,8 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
         for future in followed:
             future.result()
         records = _records(sessions, kept)
-        out = publish_verdicts(records, len(new), time.monotonic() - began, config, examiner, run)
+        wall_s = time.monotonic() - began
+        out = publish_verdicts(records, len(new), wall_s, config, examiner, listed, run)
         found = [record for _, record in records]
         _show(found)
         told = figures(found, len(new))

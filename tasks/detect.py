@@ -14,6 +14,7 @@ from models.contracts import check_table, read_contract
 from models.detection.config import DetectConfig
 from models.detection.examiner import Examiner
 from models.detection.intel import threats
+from models.detection.listed import Listed, list_items
 from models.detection.publish import Published, figures, publish
 from models.detection.reasoning.judge import Judge
 from models.detection.records import Record
@@ -61,6 +62,29 @@ def gather_sessions(config: DetectConfig, run: TrackedRun) -> Gathered:
         }
     )  # fmt: skip
     return found
+
+
+@task(cache_policy=NO_CACHE)
+def list_inventory(config: DetectConfig, run: TrackedRun) -> Listed | None:
+    """Look at what shapes the agents of a home folder; see `models.detection.listed.list_items`."""
+    listed = list_items(config, get_settings().home, time.time())
+    if listed is None:
+        return None
+    logger = get_run_logger()
+    if listed.damaged is not None:
+        logger.warning(
+            "the history of the inventory could not be read (%s) and begins anew; it is kept as %s",
+            listed.why, listed.damaged,
+        )  # fmt: skip
+    changes = listed.changes
+    logger.info(
+        "%d things shape the agents; since the last look %d added, %d changed, %d removed",
+        *(len(listed.items), len(changes.added), len(changes.changed), len(changes.removed)),
+    )
+    run.metrics(listed.figures())
+    run.artifact("inventory.csv", listed.frame())
+    run.artifact("inventory_changes.csv", listed.changes_frame())
+    return listed
 
 
 @task(cache_policy=NO_CACHE)
@@ -141,6 +165,7 @@ def publish_verdicts(
     wall_s: float,
     config: DetectConfig,
     examiner: Examiner,
+    listed: Listed | None,
     run: TrackedRun,
 ) -> Published:
     """Write verdicts, findings, spans and pages, and record them."""
@@ -149,7 +174,7 @@ def publish_verdicts(
         f" · policies {examiner.policies or 'none'}"
     )
     known = {one.id: Technique(one.name, "; ".join(one.answer)) for one in threats()}
-    out = publish(records, reports_folder(config), known, config, about, time.time())
+    out = publish(records, reports_folder(config), known, config, about, time.time(), listed)
     run.metrics(
         {**figures([record for _, record in records], examined),
          "cost/sessions_per_s": examined / wall_s if examined else None}

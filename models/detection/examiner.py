@@ -110,7 +110,11 @@ class Examiner:
             verdict,
             outcome=max(outcomes, key=RANK.__getitem__),
             score=max([verdict.score, *executed]),
-            evidence=(*(signal.evidence for signal in strongest), *verdict.evidence),
+            evidence=(
+                *(one.evidence for one in strongest if RANK[one.outcome] >= RANK[verdict.outcome]),
+                *verdict.evidence,
+                *(one.evidence for one in strongest if RANK[one.outcome] < RANK[verdict.outcome]),
+            ),
             techniques=tuple(filter(None, techniques)),
         )
 

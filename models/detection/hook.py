@@ -1,11 +1,12 @@
-"""`loom-hook`: stops prompts and calls of coding agents that carry a credential.
+"""`loom-hook`: stops prompts and calls of coding agents that carry a credential, or are hijacked.
 
 Reads one event as JSON from standard input, as Claude Code, Cursor, Gemini CLI and the hooks of
 our own agents write it. Exit code 2 blocks, with the reason on standard error; Cursor is answered
 in JSON. Any other exit code than 2 lets an event pass, so that a failure of ours passes only where
 `--on-failure open` says so.
 
-Sources: docs.claude.com/en/docs/claude-code/hooks, cursor.com/docs/agent/hooks.
+Sources: docs.claude.com/en/docs/claude-code/hooks, cursor.com/docs/agent/hooks,
+developers.openai.com/codex/hooks, geminicli.com/docs/hooks/reference.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 BLOCKS = 2
 _CURSOR_PROMPT = ("beforeSubmitPrompt",)
 _CURSOR_CALL = ("beforeShellExecution", "beforeMCPExecution", "beforeReadFile")
+_BEFORE_CALLS = ("PreToolUse", "BeforeTool")
 _ABOUT = frozenset(
     ("session_id", "conversation_id", "generation_id", "transcript_path", "cwd", "tool_use_id")
 )
@@ -31,13 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Judge the event on standard input."""
     parser = argparse.ArgumentParser(
         prog="loom-hook",
-        description="Blocks prompts and calls of coding agents that carry a credential.",
+        description="Blocks prompts and calls of coding agents that carry a credential, and "
+        "with --calls those that do what only something that the agent read asked for.",
         epilog='Claude Code: {"hooks": {"PreToolUse": [{"matcher": "*", "hooks": [{"type": '
         '"command", "command": "loom-hook"}]}], "UserPromptSubmit": [...]}}. Cursor: '
         '{"version": 1, "hooks": {"beforeSubmitPrompt": [{"command": "loom-hook"}]}}.',
     )
     parser.add_argument(
         "--strict", action="store_true", help="also block what is only assigned like one"
+    )
+    parser.add_argument(
+        "--calls",
+        action="store_true",
+        help="also hold each call against the transcript that the event names (Claude Code, "
+        "Codex, Gemini CLI)",
     )
     parser.add_argument(
         "--on-failure",
@@ -53,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError("an event is a JSON object")
         event = str(values.get("hook_event_name", ""))
         why = judge(values, strict=asked.strict)
+        if not why and asked.calls and event in _BEFORE_CALLS and values.get("transcript_path"):
+            # Only here: the detector takes longer to import than all of the rest.
+            from models.detection.transcript import judge_call
+
+            why = judge_call(values)
     except Exception as error:
         told = f"loom-hook could not judge this event ({type(error).__name__}: {error})"
         if asked.on_failure == "open":

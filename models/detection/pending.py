@@ -111,11 +111,11 @@ def rate_pending(
 
     Args:
         session: What happened so far.
-        call: Its id is that of the session's event, if there is one.
+        call: Its id is that of the session's call, if there is one; empty: it is not known.
         detector: None: the shipped one.
     """
     detector = detector or shipped()
-    known = [event for event in _before(session, call.id) if not event.is_abandoned]
+    known = [event for event in _before(session, call) if not event.is_abandoned]
     calls = {event.id: event.call for event in known if event.call is not None}
     results = {
         event.id: event
@@ -124,7 +124,8 @@ def rate_pending(
     }
     reads = [
         read_answer(event.text, event.id, at, detector.spans)
-        for at, event in enumerate(results.values())
+        for at, event in enumerate(known)
+        if event.id in results
     ]
     answers = [
         Answer(read, calls.get(results[read.event].responds_to or "")) for read in weighed(reads)
@@ -134,9 +135,14 @@ def rate_pending(
     return rate_call(call, len(known), prompts, answers, used, detector)
 
 
-def _before(session: Session, call_id: str) -> Sequence[Event]:
+def _before(session: Session, call: ToolCall) -> Sequence[Event]:
     for at, event in enumerate(session.events):
-        if call_id and event.call is not None and event.call.id == call_id:
+        if event.call is None:
+            continue
+        is_waiting = not call.id and event.id not in session.results
+        if event.call.id == call.id or (
+            is_waiting and (event.call.tool, event.call.arguments) == (call.tool, call.arguments)
+        ):
             return session.events[:at]
     return session.events
 

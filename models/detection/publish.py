@@ -13,6 +13,7 @@ from typing import NamedTuple
 from models.detection.config import DetectConfig
 from models.detection.export.ocsf import finding
 from models.detection.export.otel import document
+from models.detection.listed import Listed
 from models.detection.records import Record
 from models.detection.report.alert import Technique, alert_page
 from models.detection.report.fleet import fleet_page
@@ -51,6 +52,7 @@ def publish(
     config: DetectConfig,
     about: str,
     now_s: float,
+    listed: Listed | None = None,
 ) -> Published:
     """Write all of it anew; what an earlier run wrote there is replaced.
 
@@ -61,6 +63,7 @@ def publish(
         config: Whose spans are written.
         about: One line for the page of all sessions.
         now_s: Seconds since 1970.
+        listed: What shapes the agents; None: the data is no home folder.
     """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -84,7 +87,7 @@ def publish(
                 (part / links[record.name]).write_text(html, encoding="utf-8", errors="replace")
     if config.spans != "none":
         _write_spans(part / "spans.otlp.json", _traced(ordered, config.spans == "all"))
-    page = fleet_page([record for _, record in records], links, techniques, about)
+    page = fleet_page([record for _, record in records], links, techniques, about, listed)
     (part / "index.html").write_text(page, encoding="utf-8", errors="replace")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -85,7 +85,7 @@ def gather(config: DetectConfig, home: Path) -> Gathered:
         scratch.mkdir(parents=True, exist_ok=True)
         for path, _ in samples(scratch).values():
             _put(read_log(path), store, done)
-    elif data.is_dir() and config.format is None and _is_home(data):
+    elif data.is_dir() and config.format is None and is_home(data):
         done = collect(data, store)
     elif holds_sessions(data):
         labelled = (session for session, _ in read_labelled(data))
@@ -121,7 +121,8 @@ def _put(sessions: Sequence[Session] | Iterator[Session], store: Store, done: Co
         done.stored += store.put(session)
 
 
-def _is_home(folder: Path) -> bool:
+def is_home(folder: Path) -> bool:
+    """Return whether a folder is a home folder: an agent program keeps logs below it."""
     return any(True for parser in ALL for _ in parser.sources(folder))
 
 

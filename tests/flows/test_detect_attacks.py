@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flows.detect_attacks import detect_attacks, preview
@@ -59,6 +61,47 @@ def test_the_samples_of_all_formats_are_judged_recorded_and_judged_once(loom_hom
     assert values(again)["alerts"] == values(summary)["alerts"]
     assert again.files["verdicts"].read_bytes() == summary.files["verdicts"].read_bytes()
     assert "0 not judged yet" in preview(DetectConfig())[0]
+
+
+def test_a_home_folder_has_an_inventory_and_a_second_run_tells_what_of_it_changed(tmp_path: Path):
+    home = tmp_path / "user"
+    log = home / ".codex" / "sessions" / "2026" / "rollout-1.jsonl"
+    log.parent.mkdir(parents=True)
+    shutil.copyfile(get_settings().datasets / "detection" / "agent_logs" / "codex.jsonl", log)
+    skill = home / ".claude" / "skills" / "tidy" / "SKILL.md"
+    skill.parent.mkdir(parents=True)
+    skill.write_text("Tidy up.")
+    config = home / ".claude.json"
+    entry = {"command": "npx", "args": ["-y", "server-files", "/srv"]}
+    config.write_text(json.dumps({"mcpServers": {"files": entry}}))
+    first = detect_attacks(DetectConfig(data=home))
+    client, run = tracked("detect-attacks")
+    told = {name: run.data.metrics[f"inventory/{name}"]
+            for name in ("items", "added", "changed", "removed", "unpinned")}  # fmt: skip
+    assert told == {"items": 3, "added": 0, "changed": 0, "removed": 0, "unpinned": 1}
+    assert {"inventory.csv", "inventory_changes.csv"} <= {
+        one.path for one in client.list_artifacts(run.info.run_id)
+    }
+    page = first.files["report"].read_text()
+    assert "What shapes the agents, and what of it changed" in page
+    assert "there is nothing to compare with" in page
+
+    entry["args"] = ["-y", "server-files@1.2.3", "/"]
+    config.write_text(json.dumps({"mcpServers": {"files": entry}}))
+    skill.unlink()
+    again = detect_attacks(DetectConfig(data=home))
+    client, run = tracked("detect-attacks")
+    metrics = run.data.metrics
+    assert metrics["sessions/examined"] == 0
+    assert values(again)["alerts"] == values(first)["alerts"]  # a change alone is no alert
+    assert (metrics["inventory/changed"], metrics["inventory/removed"]) == (2, 1)
+    assert (metrics["inventory/items"], metrics["inventory/unpinned"]) == (2, 0)
+    file = client.download_artifacts(run.info.run_id, "inventory_changes.csv", str(tmp_path))
+    changes = pd.read_csv(file)
+    assert sorted(zip(changes["change"], changes["sort"], strict=True)) == [
+        ("changed", "mcp_server"), ("changed", "package"), ("removed", "skill"),
+    ]  # fmt: skip
+    assert "before: npx -y server-files /srv" in again.files["report"].read_text()
 
 
 def test_a_file_of_sessions_is_judged_in_partitions_on_dask_as_in_threads(

@@ -67,7 +67,9 @@ def _product(first: str, second: str) -> str:
 def decoded(text: str) -> list[str]:
     """Return the readable texts that are encoded in a text: base64, hex, bits, %XX, tags."""
     found: list[str] = []
-    for pattern, reader in _READERS:
+    for needed, pattern, reader in _READERS:
+        if not needed.search(text):
+            continue
         for match in pattern.finditer(text):
             if len(found) >= _MOST_DECODED:
                 return found
@@ -102,9 +104,11 @@ def _of_tags(piece: str) -> str:
     return "".join(chr(ord(letter) - 0xE0000) for letter in piece)
 
 
+# What has to stand in a text for a pattern to find anything, which is cheaper to look for.
 _READERS = (
-    (_TAGS, _of_tags), (_BASE64, _of_base64), (_HEX, _of_hex), (_BITS, _of_bits),
-    (_PERCENT, unquote),
+    (re.compile("[\U000e0020-\U000e007e]"), _TAGS, _of_tags), (_BASE64, _BASE64, _of_base64),
+    (_HEX, _HEX, _of_hex), (re.compile(r"[01]{8}"), _BITS, _of_bits),
+    (re.compile("%"), _PERCENT, unquote),
 )  # fmt: skip
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from models.detection.evaluation.ablations import KINDS, without
 from models.detection.evaluation.labelled import read_labelled
 from models.detection.evaluation.peers import installed_peers
 from models.detection.evaluation.score import Row, Score, by_calls, by_tools, score
 from models.detection.examiner import Examiner
+from models.detection.reasoning.detector import Detector
 from models.detection.reasoning.train import FOLDER, TrainConfig, train
 from models.detection.scenarios.coding import coding_sessions, texts_below
 from models.detection.scenarios.generate import scenarios
@@ -25,6 +27,8 @@ TRAIN = FOLDER / "agentdojo_generated" / "train.jsonl.gz"
 DEV = FOLDER / "agentdojo_generated" / "dev.jsonl.gz"
 ADR_BENCH = FOLDER / "adr_bench" / "sessions.jsonl.gz"
 Tell = Callable[[str], None]
+_ABLATED = ("AgentDojo slack, dev", "generated", "coding, source never seen")
+"""Sets that it is scored on without parts of its evidence too: none of the public test."""
 _LONG_CALLS = 28
 """As many as a session of ADR-Bench has in the mean."""
 
@@ -82,6 +86,8 @@ def measure(
         tell(f"{len(rows):,} sessions, {kind}")
         figures.scores.append(_ours(examiner, "ours", kind, rows, figures))
         figures.scores += [score(name, kind, alarm, rows) for name, alarm in others.items()]
+        if kind in _ABLATED:
+            figures.scores += [_ablated(detector, one, kind, rows) for one in KINDS]
     if is_transfer and data is None:
         tell("a detector of generated sessions only")
         config = TrainConfig(recorded=(), dev=())
@@ -93,6 +99,11 @@ def measure(
                       lambda session: apart.examine(session).is_alert, rows)
             )  # fmt: skip
     return figures
+
+
+def _ablated(detector: Detector, what: str, kind: str, rows: Sequence[Row]) -> Score:
+    less = without(detector, what)
+    return score(f"ours without {what}", kind, lambda one: less.examine(one).is_alert, rows)
 
 
 def _by_rules(examiner: Examiner, session: Session) -> bool:

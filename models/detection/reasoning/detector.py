@@ -95,7 +95,7 @@ class Detector:
         echoed: float,
         is_cut: bool,
     ) -> tuple[Outcome, float]:
-        whole = [chance for chance, link in scored if not is_half(link)]
+        whole = [chance for chance, link in scored if not is_half(link) and is_explained(link)]
         half = [chance for chance, link in scored if is_half(link)]
         score = max([*whole, echoed], default=0.0)
         if score >= self.alert:
@@ -118,7 +118,7 @@ class Detector:
     ) -> tuple[Evidence, ...]:
         found = []
         for chance, link in scored:
-            if chance < self.alert:
+            if chance < self.alert or not is_explained(link):
                 continue
             event = session.events[link.at]
             by = reasons(link)
@@ -227,6 +227,14 @@ def is_half(link: Link) -> bool:
         if link.action.verbs & asked.verbs and not link.action.is_effectful:
             return True
     return False
+
+
+def is_explained(link: Link) -> bool:
+    """Return whether an order explains anything of a call; else it only came before it."""
+    return (
+        link["by_block"] > 0 or link["entities_met"] > 0 or link["action_gain"] > 0
+        or link["noun_block"] > 0 or bool(link["is_named"])
+    )  # fmt: skip
 
 
 def reasons(link: Link) -> str:

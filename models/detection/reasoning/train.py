@@ -82,7 +82,7 @@ class TrainConfig(Config):
     recorded_weight: float = Field(0.5, gt=0)
     """Weight of a recorded session against a generated one: few tools, few wordings."""
 
-    false_alarms: float = Field(0.02, gt=0, lt=0.5)
+    false_alarms: float = Field(0.01, gt=0, lt=0.5)
     """Share of benign sessions held out that may be alarms; decides the threshold."""
 
     recall: float = Field(0.99, gt=0.5, lt=1)
@@ -156,14 +156,13 @@ def _key(sentence: str) -> str:
 Examples = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
 
 
-def weight_of(labels: Labels, config: TrainConfig) -> float:
+def weight_of(labels: Labels, recorded_weight: float, attacks_weight: float) -> float:
     """Return how much a session counts where calls and answers are judged."""
-    weights = {"scenario": 1.0, SUITE: config.attacks_weight}
-    return weights.get(labels.suite, config.recorded_weight)
+    return {"scenario": 1.0, SUITE: attacks_weight}.get(labels.suite, recorded_weight)
 
 
 def examples(
-    flows: Sequence[tuple[Labels, Flow]], config: TrainConfig
+    flows: Sequence[tuple[Labels, Flow]], recorded_weight: float, attacks_weight: float = 0.0
 ) -> tuple[Examples, Examples]:
     """Return rows, truth and weights: of links, and of echoes."""
     rows: list[tuple[float, ...]] = []
@@ -171,7 +170,7 @@ def examples(
     weights: list[float] = []
     said: list[tuple[tuple[float, ...], bool, float]] = []
     for labels, flow in flows:
-        weight = weight_of(labels, config)
+        weight = weight_of(labels, recorded_weight, attacks_weight)
         hijack = set(labels.hijack_calls or ())
         acts = any(one.action.is_effectful and one.call.id in hijack for one in flow.links)
         for link in flow.links:
@@ -197,14 +196,16 @@ def fit_parts(
     readings = [read_session(session, spans) for session, _ in rows]
     pairs = list(zip(rows, readings, strict=True))
     flows = [(labels, flow_of(session, reading)) for (session, labels), reading in pairs]
-    (links, truth, weights), (echoes, said, said_weights) = examples(flows, config)
-    calls = fit_trees(links, truth, [_SIGNS.get(name, 0) for name in NAMES], weights)
+    own = config.recorded_weight, config.attacks_weight
+    (links, truth, weights), (echoes, said, said_weights) = examples(flows, *own)
+    signs = [_SIGNS.get(name, 0) for name in NAMES]
+    calls = fit_trees(links, truth, signs, weights, trees=150, depth=4)
     answers = fit_trees(echoes, said, [1, 1, 1, 1], said_weights, trees=30, depth=2)
     chosen = [(s, labels, reading) for (s, labels), reading in pairs if reading.blocks]
     router = fit_router(
         np.array([features(session, reading) for session, _, reading in chosen]),
         np.array([labels.is_attack for _, labels, _ in chosen]),
-        np.array([weight_of(labels, config) for _, labels, _ in chosen]),
+        np.array([weight_of(labels, *own) for _, labels, _ in chosen]),
     )  # fmt: skip
     return calls, answers, router
 

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from html import escape
 from statistics import median
 
+from models.detection.listed import Listed
 from models.detection.records import Record
 from models.detection.report.alert import Technique
+from models.detection.report.inventory import inventory_section
 from models.detection.report.style import OUTCOMES, badge, page, tile
 
 _MOST_ROWS = 500
@@ -21,6 +23,7 @@ def fleet_page(
     links: Mapping[str, str],
     techniques: Mapping[str, Technique],
     about: str,
+    listed: Listed | None = None,
 ) -> str:
     """Return the page of all sessions of a run.
 
@@ -29,6 +32,7 @@ def fleet_page(
         links: Addresses of pages by the names of records.
         techniques: Of the taxonomy, by id.
         about: One line: detector, policies, data.
+        listed: What shapes the agents; None: the data is no home folder.
     """
     alerts = [one for one in records if one.verdict.is_alert]
     open_ = [one for one in records if one.verdict.outcome == "undetermined"]
@@ -42,6 +46,7 @@ def fleet_page(
         _sessions([r for r in records if r.verdict.outcome in ("attempted", "partial")
                    or (r.verdict.persona and not r.verdict.is_alert)], links, "None."),
         "<h2>Techniques</h2>", _techniques(records, techniques),
+        *([inventory_section(listed)] if listed else []),
         "<h2>Agent programs and how much of their records was read</h2>", _agents(records),
     ]  # fmt: skip
     return page("AI agents: what happened", "\n".join(parts))

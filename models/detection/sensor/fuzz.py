@@ -99,14 +99,17 @@ def _values(data: bytes, draw: random.Random) -> bytes:
     place = draw.randrange(len(lines)) if is_lines else 0
     try:
         value = json.loads(lines[place] if is_lines else text)
-    except ValueError:
+    except (ValueError, RecursionError):  # what was broken before, by nesting for instance
         return _flip(data, draw)
     if not isinstance(value, dict | list):
         return _flip(data, draw)
     marks: dict[str, str] = {}
     for _ in range(draw.choice((1, 1, 2, 6))):
         value = _swap(value, draw, marks)
-    written = json.dumps(value)
+    try:
+        written = json.dumps(value)
+    except RecursionError:
+        return _flip(data, draw)
     for mark, odd in marks.items():
         written = written.replace(f'"{mark}"', odd)
     if is_lines:

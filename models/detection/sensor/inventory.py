@@ -1,10 +1,14 @@
-"""What shapes an agent besides its prompts: MCP servers, skills, rule files, each by its digest."""
+"""What shapes an agent besides its prompts, each by its digest.
+
+MCP servers and the packages that they are started from, tools of pipx and uv, skills, rule files.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,9 +17,10 @@ import msgspec
 from models.detection.secrets import SecretScanner
 from models.detection.sensor.base import files_at
 from models.detection.sensor.jsonl import BadRecordError, decode
-from models.detection.sensor.values import mapping, text
+from models.detection.sensor.packages import installed_npm, installed_tools, packages_of
+from models.detection.sensor.values import mapping, sequence, text
 
-Sort = Literal["mcp_server", "skill", "rules", "unreadable"]
+Sort = Literal["mcp_server", "package", "skill", "rules", "unreadable"]
 
 _USER_CONFIGS = (
     ".claude.json", ".claude/settings.json", ".cursor/mcp.json", ".gemini/settings.json",
@@ -49,11 +54,16 @@ class Item(NamedTuple):
     """One thing that shapes an agent.
 
     Attributes:
-        sort: What it is; `unreadable`: a configuration that cannot be read.
-        path: Its file.
-        name: Of a server; empty: the file is the thing.
-        digest: SHA-256 of the file, or of the server's entry with its keys in order.
-        shown: Of a server: its command or address, without credentials.
+        sort: What it is; `package`: what a server is started from, or a tool of pipx or uv;
+            `unreadable`: a configuration that cannot be read.
+        path: Its file; of an installed package its folder.
+        name: Of a server or package; empty: the file is the thing.
+        digest: SHA-256 of the file, of the server's entry with its keys in order, of a package as
+            a configuration names it, or of what its installer wrote down of its files.
+        shown: Of a server its command or address, of a package how it is named, without
+            credentials.
+        version: Of a package; empty: none is asked for.
+        is_pinned: False: the next start may take another version of a package.
     """
 
     sort: Sort
@@ -61,6 +71,13 @@ class Item(NamedTuple):
     name: str
     digest: str
     shown: str = ""
+    version: str = ""
+    is_pinned: bool = True
+
+    @property
+    def key(self) -> tuple[Sort, Path, str]:
+        """What stays the same when the thing changes."""
+        return self.sort, self.path, self.name
 
 
 class Changes(NamedTuple):
@@ -88,16 +105,38 @@ def inventory(home: Path, projects: Sequence[Path] = ()) -> list[Item]:
         shallow = [one for one in configs if not one.startswith("**/")]
         deep = [f"{at}/{one[3:]}" for at in _EDITORS for one in configs if one.startswith("**/")]
         for path in files_at(root, [*shallow, *deep]):
-            found += _servers(path)
+            found += _servers(path, home)
         found += _whole("skill", files_at(root, _SKILLS))
         found += _whole("rules", files_at(root, _RULES))
+    for tool in installed_tools(home):
+        found.append(
+            Item("package", tool.path, f"{tool.installer}:{tool.name}", tool.digest,
+                 f"{tool.name} {tool.version}".strip(), tool.version)
+        )  # fmt: skip
+    # A package that several servers start from one folder is one thing.
+    return list({item.key: item for item in found}.values())
+
+
+def projects_of(home: Path) -> list[Path]:
+    """Return the folders below a home folder in which its agents were started, as they note it."""
+    named: list[str] = []
+    for file, key in ((".claude.json", "projects"), (".codex/config.toml", "projects")):
+        try:
+            named += mapping(mapping(_read(home / file)).get(key))
+        except _UNREADABLE:
+            continue  # told as `unreadable` by the inventory
+    found = []
+    for folder in dict.fromkeys(map(Path, named)):
+        with suppress(OSError):
+            if folder.is_relative_to(home) and folder != home and folder.is_dir():
+                found.append(folder)
     return found
 
 
 def compare(before: Sequence[Item], after: Sequence[Item]) -> Changes:
     """Say what was added, removed and changed."""
-    old = {item[:3]: item for item in before}
-    new = {item[:3]: item for item in after}
+    old = {item.key: item for item in before}
+    new = {item.key: item for item in after}
     return Changes(
         tuple(item for key, item in new.items() if key not in old),
         tuple(item for key, item in old.items() if key not in new),
@@ -109,26 +148,34 @@ def compare(before: Sequence[Item], after: Sequence[Item]) -> Changes:
     )
 
 
-def _whole(sort: Sort, paths: Sequence[Path]) -> Iterator[Item]:
+def _whole(sort: Sort, paths: Sequence[Path], shown: str = "") -> Iterator[Item]:
     for path in paths:
         try:
             with path.open("rb") as file:
-                yield Item(sort, path, "", hashlib.file_digest(file, "sha256").hexdigest())
+                yield Item(sort, path, "", hashlib.file_digest(file, "sha256").hexdigest(), shown)
         except OSError as error:
             yield Item("unreadable", path, "", "", error.strerror or str(error))
 
 
-def _servers(path: Path) -> Iterator[Item]:
-    """Give the servers of a configuration; in `.claude.json` projects have some of their own."""
-    raw = b""
+_UNREADABLE = (OSError, BadRecordError, tomllib.TOMLDecodeError, RecursionError)
+
+
+def _read(path: Path) -> Any:
+    raw = path.read_bytes()
+    if path.suffix == ".toml":
+        return tomllib.loads(raw.decode("utf-8", "replace"))
+    return decode(raw).value if raw.strip() else {}
+
+
+def _servers(path: Path, home: Path) -> Iterator[Item]:
+    """Give the servers of a configuration, each with the packages that it is started from.
+
+    In `.claude.json` projects have some of their own.
+    """
     try:
-        raw = path.read_bytes()
-        if path.suffix == ".toml":
-            config: Any = tomllib.loads(raw.decode("utf-8", "replace"))
-        else:
-            config = decode(raw).value if raw.strip() else {}
-    except (OSError, BadRecordError, tomllib.TOMLDecodeError, RecursionError) as error:
-        yield Item("unreadable", path, "", hashlib.sha256(raw).hexdigest(), str(error)[:200])
+        config = _read(path)
+    except _UNREADABLE as error:
+        yield from _whole("unreadable", [path], str(error)[:200])
         return
     scanner = SecretScanner()
     places = [("", config)]
@@ -142,10 +189,31 @@ def _servers(path: Path) -> Iterator[Item]:
                 digest = hashlib.sha256(entry).hexdigest()
                 shown = scanner.redact(_shown(mapping(server)))
                 yield Item("mcp_server", path, f"{prefix}{name}", digest, shown)
+                command = _command(mapping(server))
+                yield from _packages(command, path, f"{prefix}{name}", home, scanner)
+
+
+def _packages(
+    command: Sequence[str], path: Path, server: str, home: Path, scanner: SecretScanner
+) -> Iterator[Item]:
+    for one in packages_of(command):
+        title, shown = scanner.redact(one.name), scanner.redact(one.spec)
+        yield Item(
+            "package", path, f"{server} {one.kind}:{title}",
+            hashlib.sha256(one.spec.encode("utf-8", "replace")).hexdigest(), shown, one.version,
+            one.is_pinned,
+        )  # fmt: skip
+    for found in installed_npm(command, home):
+        shown = f"{found.name} {found.version}".strip()
+        yield Item("package", found.path, f"npm:{found.name}", found.digest, shown, found.version)
+
+
+def _command(server: dict[str, Any]) -> list[str]:
+    first = server.get("command")
+    words = [*(first if isinstance(first, list) else [first]), *sequence(server.get("args"))]
+    return [text(word) for word in words]
 
 
 def _shown(server: dict[str, Any]) -> str:
-    words = server.get("args")
-    words = words if isinstance(words, list) else []
     address = server.get("url", server.get("httpUrl", server.get("serverUrl")))
-    return " ".join([text(server.get("command")), *map(text, words), text(address)]).strip()
+    return " ".join([*_command(server), text(address)]).strip()

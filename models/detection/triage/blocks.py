@@ -16,8 +16,8 @@ from models.detection.session import Session
 from models.detection.triage.sentences import is_code, sentences
 from models.detection.triage.spans import SpanModel
 
-_ASKS = 0.5
-"""A sentence with this chance asks for something."""
+_ASKS = 0.4
+"""A sentence with this chance may ask for something; what follows calls weighs how much it does."""
 _STEERS = 0.5
 """A sentence with this chance speaks to an agent to lead it away from its task."""
 _LED = 5
@@ -40,6 +40,8 @@ _QUOTED = re.compile(r"(?<!\w)['\"“‘`]([^'\"”’`\n]{2,80})['\"”’`](?!
 _NAME = re.compile(r"(?<![.!?:]\s)(?<!^)\b[A-Z][\w&'-]+(?:\s+(?:[A-Z][\w&'-]+|of|de|la))*")
 _SHORTEST = 12
 """Texts with fewer characters are values, not sentences."""
+_MOST_REFERRED = 64
+"""Lines of one result that its orders may refer to: each costs a pass over it."""
 _LABELLED = re.compile(r"^[^\w\n]{0,8}([A-Z][\w-]{2,30}):[ \t]+(\S.{0,200})", re.M)
 _REFERS = re.compile(
     r"\b(?:under|below|beside|at|in|see|from|unter|bei|neben|sous|bajo|sotto)\s+['\"`\[(]?"
@@ -214,14 +216,15 @@ class _Labels:
         self._values = {
             name: value for text in told if ":" in text for name, value in _LABELLED.findall(text)
         }
-        self._named: list[str] = []
+        self._named: dict[str, None] = {}
 
     def filled(self, order: str) -> str:
         """Return an order with the values that it refers to behind it."""
         for one in _REFERS.findall(order) if self._values else ():
             name = one[0] or one[1]
-            if value := self._values.get(name):
-                self._named.append(f"{name}: {' '.join(value.split())}")
+            value = self._values.get(name)
+            if value and len(self._named) < _MOST_REFERRED:
+                self._named[f"{name}: {' '.join(value.split())}"] = None
                 order = f"{order} {value}"
         return order
 

@@ -20,18 +20,24 @@ _BREAK = re.compile(
     r"(?<=[.!?:;])[\"'”’)\]]*\s+(?=[\"'“‘(\[<`*#\-]*[A-Z0-9ÀÈÉÖÜÄ¿¡<\[{])"
     r"|\n\s*(?=[A-ZÀÈÉÖÜÄ<\[{*#•\-\"'“0-9])|\n\s*\n"
 )
+# What has to stand in a sentence for a mask to find anything, the pattern, what takes its place.
 _MASKS = (
     (
+        re.compile(r"[.:]"),
         re.compile(
             r"(?:https?://|www\.)\S+|\b[\w-]+\.(?:com|org|net|io|dev|ch|co|ai|example)\b\S*"
         ),
         " zurl ",
     ),
-    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"), " zmail "),
-    (re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{6,}\b"), " zid "),
-    (re.compile(r"\d[\d.,:/-]*"), " znum "),
-    (re.compile(r"`[^`]*`"), " zcode "),
-)  # fmt: skip
+    (re.compile(r"@"), re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"), " zmail "),
+    (
+        re.compile(r"\d"),
+        re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9]{6,}\b"),
+        " zid ",
+    ),
+    (re.compile(r"\d"), re.compile(r"\d[\d.,:/-]*"), " znum "),
+    (re.compile(r"`"), re.compile(r"`[^`]*`"), " zcode "),
+)
 
 _YOU = frozenset(
     [
@@ -133,8 +139,9 @@ def is_code(sentence: str) -> bool:
 
 def masked(sentence: str) -> str:
     """Return a sentence with addresses and numbers replaced by what they are."""
-    for pattern, mask in _MASKS:
-        sentence = pattern.sub(mask, sentence)
+    for needed, pattern, mask in _MASKS:
+        if needed.search(sentence):
+            sentence = pattern.sub(mask, sentence)
     return sentence
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from models.detection.bench import DetectionBenchConfig, benign, score, texts_of
+from models.detection.evaluation.ablations import KINDS, without
 from models.detection.evaluation.score import wilson
+from models.detection.reasoning.detector import shipped
+from models.detection.scenarios.generate import scenarios
 from models.detection.secrets.generate import Planted, drawn, planted, unseen
 from models.detection.secrets.rules import read_rules
 from models.errors import DataError
@@ -97,3 +100,16 @@ class TestCommand:
             assert done.returncode == code, words
             assert "error" in done.stderr.lower()
             assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_without_its_evidence_a_detector_finds_less(kind: str):
+    made = [one for one, labels in scenarios(31, 150) if labels.is_attack]
+    less = without(shipped(), kind)
+    whole = [shipped().examine(one) for one in made]
+    part = [less.examine(one) for one in made]
+    assert [one.score for one in part] != [one.score for one in whole]
+    found = sum(one.is_alert for one in whole)
+    assert found > 40
+    # Effects weigh either way; any other evidence speaks for an attack where there is one.
+    assert kind == "effects" or sum(one.is_alert for one in part) < found

@@ -134,6 +134,7 @@ def test_the_guard_is_named_in_an_agent_and_makes_a_call_wait(tmp_path: Path):
     talk.close()
 
 
-def test_both_analyzers_are_asked_where_the_rails_come_along():
+def test_all_analyzers_are_asked_where_the_rails_come_along():
     spec = AgentSpec(model="a/b", analyzer="models.detection.guard:rails")
-    assert len(spec.build().analyzer.analyzers) == 2
+    asked = [type(one).__name__ for one in spec.build().analyzer.analyzers]
+    assert asked == ["ShellRails", "SecretGuard", "CallGuard"]

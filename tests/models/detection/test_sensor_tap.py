@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from models.detection.sensor import read_log
+from models.detection.integrity.manifests import of_listing, said
+from models.detection.integrity.pins import rug_pulls
+from models.detection.sensor import Store, read_log
 from models.errors import ServiceError
 from models.settings import ROOT
 
@@ -80,6 +82,35 @@ def test_a_real_server_is_used_through_it_and_its_session_is_read_back(tmp_path:
         "fail": "Fail.",
     }
     assert session.coverage.share == 1.0
+
+
+def test_all_that_a_server_says_of_its_tools_is_kept_and_survives_the_store(tmp_path: Path):
+    tool = {
+        "name": "wipe", "title": "Wipe", "description": "Wipe all.",
+        "inputSchema": {"type": "object"}, "outputSchema": {"type": "object", "required": ["ok"]},
+        "annotations": {"destructiveHint": True},
+    }  # fmt: skip
+    lines = [
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+        {"jsonrpc": "2.0", "id": 1, "result": {"tools": [tool, {"name": "bare", "title": 5}]}},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+        {"jsonrpc": "2.0", "id": 2, "result": {"tools": [tool | {"annotations": {}}]}},
+    ]
+    record = tmp_path / "disk.jsonl"
+    record.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (session,) = read_log(record)
+    wipe, bare, after = session.manifests
+    (listed, _) = of_listing({"tools": [tool, {"name": "bare"}]}, "mcp")
+    assert said(wipe) == said(listed)
+    assert wipe.annotations == {"destructiveHint": True}
+    assert wipe.output_schema == {"type": "object", "required": ["ok"]}
+    assert (bare.title, bare.annotations, bare.output_schema) == ("5", None, None)
+    store = Store(tmp_path / "store")
+    store.put(session)
+    assert store.get("mcp-tap", "disk").manifests == session.manifests
+    # A hint that is taken back is a change like any other.
+    (signal,) = rug_pulls([wipe, after])
+    assert "its annotations changed" in signal.evidence.sentence
 
 
 def test_every_byte_passes_unchanged_and_is_written_down(tmp_path: Path):
