@@ -31,6 +31,10 @@ class DetectConfig(Config):
     servers: tuple[str, ...] = ()
     """MCP servers that are approved; none named: any is."""
 
+    labels: Path | None = None
+    """File of labels: whose word the results of tools are, and who may see what they tell; none:
+    nobody is trusted."""
+
     personas: tuple[str, ...] = ()
     """Words in a session's folder or user of who attacks on duty, as red teams do: nobody is
     called for what they do."""

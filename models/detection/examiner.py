@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from models.detection.dataflow.labels import UNLABELLED, Labels
 from models.detection.reasoning.detector import LEAST_COVERAGE, Detector
 from models.detection.reasoning.judge import Judge
 from models.detection.session import Session
@@ -46,6 +47,7 @@ class Examiner:
         judge: Asked near the threshold; None: nobody is.
         personas: Words in a session's environment (its folder, its user) of who attacks on duty,
             as red teams do. What they do is told like anything else, and nobody is called for it.
+        labels: Whose word the results of tools are, by an operator.
     """
 
     detector: Detector
@@ -53,11 +55,12 @@ class Examiner:
     policies: str = ""
     judge: Judge | None = None
     personas: Sequence[str] = field(default_factory=tuple)
+    labels: Labels = UNLABELLED
 
     def triage(self, session: Session) -> Triage:
         """Read what results ask for, and apply the rules: the first tier."""
         signals = tuple(signal for check in self.checks for signal in check(session))
-        reading = self.detector.read(session)
+        reading = self.detector.read(session, self.labels)
         chance = self.detector.router.chance(session, reading)
         is_unclear = reading.is_cut or session.coverage.share < LEAST_COVERAGE
         is_passed = bool(signals) or is_unclear or chance >= self.detector.router.threshold

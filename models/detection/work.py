@@ -14,8 +14,10 @@ import msgspec
 import pandas as pd
 
 from models.detection.config import DetectConfig
+from models.detection.dataflow.labels import UNLABELLED, read_labels
 from models.detection.evaluation.labelled import holds_sessions, read_labelled
-from models.detection.examiner import Examiner
+from models.detection.examiner import Check, Examiner
+from models.detection.integrity.confidential import confidential_to_strangers
 from models.detection.integrity.usage import Known, examine_usage
 from models.detection.policies.store import check_policies, read_policies
 from models.detection.reasoning.detector import Detector, shipped
@@ -176,18 +178,24 @@ def examiner_of(config: DetectConfig, judge: Judge | None = None) -> Examiner:
     """
     detector = Detector.load(config.detector) if config.detector else shipped()
     policies = read_policies((config.policies,)) if config.policies else read_policies()
+    labels = read_labels(config.labels) if config.labels else UNLABELLED
+    checks: list[Check] = [partial(check_policies, policies=policies)]
+    if labels.confidential:
+        checks.append(partial(confidential_to_strangers, labels=labels))
     known = Known(models=detector.spans, approved=frozenset(config.servers) or None)
     return Examiner(
         detector,
-        (partial(examine_usage, known=known), partial(check_policies, policies=policies)),
-        policies.digest, judge, config.personas,
+        (partial(examine_usage, known=known), *checks),
+        policies.digest, judge, config.personas, labels,
     )  # fmt: skip
 
 
 def key_of(config: DetectConfig, examiner: Examiner) -> str:
     """Return what a verdict depends on besides its session, as a name for a folder."""
-    said = (examiner.detector.digest, examiner.policies, config.judge, *config.personas,
-            *config.servers)  # fmt: skip
+    said = (
+        examiner.detector.digest, examiner.policies, examiner.labels.digest, config.judge,
+        *config.personas, "servers", *config.servers,
+    )  # fmt: skip
     return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
 
 

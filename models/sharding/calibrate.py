@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from models.errors import NotEnoughDataError
-from models.sharding.collectives import MeshLinks, mesh_links
+from models.sharding.collectives import mesh_links
 from models.sharding.constants import DEFAULT, Constants
 from models.sharding.cost import step_cost
 from models.sharding.job import Job
@@ -83,7 +83,11 @@ def calibrate(runs: Sequence[Runs], start: Constants = DEFAULT) -> Constants:
         raise NotEnoughDataError(
             "calibration needs a measured step time, got none; give runs that ended"
         )
-    timed = [(one.job, one.table.take(mask), one.step_s[mask]) for one, mask in zip(runs, known, strict=True) if mask.any()]
+    timed = [
+        (one.job, one.table.take(mask), one.step_s[mask])
+        for one, mask in zip(runs, known, strict=True)
+        if mask.any()
+    ]
     links = [mesh_links(table, job) for job, table, _ in timed]
     logs = np.concatenate([np.log(times) for _, _, times in timed])
     # What is near the best of its job decides what is proposed; crawling runs weigh less.
@@ -124,7 +128,9 @@ def _fit_memory(runs: Sequence[Runs], start: Constants) -> Constants:
             [np.log(memory_use(table, job, constants).total) for job, table, _ in known]
         )
 
-    fitted, left, _ = _fit(tuple(MEMORY_BOUNDS), MEMORY_BOUNDS, start, use, logs, 0.02, np.ones(len(logs)))
+    fitted, left, _ = _fit(
+        tuple(MEMORY_BOUNDS), MEMORY_BOUNDS, start, use, logs, 0.02, np.ones(len(logs))
+    )
     return replace(fitted, memory_spread=max(left, 0.01))
 
 
@@ -138,7 +144,9 @@ def _fit(
     begin = np.clip(np.log([getattr(start, name) for name in names]), low + 1e-9, high - 1e-9)
 
     def build(values: Floats) -> Constants:
-        return replace(start, **{name: float(np.exp(v)) for name, v in zip(names, values, strict=True)})
+        return replace(
+            start, **{name: float(np.exp(v)) for name, v in zip(names, values, strict=True)}
+        )
 
     def residuals(values: Floats) -> Floats:
         found = weights * (predict(build(values)) - logs)

@@ -29,7 +29,8 @@ class Links:
         """Return the rate that a ring reaches, in bytes/s per chip."""
         crowd = 1 + (chips / constants.congestion_chips) ** constants.congestion_power
         network = self.network_bytes_per_s * constants.network_share / crowd
-        return np.minimum(self.link_bytes_per_s * constants.link_share, network)
+        reached: Floats = np.minimum(self.link_bytes_per_s * constants.link_share, network)
+        return reached
 
     def gather_s(self, gathered_bytes: Floats, constants: Constants, chips: int) -> Floats:
         """Return seconds of an all-gather (or reduce-scatter) to this many bytes per chip.
@@ -46,7 +47,9 @@ class Links:
         seconds = gathered_bytes * share / self.rate(constants, chips)
         return np.where(self.size > 1, np.maximum(seconds, self.hops * latency), 0.0)
 
-    def exchange_s(self, local_bytes: Floats, constants: Constants, chips: int, ring: bool) -> Floats:
+    def exchange_s(
+        self, local_bytes: Floats, constants: Constants, chips: int, ring: bool
+    ) -> Floats:
         """Return seconds of an all-to-all of this many bytes per chip.
 
         A quarter of the all-gather on a ring; on a switch each chip sends its share once.

@@ -87,7 +87,7 @@ def step_cost(
     Source: "How to Scale Your Model" (Austin et al. 2025) for collectives and their overlap;
     Narayanan et al. (2021) for the interleaved bubble.
     """
-    model, work, chips = job.model, job.workload, job.place.chips
+    model, work = job.model, job.workload
     links = links or mesh_links(table, job)
     steps = np.maximum(table.micro_steps(job), 1.0)
     tokens = table.micro_batch * (work.seq_len / table.context)

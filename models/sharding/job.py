@@ -15,6 +15,10 @@ class Job:
     workload: Workload
     place: Slice
 
+    def __hash__(self) -> int:
+        """Hash by names and sizes; equality looks at everything."""
+        return hash((self.model.name, self.workload.tokens, self.place.text(), self.place.pods))
+
     @property
     def has_expert_axis(self) -> bool:
         """Whether experts are a mesh axis of their own (MaxText) or reuse others (Megatron)."""

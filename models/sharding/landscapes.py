@@ -60,7 +60,10 @@ def read_landscapes(path: Path | None = None) -> list[Scenario]:
     checked = check_table(contract, read_table(file), file.name)
     frame = checked.frame
     keys = ["model", "gpu", "gpus", "seq_len", "gbs"]
-    scenarios = [_scenario(dict(zip(keys, key, strict=True)), part) for key, part in frame.groupby(keys, sort=True)]
+    scenarios = [
+        _scenario(dict(zip(keys, key, strict=True)), part)
+        for key, part in frame.groupby(keys, sort=True)
+    ]
     if not any(one.is_ok.any() for one in scenarios):
         raise ContractError(f"{file.name}: no row ran; give a table with at least one status ok")
     return scenarios
@@ -79,7 +82,11 @@ def _scenario(key: Mapping[str, object], part: pd.DataFrame) -> Scenario:
             pipeline=int(row["pp"]),
             micro_batch=int(row["mbs"]),
             zero=int(0 < int(row["zero"]) <= 2),
-            remat="full" if str(row["remat"]) == "full" else "selective" if str(row["remat"]) == "selective" else "none",
+            remat="full"
+            if str(row["remat"]) == "full"
+            else "selective"
+            if str(row["remat"]) == "selective"
+            else "none",
         )
         for row in part.to_dict("records")
     ]

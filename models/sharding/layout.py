@@ -92,7 +92,8 @@ class LayoutTable(NamedTuple):
     def row(self, index: int) -> Layout:
         """Return one layout."""
         *sizes, remat = (int(column[index]) for column in self)
-        return Layout(*sizes, remat=REMATS[remat])
+        names = self._fields[:-1]
+        return Layout(**dict(zip(names, sizes, strict=True)), remat=REMATS[remat])
 
     @property
     def weight_shards(self) -> Ints:

@@ -95,7 +95,8 @@ def saved_bytes_per_token(job: Job, remat: NDArray[np.int64]) -> Floats:
     """Return bytes saved per token and layer for the backward pass, in bf16, before splitting.
 
     Inputs of the two norms and of the two blocks, queries, keys, values and the output of
-    attention, and what the MLP multiplies; `selective` recomputes the MLP, `full` the layer; what is offloaded is not on the chip.
+    attention, and what the MLP multiplies; `selective` recomputes the MLP, `full` the layer; what
+    is offloaded is not on the chip.
     """
     model = job.model
     width = model.heads * (model.head_dim + model.rope_dim)

@@ -18,7 +18,7 @@ _FLOOR = 0.02
 
 
 def features(job: Job) -> Floats:
-    """Return where a job stands, in doublings: size, experts, kind, chips, tokens, length, memory."""
+    """Return where a job stands: size, experts, kind, chips, tokens, length, memory."""
     model, work, place = job.model, job.workload, job.place
     return np.array(
         [
@@ -38,7 +38,8 @@ def likeness(job: Job, rows: Sequence[Published]) -> Floats:
     if not rows:
         return np.zeros(0)
     there = np.stack([features(row.job) for row in rows])
-    return np.exp(-np.abs((there - features(job)) / _SCALES).sum(axis=1))
+    weights: Floats = np.exp(-np.abs((there - features(job)) / _SCALES).sum(axis=1))
+    return weights
 
 
 def split_of(table: LayoutTable) -> Floats:
@@ -53,9 +54,12 @@ def log_prior(table: LayoutTable, job: Job, rows: Sequence[Published]) -> Floats
         return np.zeros(table.size)
     weights = likeness(job, rows)
     keep = weights > 1e-3 * weights.max()
-    chosen = split_of(LayoutTable.of([row.layout for row, is_kept in zip(rows, keep, strict=True) if is_kept]))
+    chosen = split_of(
+        LayoutTable.of([row.layout for row, is_kept in zip(rows, keep, strict=True) if is_kept])
+    )
     here = split_of(table)
     # Each doubling away counts for a third; experts less, their size follows the chips.
     distance = np.abs(here[:, None, :] - chosen[None, :, :]) * np.array([1.1, 1.1, 0.4, 1.1])
-    closeness = np.exp(-distance.sum(axis=2)) @ (weights[keep] / weights[keep].sum())
-    return -np.log(_FLOOR + closeness)
+    closeness: Floats = np.exp(-distance.sum(axis=2)) @ (weights[keep] / weights[keep].sum())
+    rarity: Floats = -np.log(_FLOOR + closeness)
+    return rarity

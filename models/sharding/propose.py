@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from models.sharding.specs import Slice
 Floats = NDArray[np.float64]
 Prior = Callable[[LayoutTable, Job], Floats]
 """What other knowledge adds to the log of a step time; lower is better."""
+
+AnswerT = TypeVar("AnswerT", bound=Hashable)
 
 _TIGHT = 0.85
 """Share of the capacity from which a layout counts as tight."""
@@ -142,9 +144,7 @@ def mesh_keys(table: LayoutTable, job: Job) -> NDArray[np.int64]:
     )
 
 
-def pick_diverse(
-    table: LayoutTable, job: Job, order: NDArray[np.intp], count: int
-) -> list[int]:
+def pick_diverse(table: LayoutTable, job: Job, order: NDArray[np.intp], count: int) -> list[int]:
     """Return the first of each mesh, best first, until there are `count`."""
     keys, seen, chosen = mesh_keys(table, job), set(), []
     for row in order:
@@ -155,6 +155,18 @@ def pick_diverse(
             if len(chosen) == count:
                 break
     return chosen
+
+
+def hedged(first: Sequence[AnswerT], second: Sequence[AnswerT]) -> list[AnswerT]:
+    """Take from two lists in turn, the first one beginning; nothing twice.
+
+    Where the cost model is wrong it is wrong about all its picks: what was best for a like job
+    is the hedge.
+    """
+    mixed: list[AnswerT] = []
+    for place in range(max(len(first), len(second))):
+        mixed += [one[place] for one in (first, second) if place < len(one)]
+    return list(dict.fromkeys(mixed))
 
 
 def _in_time(cost: StepCost | ServeCost, job: Job) -> NDArray[np.bool_]:

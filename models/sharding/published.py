@@ -94,7 +94,9 @@ def _row(values: Mapping[str, Any]) -> Published:
     stage_text = str(values["stage"]).lower()
     if stage_text.startswith("serve"):
         raise _LeftOutError("serving: no mesh axes are published")
-    stage: Stage = "lora" if "lora" in stage_text else "finetune" if "sft" in stage_text else "pretrain"
+    stage: Stage = (
+        "lora" if "lora" in stage_text else "finetune" if "sft" in stage_text else "pretrain"
+    )
     seq_len, batch = _number(values, "seq_len"), _number(values, "global_batch")
     if math.isnan(seq_len) or math.isnan(batch):
         raise _LeftOutError("sequence length or global batch is not stated")
@@ -146,7 +148,12 @@ def _layout(values: Mapping[str, Any], job: Job) -> Layout:
     )  # fmt: skip
     shards = int(LayoutTable.of([layout]).batch_shards(job)[0])
     micro = int(_number(values, "micro_batch", 1.0)) or 1
-    return Layout(**{**layout.__dict__, "micro_batch": min(micro, max(job.workload.global_batch // shards, 1))})
+    return Layout(
+        **{
+            **layout.__dict__,
+            "micro_batch": min(micro, max(job.workload.global_batch // shards, 1)),
+        }
+    )
 
 
 def _step_s(values: Mapping[str, Any], job: Job) -> float | None:

@@ -59,12 +59,15 @@ class Site:
         """Return what to add to the log of predicted step times."""
         if self.places is None or self.pulls is None:
             return np.zeros(table.size)
-        return _kernel(position(table, job), self.places, self.reach) @ self.pulls
+        near = _kernel(position(table, job), self.places, self.reach)
+        corrections: Floats = near @ self.pulls
+        return corrections
 
     def step_s(self, table: LayoutTable, job: Job) -> Floats:
         """Return corrected step times, in seconds."""
         raw = step_cost(table, job, self.constants).step_s
-        return raw * np.exp(self.log_correction(table, job))
+        corrected: Floats = raw * np.exp(self.log_correction(table, job))
+        return corrected
 
     def expected_step_s(self, table: LayoutTable, job: Job) -> Floats:
         """Return step times that count the chance of a collapse as time lost, in seconds."""
@@ -122,7 +125,8 @@ def learn_site(runs: Sequence[Runs], start: Constants = DEFAULT) -> Site:
 
 def _kernel(left: Floats, right: Floats, reach: float) -> Floats:
     distance = np.abs(left[:, None, :] - right[None, :, :]).sum(axis=2)
-    return np.exp(-distance / reach)
+    nearness: Floats = np.exp(-distance / reach)
+    return nearness
 
 
 def _signs(table: LayoutTable, job: Job, constants: Constants) -> Floats:

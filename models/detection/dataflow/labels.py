@@ -76,6 +76,11 @@ class Labels:
         self._of = lru_cache(maxsize=4_096)(self._find)
 
     @property
+    def confidential(self) -> bool:
+        """Whether a rule says that what a tool tells is personal or a credential."""
+        return any(one.label.confidentiality >= Confidentiality.PERSONAL for one in self.rules)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the rules, 12 hexadecimal digits; empty: there are none."""
         if not self.rules:
@@ -91,6 +96,10 @@ class Labels:
             if fnmatch.fnmatchcase(server, rule.server) and fnmatch.fnmatchcase(tool, rule.tool):
                 return rule.label
         return Label()
+
+
+UNLABELLED = Labels()
+"""Nobody is trusted."""
 
 
 def read_labels(file: Path) -> Labels:

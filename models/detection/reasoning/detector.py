@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.detection.dataflow.labels import UNLABELLED, Labels
 from models.detection.dataflow.values import values_of
 from models.detection.reasoning.answers import Echo, best_echo
 from models.detection.reasoning.links import NAMES, Flow, Link, flow_of
@@ -66,9 +67,14 @@ class Detector:
         """SHA-256 of all that decides, 12 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def read(self, session: Session) -> Reading:
-        """Find what the results of a session ask for; both tiers go by it."""
-        return read_session(session, self.spans)
+    def read(self, session: Session, labels: Labels = UNLABELLED) -> Reading:
+        """Find what the results of a session ask for; both tiers go by it.
+
+        Args:
+            session: What happened.
+            labels: Whose word results are.
+        """
+        return read_session(session, self.spans, labels)
 
     def examine(self, session: Session, reading: Reading | None = None) -> Verdict:
         """Judge a session call by call, without asking the first tier."""

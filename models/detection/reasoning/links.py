@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from models.detection.dataflow.labels import Integrity
 from models.detection.dataflow.leaves import of_value
 from models.detection.dataflow.values import Source, Value, values_of
 from models.detection.intent.actions import Action, agreement, of_words
@@ -151,6 +152,9 @@ def flow_of(session: Session, reading: Reading) -> Flow:
         elif event.kind == "assistant_message" and told.blocks:
             answers.append(event.text)
         elif (read := reading.reads.get(event.id)) is not None:
+            if read.integrity >= Integrity.OPERATOR:
+                prompts.append(event.text)
+                told.prompted(prompts)
             told.answered(
                 read, session.by_id[event.responds_to].call if event.responds_to else None
             )

@@ -22,6 +22,7 @@ from models.detection.reasoning.answers import best_echo
 from models.detection.reasoning.detector import SHIPPED, Detector
 from models.detection.reasoning.links import NAMES, Flow, flow_of
 from models.detection.scenarios.attacks import SUITE, attack_sessions
+from models.detection.scenarios.chains import chains
 from models.detection.scenarios.coding import coding_sessions, shipped_texts, texts_below
 from models.detection.scenarios.generate import scenarios
 from models.detection.session import Session
@@ -64,6 +65,9 @@ class TrainConfig(Config):
 
     source_files: int = Field(900, ge=0)
     """Files of it that are read, drawn by chance."""
+
+    chains: int = Field(1_000, ge=0)
+    """Generated chains of calls over services, whose records advise and give values."""
 
     attacks: int = Field(800, ge=0)
     """Attacks of the explorer, drawn by chance, of the first goal of each technique; each is
@@ -230,12 +234,13 @@ def train(config: TrainConfig, tell: Tell = lambda _: None) -> tuple[Detector, d
     Returns:
         The detector, and what was found on the held-out sessions.
     """
-    tell(f"making {config.scenarios + config.coding:,} scenarios")
+    tell(f"making {config.scenarios + config.coding + config.chains:,} scenarios")
     folder = config.source or Path(sysconfig.get_paths()["stdlib"])
     texts = (*shipped_texts(), *texts_below(folder, config.source_files, config.seed))
     made = [
         *scenarios(config.seed, config.scenarios),
         *coding_sessions(config.seed, config.coding, texts),
+        *chains(config.seed, config.chains),
     ]
     recorded = [row for file in config.recorded for row in read_labelled(FOLDER / file)
                 if row[1].split == "train"]  # fmt: skip
@@ -248,6 +253,7 @@ def train(config: TrainConfig, tell: Tell = lambda _: None) -> tuple[Detector, d
     draft = Detector(spans, calls, answers, Router(router, 0.0, 1.0), 0.5, _ATTEMPT, origin)
     held = list(scenarios(config.seed + 1_000, max(300, config.scenarios // 6)))
     held += coding_sessions(config.seed + 1_000, config.coding // 5, texts)
+    held += chains(config.seed + 1_000, config.chains // 5)
     held += [row for file in config.dev for row in read_labelled(FOLDER / file)
              if row[1].split == "dev"]  # fmt: skip
     tell(f"threshold, on {len(held):,} sessions held out")

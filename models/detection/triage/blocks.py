@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from models.detection.dataflow.labels import UNLABELLED, Integrity, Labels
 from models.detection.dataflow.leaves import leaves
 from models.detection.dataflow.values import Source, normal
 from models.detection.dataflow.views import decoded, plain, worked_out
@@ -137,12 +138,14 @@ class Read:
         at: Number of its event.
         blocks: Its instruction blocks.
         data: All of it that is in no block.
+        integrity: Whose word it is.
     """
 
     event: str
     at: int
     blocks: tuple[Block, ...]
     data: Source
+    integrity: Integrity = Integrity.CONTENT
 
 
 @dataclass(frozen=True)
@@ -176,12 +179,24 @@ class Reading:
         return tuple(block for read in self.reads.values() for block in read.blocks)
 
 
-def read_session(session: Session, models: SpanModels) -> Reading:
-    """Read the results of a session."""
+def read_session(session: Session, models: SpanModels, labels: Labels = UNLABELLED) -> Reading:
+    """Read the results of a session.
+
+    Args:
+        session: What happened.
+        models: What finds instruction blocks.
+        labels: Whose word results are; in those of the operator and of first parties nothing is
+            looked for.
+    """
     reads: dict[str, Read] = {}
     left, is_cut = MOST_CHARACTERS, False
     for at, event in enumerate(session.events):
         if event.kind != "tool_result" or not event.text or event.status not in ("ok", "error"):
+            continue
+        call = session.by_id[event.responds_to].call if event.responds_to else None
+        integrity = labels.of(call).integrity
+        if integrity >= Integrity.FIRST_PARTY:
+            reads[event.id] = Read(event.id, at, (), Source(event.text), integrity)
             continue
         text = event.text
         if len(text) > max(left, _OF_THE_REST):

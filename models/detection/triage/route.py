@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.detection.dataflow.labels import Integrity
 from models.detection.dataflow.leaves import of_value
 from models.detection.dataflow.values import Source
 from models.detection.intent.actions import Action, agreement, of_words
 from models.detection.intent.commands import of_call
 from models.detection.intent.words import stem, words
-from models.detection.session import Session, ToolCall
+from models.detection.session import Event, Session, ToolCall
 from models.detection.triage.blocks import Block, Reading
 from models.detection.triage.trees import Trees, fit_trees
 
@@ -77,7 +78,7 @@ class Router:
 def features(session: Session, reading: Reading) -> tuple[float, ...]:
     """Return what the first tier looks at, by NAMES; words are compared as sets, no more."""
     blocks = sorted(reading.blocks, key=lambda b: -max(b.asks, b.steers))[:_MOST_BLOCKS]
-    prompt = Source("\n".join(e.text for e in session.events if e.kind == "user_message"))
+    prompt = Source("\n".join(e.text for e in session.events if _is_order(e, reading)))
     asked = of_words(words(prompt.text))
     known = {stem(word) for word in words(prompt.text)}
     told = [_Told(b, b.source.words - prompt.words, {stem(w) for w in b.words} - known)
@@ -96,6 +97,13 @@ def features(session: Session, reading: Reading) -> tuple[float, ...]:
         *(max(one) for one in zip((0.0,) * 5, *found, strict=True)),
         max(said, default=0.0),
     )  # fmt: skip
+
+
+def _is_order(event: Event, reading: Reading) -> bool:
+    """Return whether a text is the user's or the operator's own word."""
+    read = reading.reads.get(event.id)
+    is_operators = read is not None and read.integrity >= Integrity.OPERATOR
+    return event.kind == "user_message" or is_operators
 
 
 class _Told(NamedTuple):

@@ -105,8 +105,9 @@ def from_hugging_face(config: Mapping[str, Any], name: str = "") -> ModelSpec:
             "it must be the config.json of a decoder-only transformer"
         )
 
-    hidden, heads = first("hidden_size", "n_embd", "d_model"), first(
-        "num_attention_heads", "n_head", "n_heads"
+    hidden, heads = (
+        first("hidden_size", "n_embd", "d_model"),
+        first("num_attention_heads", "n_head", "n_heads"),
     )
     if min(hidden, heads) < 1:
         raise ConfigError(f"model config '{name}': hidden_size {hidden}, heads {heads}; need >= 1")
