@@ -96,10 +96,9 @@ def step_cost(
     per_stage = model.layers / table.pipeline * slowest
 
     forward, expert_forward = _forward_flops(job)
-    rate = job.place.chip.rate(work.compute) * constants.efficiency
-    rate = rate / (1 + constants.half_tokens / tokens)
     wide = model.ffn / table.tensor
-    rate = rate / (1 + constants.half_width / wide)
+    fullness = (1 + constants.half_tokens / tokens) * (1 + constants.half_width / wide)
+    rate = job.place.chip.rate(work.compute) * constants.efficiency / fullness
     split = table.tensor * table.pipeline / slowest
     dense_s = forward * tokens / split / rate
     routed_s = expert_forward * tokens / split / (rate * constants.expert_efficiency)
@@ -246,4 +245,5 @@ def _optimizer_s(table: LayoutTable, job: Job) -> Floats:
     owned = owned + routed / routed_group / np.where(table.zero > 0, routed_copies, 1.0)
     work = job.workload
     volume = 2.0 * owned * (work.optimizer_bytes + work.weight_bytes + work.grad_bytes)
-    return volume / job.place.chip.hbm_bytes_per_s
+    seconds: Floats = volume / job.place.chip.hbm_bytes_per_s
+    return seconds

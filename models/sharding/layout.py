@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, cast
 
@@ -112,7 +112,7 @@ class LayoutTable(NamedTuple):
     def micro_steps(self, job: Job) -> NDArray[np.float64]:
         """Return the micro-batches of one step of each batch shard."""
         one = self.batch_shards(job) * self.micro_batch
-        return cast(NDArray[np.float64], job.workload.global_batch / one)
+        return job.workload.global_batch / one
 
 
 class Rule(NamedTuple):
@@ -138,7 +138,7 @@ def _kv_breaks(table: LayoutTable, job: Job) -> Bools:
 
 def _experts_break(table: LayoutTable, job: Job) -> Bools:
     if not job.model.experts:
-        return cast(Bools, table.expert > 1)
+        return table.expert > 1
     breaks = job.model.experts % table.expert != 0
     if not job.has_expert_axis:
         breaks |= (table.chips(job) // table.pipeline) % table.expert != 0
@@ -187,7 +187,7 @@ RULES: tuple[Rule, ...] = (
     Rule("experts", _experts_break, _say_experts),
     Rule(
         "batch",
-        lambda t, j: cast(Bools, j.workload.global_batch % (t.batch_shards(j) * t.micro_batch) > 0),
+        lambda t, j: j.workload.global_batch % (t.batch_shards(j) * t.micro_batch) > 0,
         lambda x, j: (
             f"the global batch of {j.workload.global_batch} is not divisible by "
             f"{int(LayoutTable.of([x]).batch_shards(j)[0])} batch shards x {x.micro_batch} "
@@ -210,7 +210,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         # Megatron counts the embedding and the loss as layers: 126 + 2 = 8 stages x 8 x 2.
         "layers",
-        lambda t, j: cast(Bools, t.pipeline * t.interleave > j.model.layers + 2),
+        lambda t, j: t.pipeline * t.interleave > j.model.layers + 2,
         lambda x, j: (
             f"pipeline x interleave = {x.pipeline * x.interleave} exceeds the "
             f"{j.model.layers} layers (and embedding, loss); use at most {j.model.layers + 2}"
@@ -224,7 +224,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         # 1F1B warms up with a micro-batch per following stage.
         "micro_steps",
-        lambda t, j: cast(Bools, t.micro_steps(j) < t.pipeline - 1),
+        lambda t, j: t.micro_steps(j) < t.pipeline - 1,
         lambda x, j: (
             f"pipeline={x.pipeline} needs {x.pipeline - 1} micro-batches or more, there are "
             f"{float(LayoutTable.of([x]).micro_steps(j)[0]):g}; lower micro_batch or pipeline"
@@ -274,15 +274,3 @@ def warnings(layout: Layout, job: Job) -> list[str]:
     if chip.kind == "gpu" and layout.tensor > chip.domain:
         said.append(f"tensor={layout.tensor} leaves the NVLink domain of {chip.domain} chips")
     return said
-
-
-def first_broken(tables: Sequence[LayoutTable], job: Job) -> dict[str, int]:
-    """Count layouts by the first rule that each breaks."""
-    counts = dict.fromkeys((rule.name for rule in RULES), 0)
-    for table in tables:
-        left = np.ones(table.size, dtype=np.bool_)
-        for rule in RULES:
-            broken = rule.breaks(table, job) & left
-            counts[rule.name] += int(broken.sum())
-            left &= ~broken
-    return {name: count for name, count in counts.items() if count}

@@ -75,7 +75,8 @@ class Site:
         if self.collapsing is None:
             return seconds
         chance = self.collapsing.predict_proba(_strains(table, job, self.constants))[:, 1]
-        return seconds / (1 - np.minimum(chance, 0.99))
+        expected: Floats = seconds / (1 - np.minimum(chance, 0.99))
+        return expected
 
     def failure(self, table: LayoutTable, job: Job) -> Floats:
         """Return the chance that each layout does not run."""

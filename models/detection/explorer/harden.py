@@ -2,8 +2,8 @@
 
     python -m models.detection.explorer.harden FOLDER
 
-It is trained on the first goal of each technique alone, so that the others tell whether it learned
-more than the texts it was shown. Nothing that is shipped is changed.
+It is trained on the first goal of each technique alone, as the shipped one is, so that the others
+tell whether it learned more than the texts it was shown. Nothing that is shipped is changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from models.detection.evaluation.labelled import read_labelled
 from models.detection.evaluation.score import score, wilson
 from models.detection.explorer.config import ExploreConfig
-from models.detection.explorer.declared import declared
 from models.detection.explorer.execute import play
 from models.detection.explorer.explore import explore
 from models.detection.explorer.genome import drawn
@@ -26,6 +25,7 @@ from models.detection.explorer.publish import rows, write_lines
 from models.detection.explorer.victim import victim_of
 from models.detection.reasoning.detector import Detector, shipped
 from models.detection.reasoning.train import FOLDER, TrainConfig, train
+from models.detection.scenarios.attacks import first_goals
 from models.errors import ProjectError
 
 FINDINGS = "train.jsonl"
@@ -64,11 +64,6 @@ class Hardened:
     before: Measured
     after: Measured
     sessions: int
-
-
-def first_goals() -> frozenset[str]:
-    """Return the goals whose findings a detector is trained on."""
-    return frozenset(one.goals[0].name for one in declared().techniques.values())
 
 
 def measure(detector: Detector, config: ExploreConfig, count: int) -> Measured:

@@ -28,7 +28,7 @@ from models.detection.explorer.explore import (
 )
 from models.detection.explorer.fitness import Candidate, evaluate, fitness, gravity
 from models.detection.explorer.genome import Genome, drawn, goal_of
-from models.detection.explorer.harden import FINDINGS, first_goals, harden, table
+from models.detection.explorer.harden import FINDINGS, harden, table
 from models.detection.explorer.natural import CharacterModel, naturalness
 from models.detection.explorer.publish import entries, rows, write_lines
 from models.detection.explorer.report import render, visible
@@ -37,6 +37,7 @@ from models.detection.intel import IntelStore
 from models.detection.reasoning.detector import shipped
 from models.detection.reasoning.links import flow_of
 from models.detection.reasoning.train import TrainConfig, examples
+from models.detection.scenarios.attacks import first_goals
 from models.errors import DataError
 from models.settings import ROOT
 

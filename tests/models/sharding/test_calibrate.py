@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.errors import NotEnoughDataError
+from models.sharding import (
+    Constants,
+    Job,
+    LayoutTable,
+    Runs,
+    Slice,
+    Workload,
+    calibrate,
+    find_model,
+    learn_site,
+)
+from models.sharding.constants import DEFAULT
+from models.sharding.cost import step_cost
+from models.sharding.memory import memory_use
+from models.sharding.residual import MOST_CORRECTION
+from models.sharding.space import enumerate_layouts
+
+TRUTH = replace(
+    DEFAULT, efficiency=0.42, layer_latency_s=8e-4, network_share=0.3, step_latency_s=0.02
+)
+
+
+def made(count: int, noise: float = 0.02, model: str = "nanotron-1b", seed: int = 0) -> Runs:
+    """Runs of a site that behaves as `TRUTH` says."""
+    random = np.random.default_rng(seed)
+    job = Job(find_model(model), Workload(global_batch=64), Slice.parse("h100:16"))
+    table = enumerate_layouts(job, remats=("none",))
+    table = table.take(random.choice(table.size, count, replace=False))
+    step = step_cost(table, job, TRUTH).step_s * np.exp(random.normal(0, noise, count))
+    return Runs(job, table, step, memory_use(table, job, TRUTH).total)
+
+
+def off(constants: Constants, runs: Runs) -> float:
+    guess = step_cost(runs.table, runs.job, constants).step_s
+    return float(np.median(np.abs(np.log(guess / runs.step_s))))
+
+
+def test_a_site_is_learned_from_runs_and_carries_over_to_another_size():
+    fitted = calibrate([made(60)])
+    unseen = made(60, model="nanotron-3b", seed=5)
+    assert off(DEFAULT, unseen) > 0.2
+    assert off(fitted, unseen) < 0.06
+    assert fitted.time_spread < DEFAULT.time_spread
+
+
+def test_a_few_runs_already_help():
+    fitted = calibrate([made(6)])
+    unseen = made(60, seed=9)
+    assert off(fitted, unseen) < 0.7 * off(DEFAULT, unseen)
+    # What hardly shows in six runs stays where it was.
+    assert fitted.overlap == DEFAULT.overlap
+
+
+def test_calibration_without_a_time_says_what_is_missing():
+    runs = made(3)
+    nothing = replace(runs, step_s=np.full(3, np.nan))
+    with pytest.raises(NotEnoughDataError, match="needs a measured step time"):
+        calibrate([nothing])
+
+
+def test_corrections_reach_near_layouts_and_are_bounded():
+    runs = made(60)
+    is_wide = runs.table.tensor >= 4
+    odd = replace(runs, step_s=runs.step_s * np.where(is_wide, 1.5, 1.0))
+    site = learn_site([odd])
+    left = np.log(site.step_s(runs.table, runs.job) / odd.step_s)
+    assert np.median(np.abs(left)) < 0.06
+    wild = replace(runs, step_s=runs.step_s * np.where(np.arange(60) == 3, 30.0, 1.0))
+    shift = learn_site([wild]).log_correction(runs.table, runs.job)
+    assert np.abs(shift).max() <= 1.5 * MOST_CORRECTION
+
+
+def test_failures_are_learned_from_memory():
+    runs = made(120)
+    limit = float(np.median(runs.memory_bytes))
+    failed = runs.memory_bytes > limit
+    seen = replace(
+        runs,
+        step_s=np.where(failed, np.nan, runs.step_s),
+        memory_bytes=np.where(failed, np.nan, runs.memory_bytes),
+    )
+    site = learn_site([seen])
+    told = site.failure(runs.table, runs.job) > 0.5
+    assert (told == failed).mean() > 0.9
+
+
+def test_without_failures_what_fits_is_taken_to_run():
+    site = learn_site([made(40)])
+    assert site.failing is None
+    job = Job(find_model("llama3.1-405b"), Workload(global_batch=64), Slice.parse("h100:16"))
+    table = LayoutTable(*(column[:5] for column in enumerate_layouts(job)))
+    assert (site.failure(table, job) == 1).all()
