@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 from prefect import flow
@@ -14,7 +16,6 @@ from models.detection.work import Kept, Stored, examiner_of, gather, partitions
 from models.errors import ServiceError
 from models.figures import Figure, FlowSummary
 from models.llm import language_model
-from models.settings import get_settings
 from tasks.detect import (
     check_sessions,
     gather_sessions,
@@ -74,11 +75,12 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
         told = figures(found, len(new))
         return FlowSummary(
             f"judged {len(new):,} new sessions of {len(found):,}",
-            "alarm on each",
+            "an alarm on each session",
             (
                 Figure("alerts", told["sessions/alerts"], told["sessions"], "{:,.0f}"),
                 Figure("attempted or half", told["outcome/attempted"] + told["outcome/partial"]),
                 Figure("left to a person", told["outcome/undetermined"]),
+                Figure("records set aside", told["read/quarantined_records"]),
                 Figure("followed call by call", told["tier1/passed_share"], 1.0, "{:.1%}"),
                 Figure("ms per session, P95", told["cost/ms_p95"]),
             ),
@@ -91,11 +93,12 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
 def preview(config: DetectConfig) -> list[str]:
     """Say what would be looked at, without judging it (`loom run --dry-run`)."""
     examiner = examiner_of(config)
-    found = gather(config, get_settings().home)
     kept = verdicts_of(config)
-    new = sum(kept.get(stored) is None for stored in found.sessions)
+    with tempfile.TemporaryDirectory(prefix="loom-preview-") as scratch:
+        found = gather(config, Path(scratch))
+        new = sum(kept.get(stored) is None for stored in found.sessions)
     return [
-        f"sessions: {len(found.sessions):,} in {found.folder}, {new:,} not judged yet",
+        f"sessions: {len(found.sessions):,}, {new:,} not judged yet",
         f"logs: {found.collection.sources:,}, {found.collection.unchanged:,} unchanged",
         f"detector: {examiner.detector.digest}, policies {examiner.policies or 'none'}",
         f"judge: {config.judge or 'none'}",

@@ -243,9 +243,15 @@ BENCHES = (
     ),
     BenchEntry(
         room="detection",
-        about="credentials in texts: precision, recall, benign source, time, detect-secrets beside",
+        about="attacks in sessions, credentials in texts, time; peers and trivial detectors beside",
         run="flows.command.bench_detection:run",
         config="models.detection.bench:DetectionBenchConfig",
+    ),
+    BenchEntry(
+        room="sharding",
+        about="layouts against published rows and measured landscapes",
+        run="flows.command.bench_sharding:run",
+        config="models.sharding.bench:ShardingBenchConfig",
     ),
     BenchEntry(
         room="platform",

@@ -56,7 +56,7 @@ def examine(
     """Say what became of sessions of AI agents: benign, attempted, partial or executed.
 
     Nothing leaves this machine and no language model is asked. Exit code 1: an attack was
-    carried out.
+    carried out, or a session could not be judged.
 
     Example: `loom detect examine ~/.claude/projects/*/*.jsonl`
     """

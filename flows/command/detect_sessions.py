@@ -35,7 +35,7 @@ def examine_logs(logs: Sequence[Path], format: str | None, as_json: bool) -> int
             continue
         for session in sessions:
             verdict = examiner.examine(session)
-            found += verdict.is_alert
+            found += verdict.is_alert or verdict.outcome == "undetermined"
             if as_json:
                 shown.out(verdict.to_json().decode(), highlight=False)
             else:
@@ -45,19 +45,28 @@ def examine_logs(logs: Sequence[Path], format: str | None, as_json: bool) -> int
     return FOUND if found else 0
 
 
+def _visible(text: str) -> str:
+    """Return a text in one line whose control characters are shown: a log may hold any."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def _print(shown: Console, log: Path, session: Session, verdict: Verdict) -> None:
     style = _STYLES.get(verdict.outcome, "green")
     shown.print(f"[{style}]{verdict.outcome}[/] {verdict.score:.2f}  ", end="", markup=True)
     calls = sum(1 for _ in session.calls())
     shown.print(
-        f"{log} ({session.agent} {session.id}, {calls} calls, "
-        f"{verdict.coverage:.0%} of the record read)",
+        _visible(
+            f"{log} ({session.agent} {session.id}, {calls} calls, "
+            f"{verdict.coverage:.0%} of the record read)"
+        ),
         markup=False,
     )
     for one in verdict.evidence:
         places = [session.by_id[name].place for name in one.events if name in session.by_id]
-        shown.print(f"  {one.rule} {one.weight:.2f}: {one.sentence}", markup=False)
+        shown.print(f"  {one.rule} {one.weight:.2f}: {_visible(one.sentence)}", markup=False)
         for text in one.spans:
-            shown.print(f"    | {' '.join(text.split())}", markup=False)
+            shown.print(f"    | {_visible(text)}", markup=False)
         if any(places):
-            shown.print(f"    at {', '.join(place for place in places if place)}", markup=False)
+            told = ", ".join(place for place in places if place)
+            shown.print(f"    at {_visible(told)}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from models.detection.dataflow.labels import UNLABELLED, Labels
-from models.detection.reasoning.detector import LEAST_COVERAGE, Detector
+from models.detection.reasoning.detector import Detector, is_whole
 from models.detection.reasoning.judge import Judge
 from models.detection.session import Session
 from models.detection.triage.blocks import Reading
@@ -18,6 +19,10 @@ from models.detection.verdicts import RANK, Evidence, Outcome, Signal, Verdict
 
 Check = Callable[[Session], Sequence[Signal]]
 """Looks at a session as a whole: policies, servers, usage."""
+
+
+_WHO = frozenset(("cwd", "user", "workspace", "folder", "home", "project"))
+"""What of an environment tells who ran a session; branches and titles are the agent's own."""
 
 
 class Triage(NamedTuple):
@@ -45,8 +50,8 @@ class Examiner:
         checks: Rules of tier 1; a session in which one finds something is followed too.
         policies: Digest of what the checks go by, kept in each verdict.
         judge: Asked near the threshold; None: nobody is.
-        personas: Words in a session's environment (its folder, its user) of who attacks on duty,
-            as red teams do. What they do is told like anything else, and nobody is called for it.
+        personas: Users, or names of folders that sessions run in, of who attacks on duty, as red
+            teams do. What they do is told like anything else, and nobody is called for it.
         labels: Whose word the results of tools are, by an operator.
     """
 
@@ -62,7 +67,7 @@ class Examiner:
         signals = tuple(signal for check in self.checks for signal in check(session))
         reading = self.detector.read(session, self.labels)
         chance = self.detector.router.chance(session, reading)
-        is_unclear = reading.is_cut or session.coverage.share < LEAST_COVERAGE
+        is_unclear = not is_whole(session, reading)
         is_passed = bool(signals) or is_unclear or chance >= self.detector.router.threshold
         return Triage(is_passed, chance, signals, reading)
 
@@ -72,7 +77,8 @@ class Examiner:
         found = self.triage(session)
         if not found.is_passed:
             return self.dismissed(session, began)
-        followed = self.detector.examine(session, found.reading)
+        suspects = {name for signal in found.signals for name in signal.evidence.events}
+        followed = self.detector.examine(session, found.reading, suspects)
         return self._told(session, self._joined(session, found.signals, followed), began)
 
     def dismissed(self, session: Session, began: float) -> Verdict:
@@ -96,6 +102,8 @@ class Examiner:
         return self._told(session, verdict, time.perf_counter())
 
     def _told(self, session: Session, verdict: Verdict, began: float) -> Verdict:
+        if verdict.outcome == "undetermined" and not verdict.evidence:
+            verdict = msgspec.structs.replace(verdict, evidence=(_not_whole(session),))
         return msgspec.structs.replace(
             verdict, agent=session.agent, policies=self.policies, persona=self._persona(session),
             elapsed_ms=1e3 * (time.perf_counter() - began),
@@ -122,5 +130,22 @@ class Examiner:
         )
 
     def _persona(self, session: Session) -> str:
-        known = "\n".join(session.environment.values()).casefold()
+        """Return who ran a session on duty: a user, or a folder of a path, named whole."""
+        known = {
+            part.casefold()
+            for key, value in session.environment.items() if key in _WHO
+            for part in (value, *re.split(r"[/\\\\]", value))
+        }  # fmt: skip
         return next((one for one in self.personas if one.casefold() in known), "")
+
+
+def _not_whole(session: Session) -> Evidence:
+    coverage = session.coverage
+    aside = "".join(f"; {bad.place}: {bad.reason}" for bad in coverage.quarantined[:3])
+    return Evidence(
+        "not-whole",
+        f"too little of it could be read, or it was too much, to say that nothing happened: "
+        f"{coverage.share:.0%} of {coverage.records:,} records, {coverage.missing_results:,} calls "
+        f"without a result{aside}",
+        (), 0.0,
+    )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,8 +67,9 @@ def publish(
         now_s: Seconds since 1970.
         listed: What shapes the agents; None: the data is no home folder.
     """
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    # Of its own: another run may publish at the same time, and the later one counts.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     (part / "sessions").mkdir(parents=True)
     ordered = sorted(records, key=lambda pair: _urgency(pair[1]))
     with (part / "verdicts.jsonl").open("wb") as file:
@@ -79,7 +82,7 @@ def publish(
             if not record.verdict.evidence:
                 continue
             session = load(stored)
-            told = finding(session, record.verdict, now_s, names)
+            told = finding(session, record.verdict, now_s, names, record.key)
             file.write(json.dumps(told, ensure_ascii=False) + "\n")
             if number < _MOST_PAGES:
                 links[record.name] = f"sessions/{record.name}.html"
@@ -89,8 +92,11 @@ def publish(
         _write_spans(part / "spans.otlp.json", _traced(ordered, config.spans == "all"))
     page = fleet_page([record for _, record in records], links, techniques, about, listed)
     (part / "index.html").write_text(page, encoding="utf-8", errors="replace")
-    shutil.rmtree(folder, ignore_errors=True)
+    part.chmod(0o755)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(part.with_name(f"{part.name}-before"))
     part.rename(folder)
+    shutil.rmtree(part.with_name(f"{part.name}-before"), ignore_errors=True)
     return Published(
         folder, folder / "verdicts.jsonl", folder / "findings.ocsf.jsonl",
         folder / "spans.otlp.json" if config.spans != "none" else None,

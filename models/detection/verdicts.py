@@ -14,9 +14,10 @@ towards it that changes nothing; executed: it did it; policy: no attack, but a r
 undetermined: too little could be read to tell."""
 
 RANK: dict[Outcome, int] = {
-    "benign": 0, "undetermined": 1, "attempted": 2, "partial": 3, "policy": 4, "executed": 5,
+    "benign": 0, "attempted": 1, "undetermined": 2, "partial": 3, "policy": 4, "executed": 5,
 }  # fmt: skip
-"""What counts when several are found."""
+"""What counts when several are found; `attempted` says that nobody followed, which only holds of
+what was read."""
 
 ALERTS: frozenset[Outcome] = frozenset(("executed", "policy"))
 """Outcomes that somebody is called for."""

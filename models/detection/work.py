@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,7 +152,10 @@ def sessions_edge(gathered: Gathered) -> pd.DataFrame:
     now = time.time()
     rows = []
     for stored in gathered.sessions:
-        session = load(stored)
+        try:
+            session = load(stored)
+        except DataError:
+            session = Session("damaged", ())  # the contract sets it aside, the others are judged
         times = [event.time_s for event in session.events if event.time_s is not None]
         last = max(times, default=None)
         coverage = session.coverage
@@ -192,11 +195,25 @@ def examiner_of(config: DetectConfig, judge: Judge | None = None) -> Examiner:
 
 def key_of(config: DetectConfig, examiner: Examiner) -> str:
     """Return what a verdict depends on besides its session, as a name for a folder."""
-    said = (
-        examiner.detector.digest, examiner.policies, examiner.labels.digest, config.judge,
-        *config.personas, "servers", *config.servers,
-    )  # fmt: skip
-    return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+    judge = config.judge
+    script = Path(judge.removeprefix("scripted:")) if judge.startswith("scripted:") else None
+    said = {
+        "code": code_digest(), "detector": examiner.detector.digest,
+        "policies": examiner.policies, "labels": examiner.labels.digest,
+        "personas": config.personas, "servers": config.servers, "judge": judge,
+        "script": script.read_text() if script is not None and script.is_file() else "",
+    }  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Return a digest of the program that judges: another one judges everything again."""
+    state = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted((*folder.rglob("*.py"), *folder.rglob("*.toml"))):
+        state.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return state.hexdigest()[:16]
 
 
 class Kept:
@@ -232,21 +249,25 @@ def triage(examiner: Examiner, stored: Stored) -> Record | None:
     """Apply the first tier; None: the session is worth following."""
     began = time.perf_counter()
     session = load(stored)
-    if examiner.triage(session).is_passed:
+    try:
+        is_passed = examiner.triage(session).is_passed
+    except Exception:  # the second tier meets it again, and says what it is
+        is_passed = True
+    if is_passed:
         return None
-    return Record.of(session, examiner.dismissed(session, began))
+    return Record.of(session, examiner.dismissed(session, began), stored.digest)
 
 
 def investigate(examiner: Examiner, stored: Stored) -> Record:
     """Apply both tiers; a session that cannot be judged is left to a person, with the reason."""
     session = load(stored)
-    return Record.of(session, _judged(examiner, session))
+    return Record.of(session, _judged(examiner, session), stored.digest)
 
 
 def _judged(examiner: Examiner, session: Session) -> Verdict:
     try:
         return examiner.examine(session)
-    except (RecursionError, MemoryError, ValueError, ArithmeticError) as error:
+    except Exception as error:  # whatever a record did to a rule, nobody else pays for it
         return examiner.undetermined(session, f"{type(error).__name__}: {error}"[:300])
 
 

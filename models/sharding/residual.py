@@ -170,13 +170,17 @@ def _learn_collapses(
 
 
 def _learn_failures(runs: Sequence[Runs], constants: Constants) -> LogisticRegression | None:
-    """Fit the chance of failing on legal runs; None where all ran or all failed."""
+    """Fit the chance of failing; None where all ran or all failed.
+
+    Runs with more stages than layers teach where stages get too thin; what breaks another rule
+    fails for that and teaches nothing.
+    """
     signs, failed = [], []
     for one in runs:
-        table = one.table.take(legal(one.table, one.job))
-        if table.size:
-            signs.append(_signs(table, one.job, constants))
-            failed.append(~np.isfinite(one.step_s[legal(one.table, one.job)]))
+        could_run = legal(one.table, one.job, without=("layers",))
+        if could_run.any():
+            signs.append(_signs(one.table.take(could_run), one.job, constants))
+            failed.append(~np.isfinite(one.step_s[could_run]))
     labels = np.concatenate(failed) if failed else np.zeros(0, dtype=bool)
     if labels.all() or not labels.any():
         return None

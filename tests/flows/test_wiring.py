@@ -81,7 +81,7 @@ def test_unknown_names_list_what_exists():
     with pytest.raises(UnknownNameError, match="did you mean 'plan-upgrades'"):
         find_flow("plan-upgrade")
     with pytest.raises(
-        UnknownNameError, match="known: agents, detection, inference, platform, upgrades"
+        UnknownNameError, match="known: agents, detection, inference, platform, sharding, upgrades"
     ):
         find_bench("kernels")
 

@@ -20,7 +20,11 @@ _SEVERITY: Mapping[Outcome, tuple[int, str]] = {
 
 
 def finding(
-    session: Session, verdict: Verdict, time_s: float, names: Mapping[str, str] | None = None
+    session: Session,
+    verdict: Verdict,
+    time_s: float,
+    names: Mapping[str, str] | None = None,
+    key: str = "",
 ) -> dict[str, Any]:
     """Return one finding.
 
@@ -29,13 +33,14 @@ def finding(
         verdict: What was found of it.
         time_s: When it was found, in seconds since 1970.
         names: Titles of techniques by their ids.
+        key: SHA-256 of the session: two logs may have one id.
     """
     severity, said = _SEVERITY[verdict.outcome]
     times = [event.time_s for event in session.events if event.time_s is not None]
     first = verdict.evidence[0] if verdict.evidence else None
     title = f"AI agent session {verdict.outcome}" + (f": {first.rule}" if first else "")
     info: dict[str, Any] = {
-        "uid": f"{verdict.agent or session.agent}/{verdict.session}",
+        "uid": f"{verdict.agent or session.agent}/{verdict.session}/{key[:12]}".rstrip("/"),
         "title": title,
         "desc": " ".join(one.sentence for one in verdict.evidence[:5])[:4_000],
         "analytic": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from models.detection.triage.sentences import sentences
 NAMES = ("echoed", "count", "asks", "steers")
 """Features of an echo, in order."""
 
+_MOST_PAIRS = 20_000
+"""Answers times blocks that are compared: time must not grow with the square of a session."""
+_FEWEST_BLOCKS = 40
 _FEWEST = 3
 """Words of its own that an order must have and an answer must say of them: fewer come together
 by chance."""
@@ -40,17 +44,33 @@ class Echo:
     features: tuple[float, ...]
 
 
+def _strongest(blocks: Sequence[Block], most: int) -> Sequence[Block]:
+    """Return as many blocks as there is time for, in order: those that ask or lead away most."""
+    if len(blocks) <= max(_FEWEST_BLOCKS, most):
+        return blocks
+    numbers = heapq.nlargest(
+        max(_FEWEST_BLOCKS, most), range(len(blocks)),
+        lambda number: max(blocks[number].steers, blocks[number].asks),
+    )  # fmt: skip
+    return [blocks[number] for number in sorted(numbers)]
+
+
 def best_echo(
     answers: Sequence[str], blocks: Sequence[Block], prompt: Source, data: Source
 ) -> Echo | None:
     """Return the answer that says most of what only a block says; None: there is none."""
     known = {stem(word) for word in words(prompt.text)} | {stem(w) for w in words(data.text)}
+    held = [
+        (block, [{stem(w) for w in words(order) if len(w) > 3 and not is_empty(w)} - known
+                 for order in block.sentences])
+        for block in _strongest(blocks, _MOST_PAIRS // max(1, len(answers)))
+    ]  # fmt: skip
     best: Echo | None = None
     for answer in answers:
         said = [one for one in sentences(answer) if not _REFUSES.search(one)]
         spoken = {stem(word) for one in said for word in words(one)}
         whole = normal(" ".join(said))
-        for block in blocks:
+        for block, orders in held:
             for quote in block.quotes:
                 # What an order quotes is said as it stands, or it is not.
                 if quote in whole and quote not in prompt.text and quote not in data.text:
@@ -58,8 +78,7 @@ def best_echo(
                     features = (1.0, count, block.asks, block.steers)
                     if best is None or features > best.features:
                         best = Echo(block, answer, features)
-            for order in block.sentences:
-                own = {stem(w) for w in words(order) if len(w) > 3 and not is_empty(w)} - known
+            for own in orders:
                 if len(own) < _FEWEST:
                     continue
                 told = len(own & spoken)

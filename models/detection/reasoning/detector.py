@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -34,6 +35,9 @@ SHIPPED = ROOT / "datasets" / "detection" / "detector" / "detector.json"
 LEAST_COVERAGE = 0.5
 """Share of a record that must have been read to call it benign."""
 
+_RULE_ODDS = 2.5
+"""How much likelier a call obeys an order when a rule found something in it too: declared, not
+fitted."""
 _LONGEST_SPAN = 400
 _MOST_TOLD = 5
 """Blocks that lead away that a verdict shows: the strongest, each text once."""
@@ -76,15 +80,30 @@ class Detector:
         """
         return read_session(session, self.spans, labels)
 
-    def examine(self, session: Session, reading: Reading | None = None) -> Verdict:
-        """Judge a session call by call, without asking the first tier."""
+    def examine(
+        self,
+        session: Session,
+        reading: Reading | None = None,
+        suspects: Collection[str] = (),
+    ) -> Verdict:
+        """Judge a session call by call, without asking the first tier.
+
+        Args:
+            session: What happened.
+            reading: What its results hold; None: they are read.
+            suspects: Events of calls that a rule found something in, which is evidence of its own.
+        """
         began = time.perf_counter()
         reading = reading or self.read(session)
         flow = flow_of(session, reading)
-        scored = [(self.calls.chance(link.features), link) for link in flow.links]
+        scored = [
+            (_told_too(chance) if session.events[link.at].id in suspects else chance, link)
+            for chance, link in ((self.calls.chance(link.features), link) for link in flow.links)
+        ]
         echo = best_echo(flow.answers, flow.blocks, flow.prompt, flow.data)
         echoed = self.echoes.chance(echo.features) if echo else 0.0
-        outcome, score = self._outcome(session, flow, scored, echoed, reading.is_cut)
+        is_unclear = not is_whole(session, reading)
+        outcome, score = self._outcome(flow, scored, echoed, is_unclear)
         evidence = self._evidence(session, flow, scored, echo, echoed)
         return Verdict(
             session.id, outcome, round(score, 4), evidence,
@@ -94,12 +113,7 @@ class Detector:
         )  # fmt: skip
 
     def _outcome(
-        self,
-        session: Session,
-        flow: Flow,
-        scored: list[tuple[float, Link]],
-        echoed: float,
-        is_cut: bool,
+        self, flow: Flow, scored: list[tuple[float, Link]], echoed: float, is_unclear: bool
     ) -> tuple[Outcome, float]:
         whole = [chance for chance, link in scored if not is_half(link) and is_explained(link)]
         half = [chance for chance, link in scored if is_half(link)]
@@ -108,10 +122,10 @@ class Detector:
             return "executed", score
         if max(half, default=0.0) >= self.alert:
             return "partial", score
+        if is_unclear:
+            return "undetermined", score
         if any(block.steers >= self.attempt for block in flow.blocks):
             return "attempted", score
-        if is_cut or session.coverage.share < LEAST_COVERAGE:
-            return "undetermined", score
         return "benign", score
 
     def _evidence(
@@ -182,17 +196,39 @@ class Detector:
             values = json.loads(file.read_text())
             if values.get("schema") != SCHEMA or values["features"] != list(NAMES):
                 raise ValueError("it was trained for another version of this program")
+            if not 0 < float(values["alert"]) <= 1 or not 0 < float(values["attempt"]) <= 1:
+                raise ValueError("its thresholds are no chances")
             return Detector(
                 SpanModels(_spans_from(values["asks"]), _spans_from(values["steers"])),
                 Trees.from_dict(values["calls"]), Trees.from_dict(values["echoes"]),
                 Router.from_dict(values["router"]),
                 values["alert"], values["attempt"], values["origin"],
             )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError
+        ) as error:  # fmt: skip
             raise DataError(
                 f"{file} is no detector of {SCHEMA} ({error}); "
                 "`python -m models.detection.reasoning.train` makes one"
             ) from None
+
+
+def is_whole(session: Session, reading: Reading) -> bool:
+    """Return whether enough was read to say that nothing happened."""
+    if reading.is_cut or session.coverage.share < LEAST_COVERAGE:
+        return False
+    return not (session.coverage.quarantined and _went_on_without(session))
+
+
+def _went_on_without(session: Session) -> bool:
+    """Return whether an agent went on after a call without a result, which was perhaps not read."""
+    acted = [e for e in session.events if e.call is not None or e.kind == "assistant_message"]
+    return any(event.call is not None and event.id not in session.results for event in acted[:-1])
+
+
+def _told_too(chance: float) -> float:
+    """Return the chance of a call that a rule found something in as well."""
+    return _RULE_ODDS * chance / (1 + (_RULE_ODDS - 1) * chance)
 
 
 @lru_cache(maxsize=1)

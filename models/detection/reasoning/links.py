@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from models.detection.dataflow.labels import Integrity
@@ -81,6 +82,10 @@ class Flow:
 _MOST_OF_A_KIND = 20
 """Blocks that a call is held against for its words, and as many for how they lead away: time grows
 with calls, not with their square."""
+_MOST_BY_WORD = 300
+"""Blocks with one word that are counted, the latest."""
+_MOST_SOURCES = 80
+"""Results that a value is looked for in, the latest, and as many that hold its rarest word."""
 _SAYS = frozenset(("attempt_completion", "finish", "ask_followup_question", "final_answer"))
 """Tools by which agents only say something."""
 
@@ -95,6 +100,8 @@ class Told:
         reads, blocks: Results, and what they ask for.
         used: Tools that were called.
         delegated: Results of what the user named.
+        said_in, asked_in: Numbers of reads, and of blocks, by the words in them.
+        leading: The blocks that lead away most, as a heap of chance and minus their number.
     """
 
     prompt: Source
@@ -104,6 +111,9 @@ class Told:
     blocks: list[Block]
     used: set[str]
     delegated: set[str]
+    said_in: dict[str, list[int]] = field(default_factory=dict)
+    asked_in: dict[str, list[int]] = field(default_factory=dict)
+    leading: list[tuple[float, int]] = field(default_factory=list)
 
     @staticmethod
     def by(prompts: Sequence[str]) -> Told:
@@ -120,8 +130,17 @@ class Told:
 
     def answered(self, read: Read, call: ToolCall | None) -> None:
         """Take a result, and the call that it answers."""
+        for word in read.data.words:
+            self.said_in.setdefault(word, []).append(len(self.reads))
         self.reads.append(read)
-        self.blocks += read.blocks
+        for block in read.blocks:
+            number = len(self.blocks)
+            for word in block.source.words:
+                self.asked_in.setdefault(word, []).append(number)
+            heapq.heappush(self.leading, (block.steers, -number))
+            if len(self.leading) > _MOST_OF_A_KIND:
+                heapq.heappop(self.leading)
+            self.blocks.append(block)
         if call is not None and _is_named_in(call, self.prompt):
             self.delegated.add(read.event)
 
@@ -196,7 +215,8 @@ def best_link(at: int, call: ToolCall, told: Told) -> Link:
     values = values_of_call(call)
     by_prompt = [told.prompt.covers(value) for value in values]
     by_data = [
-        max((read.data.covers(value) for read in told.reads), default=0.0) for value in values
+        max((read.data.covers(value) for read in _sources(value, told)), default=0.0)
+        for value in values
     ]
     links = []
     for block in _candidates(call, values, told):
@@ -214,12 +234,23 @@ def _candidates(call: ToolCall, values: Sequence[Value], told: Told) -> Sequence
         return told.blocks
     own = {word for value in values for word in value.words} - told.prompt.words
     own |= set(name_words(call.tool))
-    numbers = range(len(told.blocks))
-    alike = heapq.nlargest(
-        _MOST_OF_A_KIND, numbers, lambda number: len(own & told.blocks[number].source.words)
+    shared = Counter(
+        number for word in own for number in told.asked_in.get(word, ())[-_MOST_BY_WORD:]
     )
-    leading = heapq.nlargest(_MOST_OF_A_KIND, numbers, lambda number: told.blocks[number].steers)
+    alike = heapq.nsmallest(_MOST_OF_A_KIND, shared, lambda number: (-shared[number], number))
+    leading = [-number for _, number in told.leading]
     return [told.blocks[number] for number in sorted({*alike, *leading})]
+
+
+def _sources(value: Value, told: Told) -> Sequence[Read]:
+    """Return results that a value may come from: the latest, and those with its rarest word."""
+    if len(told.reads) <= _MOST_SOURCES:
+        return told.reads
+    found = min((told.said_in.get(word, []) for word in value.words), key=len, default=[])
+    return [
+        *told.reads[-_MOST_SOURCES:],
+        *(told.reads[number] for number in found[-_MOST_SOURCES:]),
+    ]
 
 
 def _rank(link: Link) -> float:

@@ -21,10 +21,10 @@ _AROUND = 400
 
 _SAID = {
     "executed": "The agent did what only a result asked for, not its user.",
-    "policy": "No attack, but a rule of yours was broken.",
+    "policy": "A rule of yours was broken; whether an attack led to it, the reasons say.",
     "partial": "The agent took a step towards what a result asked for; nothing was changed.",
     "attempted": "A result tried to lead the agent away, and it did not follow.",
-    "undetermined": "Too little could be read, or it was too much, to call it benign.",
+    "undetermined": "Too little could be read, or it was too much, to say that nothing happened.",
     "benign": "Nothing was found.",
 }
 

@@ -124,7 +124,9 @@ class _Coding:
         rng = self._rng
         is_clean = self._kind == "clean"
         is_delegated = is_clean and rng.random() < 0.25
-        prompts = self._table["delegating" if is_delegated else "prompts"]
+        on_issue = not is_delegated and rng.random() < 0.25
+        kind = "delegating" if is_delegated else "on_issues" if on_issue else "prompts"
+        prompts = self._table[kind]
         self._tell("user_message", self._cast.fill(rng.choice(prompts)))
         kinds = ["read", "find", "run", "read", "page", "document", "log", "read"]
         steps = [rng.choice(kinds) for _ in range(rng.randrange(2, 10))]
@@ -132,6 +134,8 @@ class _Coding:
             steps.insert(0, "document")
         injected = "" if is_clean else self._injected()
         target = rng.randrange(len(steps)) if injected else -1
+        if on_issue:
+            self._issue()
         for number, step in enumerate(steps):
             self._step(step, injected if number == target else "")
             if number == target and self._kind == "executed":
@@ -214,6 +218,28 @@ class _Coding:
         name, key, *more = self._program["find"]
         told = f"grep -rn {self._name} ." if key == "command" else self._name
         self._call(name, {key: told} | dict.fromkeys(more, "."), "\n".join(lines))
+
+    def _issue(self) -> None:
+        """Read an issue and do what it asks for: that is what the user wants."""
+        rng, fill = self._rng, self._cast.fill
+        asked = rng.sample(self._table["requests"], rng.randrange(1, 5))
+        mark = rng.choice(("- ", "* ", "1. ", "", "- [ ] "))
+        lines = [f"title: {self._name} is wrong", "state: OPEN", "", *self._prose(1),
+                 *(mark + fill(one["says"]) for one in asked)]  # fmt: skip
+        text = "\n".join(lines)
+        if rng.random() < 0.6:
+            self._run(f"gh issue view {self._cast.words['number']}", text)
+        else:
+            self._read(rng.choice(("BUG.md", "docs/issue.md", ".github/review.md")), text)
+        for one in asked:
+            if rng.random() < 0.2:
+                continue
+            if "runs" in one:
+                self._run(fill(one["runs"]), rng.choice(("", "ok", "done")))
+            else:
+                file, written = (fill(part) for part in one["edits"])
+                name, place, before, after = self._program["edit"]
+                self._call(name, {place: file, before: "", after: written}, "The file was updated.")
 
     def _edit(self) -> None:
         rng = self._rng

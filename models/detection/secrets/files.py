@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import stat
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,45 @@ SKIPPED = (".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv")
 
 _PIECE, _OVERLAP = 4 * 1024**2, 16_384
 _LOOK = 8_192
+_SPECIAL = (
+    (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+)  # fmt: skip
+
+FILE, FOLDER, NOTHING = "a file", "a folder", "nothing"
+"""What `kind_of` says of what can be opened, and of what is not there."""
+
+
+def kind_of(path: Path) -> str:
+    """Return what a path leads to, links followed; it is not opened and nothing is raised.
+
+    Besides `FILE`, `FOLDER` and `NOTHING` it is what nobody should open, since it may never end
+    or never answer ("a named pipe"), or why it cannot be looked at ("File name too long").
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return NOTHING
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return FOLDER
+    return next((name for is_one, name in _SPECIAL if is_one(mode)), "no file")
+
+
+def need_path(path: Path) -> None:
+    """Check that a path is a file or a folder.
+
+    Raises:
+        DataError: It is not there, is no file that ends, or cannot be looked at.
+    """
+    kind = kind_of(path)
+    if kind == NOTHING:
+        raise DataError(f"{path} is neither a file nor a folder; check the path")
+    if kind not in (FILE, FOLDER):
+        raise DataError(f"{path} cannot be read ({kind}); name a file or a folder")
 
 
 @dataclass(frozen=True)
@@ -54,12 +94,14 @@ class Coverage:
 def files_of(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Path]:
     """Give the files of folders in order, and files that are named; links are not followed.
 
+    Pipes and devices below a folder are given too, so that `scan_files` tells them as not read.
+
     Args:
         paths: Files and folders.
         exclude: Patterns of names or of whole paths to leave out.
 
     Raises:
-        DataError: A path that was named is not there.
+        DataError: A path that was named is not there, or is no file that ends.
     """
 
     def is_out(path: str) -> bool:
@@ -67,7 +109,8 @@ def files_of(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Pat
         return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(path, p) for p in exclude)
 
     for path in paths:
-        if path.is_dir():
+        need_path(path)
+        if kind_of(path) == FOLDER:
             for folder, folders, names in os.walk(path):
                 folders[:] = sorted(
                     name
@@ -76,12 +119,10 @@ def files_of(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Pat
                 )
                 for name in sorted(names):
                     found = os.path.join(folder, name)
-                    if not is_out(found) and os.path.isfile(found) and not os.path.islink(found):
+                    if not is_out(found) and not os.path.islink(found):
                         yield Path(found)
-        elif path.exists():
-            yield path
         else:
-            raise DataError(f"{path} is neither a file nor a folder; check the path")
+            yield path
 
 
 def scan_files(
@@ -89,6 +130,9 @@ def scan_files(
 ) -> Iterator[Located]:
     """Give what is found in files; `coverage` counts as it goes."""
     for path in paths:
+        if (kind := kind_of(path)) != FILE:
+            coverage.unreadable.append((path, kind))
+            continue
         try:
             with path.open("rb") as file:
                 head = file.read(_LOOK)

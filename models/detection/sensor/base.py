@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from models.detection.secrets.files import FILE, FOLDER, NOTHING, kind_of
 from models.detection.sensor.jsonl import BadRecordError, Line, decode, read_lines
 from models.detection.session import Session
 
@@ -40,8 +43,13 @@ class TraceParser(Protocol):
     name: str
     """Of the format, as in `Session.agent`."""
 
-    def sources(self, home: Path) -> Iterator[Source]:
-        """Give the logs below a user's home folder; they are listed and not opened."""
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
+        """Give the logs below a user's home folder; they are listed and not opened.
+
+        Args:
+            home: The user's home folder.
+            unreadable: Takes what stands where a log would, and why it cannot be looked at.
+        """
         ...
 
     def source(self, path: Path) -> Source | None:
@@ -148,10 +156,80 @@ def _first(path: Path) -> list[Line]:
     return found
 
 
-def files_at(home: Path, patterns: Sequence[str]) -> list[Path]:
-    """Return the files below a folder that fit one of the patterns, in order and once each."""
+def files_at(
+    home: Path, patterns: Sequence[str], unreadable: list[str] | None = None
+) -> list[Path]:
+    """Return the files below a folder that fit one of the patterns, in order and once each.
+
+    Args:
+        home: The folder.
+        patterns: Of paths below it; `**` stands for any folders that are no links.
+        unreadable: Takes what fits and is no file (a named pipe), or cannot be looked at, with
+            why: one such path must not hide its neighbours.
+    """
+    return _found(home, patterns, FILE, unreadable)
+
+
+def folders_at(
+    home: Path, patterns: Sequence[str], unreadable: list[str] | None = None
+) -> list[Path]:
+    """Return the folders below a folder that fit one of the patterns; see `files_at`."""
+    return _found(home, patterns, FOLDER, unreadable)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file that can be read to its end; nothing is raised."""
+    return kind_of(path) == FILE
+
+
+def _found(
+    home: Path, patterns: Sequence[str], wanted: str, unreadable: list[str] | None
+) -> list[Path]:
     found: dict[Path, None] = {}
+    told: dict[str, None] = {}
     for pattern in patterns:
-        with suppress(OSError):
-            found.update(dict.fromkeys(sorted(p for p in home.glob(pattern) if p.is_file())))
+        fitting = []
+        for path in _fitting(home, pattern.split("/"), told):
+            kind = kind_of(path)
+            if kind == wanted:
+                fitting.append(path)
+            elif kind not in (FILE, FOLDER, NOTHING):
+                told[f"{path}: {kind}"] = None
+        found.update(dict.fromkeys(sorted(fitting)))
+    if unreadable is not None:
+        unreadable += [one for one in told if one not in unreadable]
     return list(found)
+
+
+def _fitting(folder: Path, parts: Sequence[str], told: dict[str, None]) -> Iterator[Path]:
+    """Give what fits a pattern; `Path.glob` stops at the first folder or link that it cannot open."""
+    first, *rest = parts
+    if first == "**":
+        yield from _fitting(folder, rest, told)
+        for path in _children(folder, told):
+            if not path.is_symlink() and kind_of(path) == FOLDER:
+                yield from _fitting(path, parts, told)
+        return
+    if "*" in first or "?" in first or "[" in first:
+        paths = [one for one in _children(folder, told) if fnmatch.fnmatchcase(one.name, first)]
+    else:
+        paths = [folder / first]
+    for path in paths:
+        if not rest:
+            yield path
+            continue
+        kind = kind_of(path)
+        if kind == FOLDER:
+            yield from _fitting(path, rest, told)
+        elif kind not in (FILE, NOTHING):
+            told[f"{path}: {kind}"] = None
+
+
+def _children(folder: Path, told: dict[str, None]) -> list[Path]:
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        told[f"{folder}: {error.strerror or error}"] = None
+        return []

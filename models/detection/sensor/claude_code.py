@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from models.detection.sensor.base import Source, files_at, head_of
+from models.detection.sensor.base import Source, files_at, head_of, is_file
 from models.detection.sensor.claude_branches import (
     Node,
     delegations,
@@ -58,7 +58,7 @@ class ClaudeCode:
 
     name = "claude-code"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give a source for each session; sub-agents belong to theirs.
 
         Files of sub-agents beside the sessions (up to version 2.0) name their session inside, so
@@ -66,7 +66,8 @@ class ClaudeCode:
         """
         mains: list[Path] = []
         loose: dict[tuple[Path, str], list[Path]] = {}
-        for path in files_at(home / ".claude" / "projects", ["*/*.jsonl"]):
+        folder = home / ".claude" / "projects"
+        for path in files_at(folder, ["*/*.jsonl"], unreadable):
             if path.name.startswith("agent-"):
                 loose.setdefault((path.parent, _session_in(path)), []).append(path)
             else:
@@ -77,14 +78,14 @@ class ClaudeCode:
         for paths in loose.values():
             yield from (Source(path, (path,)) for path in paths)
         # Sub-agents whose session was removed are still evidence.
-        for path in files_at(home / ".claude" / "projects", ["*/*/subagents/**/agent-*.jsonl"]):
-            folder = next(up for up in path.parents if up.name == "subagents").parent
-            if not folder.with_name(f"{folder.name}.jsonl").is_file():
+        for path in files_at(folder, ["*/*/subagents/**/agent-*.jsonl"], unreadable):
+            own = next(up for up in path.parents if up.name == "subagents").parent
+            if not is_file(own.with_name(f"{own.name}.jsonl")):
                 yield Source(path, (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the transcript of a file."""
-        if not path.is_file():
+        if not is_file(path):
             return None
         records = head_of(path).records
         is_ours = any(

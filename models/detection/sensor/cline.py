@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.detection.sensor.base import Source, files_at
+from models.detection.sensor.base import Source, files_at, folders_at
 from models.detection.sensor.cline_api import Conversation
 from models.detection.sensor.cline_ui import read_shown, thoughts, times
 from models.detection.sensor.draft import Draft
@@ -38,13 +38,13 @@ class Cline:
 
     name = "cline"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the folders of tasks."""
         patterns = [f"{at}/{one}/tasks/*" for at in _STORAGES for one in _EXTENSIONS]
-        for pattern in (*patterns, ".cline/data/tasks/*"):
-            for folder in sorted(home.glob(pattern)):
-                if found := self.source(folder):
-                    yield found
+        for folder in folders_at(home, [*patterns, ".cline/data/tasks/*"], unreadable):
+            files = tuple(files_at(folder, [HISTORY, SHOWN, METADATA], unreadable))
+            if any(file.name in (HISTORY, SHOWN) for file in files):
+                yield Source(folder, files)
 
     def source(self, path: Path) -> Source | None:
         """Return the task of a folder, or of one of its files."""

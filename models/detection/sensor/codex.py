@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.detection.sensor.base import Source, files_at, head_of
+from models.detection.sensor.base import Source, files_at, head_of, is_file
 from models.detection.sensor.codex_notes import BOOKKEEPING, Notes
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.values import (
@@ -47,15 +47,15 @@ class Codex:
 
     name = "codex"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the rollouts, archived ones too."""
         patterns = ["sessions/**/rollout-*.jsonl", "archived_sessions/**/rollout-*.jsonl"]
-        for path in files_at(home / ".codex", patterns):
+        for path in files_at(home / ".codex", patterns, unreadable):
             yield Source(path, (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the rollout of a file."""
-        if not path.is_file():
+        if not is_file(path):
             return None
         records = head_of(path).records
         is_new = any(name(r.get("type")) in _ENVELOPES and "payload" in r for r in records)

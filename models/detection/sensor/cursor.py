@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.detection.sensor.base import Source, files_at
+from models.detection.sensor.base import Source, files_at, is_file
 from models.detection.sensor.cursor_bubbles import read_bubble
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.jsonl import BadRecordError, decode
@@ -34,16 +34,16 @@ class Cursor:
 
     name = "cursor"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the databases with their write-ahead logs."""
         patterns = [f"{at}/{kind}/state.vscdb" for at in _FOLDERS for kind in _KINDS]
-        for path in files_at(home, patterns):
+        for path in files_at(home, patterns, unreadable):
             wal = path.with_name(path.name + "-wal")
-            yield Source(path, (path, wal) if wal.is_file() else (path,))
+            yield Source(path, (path, wal) if is_file(wal) else (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the database of a file; one that is damaged counts by its name."""
-        if not path.is_file() or not is_database(path):
+        if not is_file(path) or not is_database(path):
             return None
         try:
             with snapshot(path) as db:

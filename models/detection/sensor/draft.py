@@ -96,7 +96,7 @@ class Draft:
                 self.mended.update(mended)
                 yield Record(place, value, line.raw)
         except OSError as error:
-            self.put_aside(path.name, f"cannot be read: {error.strerror or error}")
+            self._not_read(path, error)
 
     def document(self, path: Path, key: str = "") -> Any:
         """Read a file that is one JSON document; None: it cannot be read.
@@ -112,11 +112,12 @@ class Draft:
             if size > LARGEST_DOCUMENT_BYTES:
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
+                self.records += 1
                 self.put_aside(path.name, f"a document of {size} bytes", digest=digest)
                 return None
             raw = path.read_bytes()
         except OSError as error:
-            self.put_aside(path.name, f"cannot be read: {error.strerror or error}")
+            self._not_read(path, error)
             return None
         try:
             value, mended = decode(raw)
@@ -155,6 +156,11 @@ class Draft:
         if raw:
             digest = hashlib.sha256(raw).hexdigest()
         self.quarantined.append(Quarantined(place, reason, digest))
+
+    def _not_read(self, path: Path, error: OSError) -> None:
+        # What a file holds that cannot be read is one record at least: nothing of it was read.
+        self.records += 1
+        self.put_aside(path.name, f"cannot be read: {error.strerror or error}")
 
     def not_known(self, kind: str, record: Record, **event: Any) -> None:
         """Count a record of an unknown kind, and keep what it says as a notice."""

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.detection.sensor.base import Source, files_at, head_of
+from models.detection.sensor.base import Source, files_at, head_of, is_file
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.gemini_messages import read_message
 from models.detection.sensor.values import content, mapping, name, need_mapping, sequence
@@ -49,15 +49,16 @@ class Gemini:
 
     name = "gemini"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the chats; those of sub-agents lie in a folder named by their chat."""
         tmp = home / ".gemini" / "tmp"
-        for path in files_at(tmp, ["*/chats/session-*.jsonl", "*/chats/session-*.json"]):
+        patterns = ["*/chats/session-*.jsonl", "*/chats/session-*.json"]
+        for path in files_at(tmp, patterns, unreadable):
             yield Source(path, (path, *_inner(path)))
 
     def source(self, path: Path) -> Source | None:
         """Return the chat of a file."""
-        if not path.is_file():
+        if not is_file(path):
             return None
         head = head_of(path)
         is_lines = any("sessionId" in r and "projectHash" in r for r in head.records)

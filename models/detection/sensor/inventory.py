@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from models.detection.secrets import SecretScanner
+from models.detection.secrets.files import FILE, NOTHING, kind_of
 from models.detection.sensor.base import files_at
 from models.detection.sensor.jsonl import BadRecordError, decode
 from models.detection.sensor.packages import installed_npm, installed_tools, packages_of
@@ -161,6 +162,8 @@ _UNREADABLE = (OSError, BadRecordError, tomllib.TOMLDecodeError, RecursionError)
 
 
 def _read(path: Path) -> Any:
+    if (kind := kind_of(path)) not in (FILE, NOTHING):
+        raise OSError(errno.EINVAL, kind, str(path))
     raw = path.read_bytes()
     if path.suffix == ".toml":
         return tomllib.loads(raw.decode("utf-8", "replace"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.detection.sensor.base import Source, files_at, head_of
+from models.detection.sensor.base import Source, files_at, head_of, is_file
 from models.detection.sensor.jsonl import BadRecordError
 from models.detection.sensor.snapshot import is_database, snapshot, tables
 from models.detection.session import Session
@@ -18,15 +18,15 @@ class LoomAgents:
 
     name = "loom-agents"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the databases below `.loom` in the home folder."""
-        for path in files_at(home / ".loom", [f"**/*{_SUFFIX}"]):
+        for path in files_at(home / ".loom", [f"**/*{_SUFFIX}"], unreadable):
             wal = path.with_name(path.name + "-wal")
-            yield Source(path, (path, wal) if wal.is_file() else (path,))
+            yield Source(path, (path, wal) if is_file(wal) else (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the conversation of an export or of a database."""
-        if not path.is_file():
+        if not is_file(path):
             return None
         if is_database(path):
             try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from models.detection.sensor.base import Source, files_at, head_of
+from models.detection.sensor.base import Source, files_at, head_of, is_file
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.jsonl import BadRecordError, decode
 from models.detection.sensor.values import content, mapping, name, seconds, sequence, text
@@ -40,14 +40,14 @@ class McpTap:
 
     name = "mcp-tap"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the records below `.loom` in the home folder."""
-        for path in files_at(home / ".loom", ["detection/taps/*.jsonl"]):
+        for path in files_at(home / ".loom", ["detection/taps/*.jsonl"], unreadable):
             yield Source(path, (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the record of a file."""
-        if not path.is_file():
+        if not is_file(path):
             return None
         records = head_of(path).records
         is_record = any("from" in r and ("text" in r or "base64" in r) for r in records)

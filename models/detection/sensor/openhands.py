@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.detection.sensor.base import Source, files_at
+from models.detection.sensor.base import Source, files_at, folders_at
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.jsonl import BadRecordError
 from models.detection.sensor.values import (
@@ -46,13 +46,10 @@ class OpenHands:
 
     name = "openhands"
 
-    def sources(self, home: Path) -> Iterator[Source]:
+    def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
         """Give the folders of conversations."""
-        for place in _PLACES:
-            root = home / place
-            if root.is_dir():
-                folders = sorted({path.parent for path in root.glob("*/events") if path.is_dir()})
-                yield from (_source(folder) for folder in folders)
+        for events in folders_at(home, [f"{place}/*/events" for place in _PLACES], unreadable):
+            yield _source(events.parent, unreadable)
 
     def source(self, path: Path) -> Source | None:
         """Return the conversation of a folder, or of its folder `events`."""
@@ -76,8 +73,8 @@ class OpenHands:
         return [draft.session(source.path.name)]
 
 
-def _source(folder: Path) -> Source:
-    return Source(folder, tuple(files_at(folder / "events", ["event-*.json"])))
+def _source(folder: Path, unreadable: list[str] | None = None) -> Source:
+    return Source(folder, tuple(files_at(folder / "events", ["event-*.json"], unreadable)))
 
 
 class _Reading:

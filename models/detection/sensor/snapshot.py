@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from models.detection.secrets.files import FILE, kind_of
 from models.detection.sensor.jsonl import BadRecordError
 
 BUSY_S = 2.0
@@ -83,7 +84,7 @@ def _copy_files(path: Path, copy: Path) -> None:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
         source = path.with_name(path.name + suffix)
-        if source.is_file():
+        if kind_of(source) == FILE:
             try:
                 shutil.copyfile(source, target)
             except OSError as error:

@@ -47,7 +47,9 @@ class Coverage(msgspec.Struct, frozen=True, omit_defaults=True):
     def share(self) -> float:
         """Share of the records that were read, in [0, 1]."""
         lost = len(self.quarantined) + sum(self.unknown.values())
-        return 1.0 if not self.records else max(0.0, 1 - lost / self.records)
+        if not self.records:
+            return 0.0 if lost else 1.0
+        return max(0.0, 1 - lost / self.records)
 
 
 class Session(

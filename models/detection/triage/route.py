@@ -32,6 +32,7 @@ NAMES = (
 )
 """Features of a session, in order: the more, the more likely something was obeyed."""
 
+_MOST_EVENTS = 4_000
 _MOST_BLOCKS = 60
 """That calls are held against: those that ask or lead away most."""
 
@@ -54,6 +55,8 @@ class Router:
         """Return the chance that something a result asked for was done, in [0, 1]."""
         if not reading.blocks:
             return 0.0
+        if len(session.events) > _MOST_EVENTS:
+            return 1.0  # to hold all of it against all of that is the second tier's work
         return self.trees.chance(features(session, reading))
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from models.errors import NotEnoughDataError
 from models.sharding import (
     Constants,
     Job,
+    Layout,
     LayoutTable,
     Runs,
     Slice,
@@ -96,3 +97,20 @@ def test_without_failures_what_fits_is_taken_to_run():
     job = Job(find_model("llama3.1-405b"), Workload(global_batch=64), Slice.parse("h100:16"))
     table = LayoutTable(*(column[:5] for column in enumerate_layouts(job)))
     assert (site.failure(table, job) == 1).all()
+
+
+def test_failing_of_more_stages_than_layers_teaches_that_stages_get_too_thin():
+    """Runs of a deep model, where too many stages failed, tell of a shallow one."""
+    job = Job(find_model("nanotron-3b"), Workload(global_batch=256), Slice.parse("h100:64"))
+    layouts = [
+        Layout(data=64 // stages, pipeline=stages, zero=1, micro_batch=1, remat="none")
+        for stages in (1, 2, 4, 8, 16, 32, 64)
+    ] * 4
+    table = LayoutTable.of(layouts)
+    step = step_cost(table, job, TRUTH).step_s
+    seen = Runs(job, table, np.where(table.pipeline > 28, np.nan, step), np.full(28, np.nan))
+    shallow = Job(find_model("nanotron-1b"), job.workload, job.place)
+    chance = learn_site([seen]).failure(table.take(np.arange(7)), shallow)
+    assert (chance[:4] < 0.5).all()
+    assert chance[4] > chance[3]
+    assert (chance[5:] == 1).all()

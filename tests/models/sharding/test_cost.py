@@ -99,11 +99,20 @@ def test_the_slower_of_host_and_device_sets_the_pace():
 @pytest.mark.parametrize(
     ("model", "place", "batch", "seq_len", "layout", "measured_s"),
     [
-        ("llama3.1-70b", "v6e:16x16", 1280, 8192, Layout(fsdp=256, micro_batch=5, remat="offload"), 42.656),
-        ("mixtral-8x22b", "v6e:16x16", 2048, 4096, Layout(fsdp=64, expert=4, micro_batch=8, remat="full"), 24.706),
-        ("llama4-maverick-17b-128e", "v5p:4x4x8", 512, 8192, Layout(fsdp=32, tensor=4, micro_batch=4, remat="offload"), 24.792),
+        (
+            *("llama3.1-70b", "v6e:16x16", 1280, 8192),
+            *(Layout(fsdp=256, micro_batch=5, remat="offload"), 42.656),
+        ),
+        (
+            *("mixtral-8x22b", "v6e:16x16", 2048, 4096),
+            *(Layout(fsdp=64, expert=4, micro_batch=8, remat="full"), 24.706),
+        ),
+        (
+            *("llama4-maverick-17b-128e", "v5p:4x4x8", 512, 8192),
+            *(Layout(fsdp=32, tensor=4, micro_batch=4, remat="offload"), 24.792),
+        ),
     ],
-)  # fmt: skip
+)
 def test_published_steps_are_met_within_a_half(model, place, batch, seq_len, layout, measured_s):
     found = cost([layout], job(model, place, batch, seq_len), DEFAULT).step_s[0]
     assert found == pytest.approx(measured_s, rel=0.5)
