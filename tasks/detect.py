@@ -51,6 +51,10 @@ def gather_sessions(config: DetectConfig, run: TrackedRun) -> Gathered:
     )
     for path in done.rewritten:
         get_run_logger().warning("%s was rewritten; what was kept of it before stays", path)
+    for path in done.gone:
+        get_run_logger().warning("%s is gone; what was kept of it stays", path)
+    for why in (*done.unreadable, *done.same_ids):
+        get_run_logger().warning("%s", why)
     for why in found.skipped:
         get_run_logger().warning("left out: %s", why)
     run.metrics(
@@ -59,6 +63,7 @@ def gather_sessions(config: DetectConfig, run: TrackedRun) -> Gathered:
             "gather/unchanged_logs": done.unchanged, "gather/new_sessions": done.stored,
             "gather/rewritten_logs": len(done.rewritten), "gather/gone_logs": len(done.gone),
             "gather/left_out": len(found.skipped),
+            "gather/unreadable": len(done.unreadable), "gather/same_ids": len(done.same_ids),
         }
     )  # fmt: skip
     return found

@@ -36,8 +36,8 @@ class DetectConfig(Config):
     nobody is trusted."""
 
     personas: tuple[str, ...] = ()
-    """Words in a session's folder or user of who attacks on duty, as red teams do: nobody is
-    called for what they do."""
+    """Users, or names of folders that sessions run in, of who attacks on duty, as red teams do:
+    nobody is called for what they do."""
 
     judge: str = ""
     """Address of a language model that votes near the threshold (`openai/gpt-5`,

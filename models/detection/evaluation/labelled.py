@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,18 @@ from typing import Any
 
 import orjson
 
+from models.detection.secrets.files import FILE, NOTHING, kind_of
 from models.detection.session import Event, Session, ToolCall
 from models.detection.session.events import Status
 from models.errors import DataError
 
 SCHEMA = "detection-session/1"
 """Of the files; datasets/detection/*/README.md tells its fields."""
+
+_MOST_BLANK, _LONGEST_BYTES = 1_000, 256 * 1024**2
+"""Where a first session is looked for: blank lines before it, and its length."""
+
+_BOM = b"\xef\xbb\xbf"
 
 _STATUS: dict[str, Status] = {
     "ok": "ok", "error": "error", "empty_or_error": "ok", "not_available": "missing",
@@ -64,32 +71,60 @@ def read_labelled(file: Path, *, is_blind: bool = False) -> Iterator[tuple[Sessi
         is_blind: Names of servers and tools are replaced by their aliases.
 
     Raises:
-        DataError: A line is something else; it tells which.
+        DataError: There is no such file, it cannot be read, or a line is something else; it tells
+            which.
     """
-    if not file.is_file():
-        raise DataError(f"{file} is not there; it holds sessions of the schema {SCHEMA}")
-    opened = gzip.open if file.suffix == ".gz" else open
-    with opened(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                values = orjson.loads(line)
-                if values.get("schema") != SCHEMA:
-                    raise ValueError(f"its schema is {values.get('schema')!r}, not {SCHEMA!r}")
-                yield session_of(values, is_blind=is_blind), _labels_of(values)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DataError(f"{file}, line {number}: {error!s}") from None
+    if kind_of(file) != FILE:
+        kind = kind_of(file)
+        what = "not there" if kind == NOTHING else f"no file ({kind})"
+        raise DataError(f"{file} is {what}; name a file of sessions of the schema {SCHEMA}")
+    for number, line in _lines(file):
+        try:
+            values = orjson.loads(line)
+            if values.get("schema") != SCHEMA:
+                raise ValueError(f"its schema is {values.get('schema')!r}, not {SCHEMA!r}")
+            row = session_of(values, is_blind=is_blind), _labels_of(values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file}, line {number}: {error!s}") from None
+        yield row
 
 
 def holds_sessions(file: Path) -> bool:
-    """Return whether a file holds labelled sessions rather than texts."""
-    try:
-        opened = gzip.open if file.suffix == ".gz" else open
-        with opened(file, "rb") as lines:
-            return bool(orjson.loads(lines.readline()).get("schema") == SCHEMA)
-    except (OSError, ValueError, AttributeError):
+    """Return whether a file holds labelled sessions rather than texts.
+
+    Raises:
+        DataError: It cannot be read as far as that can be told.
+    """
+    if kind_of(file) != FILE:
         return False
+    try:
+        first = next(_lines(file, _MOST_BLANK), (0, b""))[1]
+        return bool(orjson.loads(first).get("schema") == SCHEMA)
+    except DataError:
+        raise
+    except (ValueError, AttributeError):
+        return False
+
+
+def _lines(file: Path, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank with their numbers; `most`: of these first ones.
+
+    Raises:
+        DataError: The file cannot be read, or its compression is damaged.
+    """
+    number = 0
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+            while line := lines.readline(_LONGEST_BYTES):
+                number += 1
+                if most is not None and number > most:
+                    return
+                line = line.removeprefix(_BOM) if number == 1 else line
+                if line.strip():
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        damaged = "" if isinstance(error, OSError) and error.errno else "; copy or make it anew"
+        raise DataError(f"{file}, line {number + 1}: cannot be read ({error}){damaged}") from None
 
 
 def session_of(values: dict[str, Any], *, is_blind: bool = False) -> Session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import msgspec
 from models.detection.integrity.findings import Finding
 from models.detection.integrity.request import is_external
 from models.detection.secrets import SecretScanner
+from models.detection.secrets.files import FILE, kind_of
 from models.detection.verdicts import Evidence, Outcome, Signal
 from models.errors import DataError
 
@@ -30,6 +32,8 @@ class Configured(NamedTuple):
         name: As the configuration calls it.
         command, args, env, url, headers: As it says; empty: it does not.
         file: The configuration.
+        malformed: What of the entry is of another kind than a program could start by, and how it
+            is written; empty: nothing.
     """
 
     name: str
@@ -39,15 +43,19 @@ class Configured(NamedTuple):
     url: str
     headers: dict[str, str]
     file: Path
+    malformed: str = ""
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """Python files and folders of its own that it is started from."""
         found = []
         for word in self.args:
-            path = self.file.parent / Path(word).expanduser()
-            is_script = word.endswith(".py") and path.is_file()
-            if is_script or (path.is_dir() and (path / "pyproject.toml").is_file()):
+            # Words may be anything: a script of many lines, somebody's home who is not here.
+            with suppress(RuntimeError):
+                word = str(Path(word).expanduser())
+            path = self.file.parent / word
+            is_script = word.endswith(".py") and kind_of(path) == FILE
+            if is_script or kind_of(path / "pyproject.toml") == FILE:
                 found.append(path)
         return tuple(found)
 
@@ -101,8 +109,20 @@ def _configured(name: str, one: dict[str, Any], file: Path) -> Configured:
     args = (*more, *(words if isinstance(words, list) else ()))
     return Configured(
         name, str(command), tuple(map(str, args)), texts(one.get("env")), str(url),
-        texts(one.get("headers")), file,
+        texts(one.get("headers")), file, _malformed(one),
     )  # fmt: skip
+
+
+def _malformed(one: dict[str, Any]) -> str:
+    for key in ("command", "url", "httpUrl", "serverUrl"):
+        value = one.get(key)
+        words = value if key == "command" and isinstance(value, list) else [value]
+        if value is not None and not all(isinstance(word, str) for word in words):
+            return f"{key}: {msgspec.json.encode(value, enc_hook=str).decode()[:80]}"
+    args = one.get("args")
+    if args is not None and not isinstance(args, list):
+        return f"args: {msgspec.json.encode(args, enc_hook=str).decode()[:80]}"
+    return ""
 
 
 def config_findings(server: Configured, path: str, scanner: SecretScanner) -> list[Finding]:
@@ -114,6 +134,15 @@ def config_findings(server: Configured, path: str, scanner: SecretScanner) -> li
         scanner: What finds credentials.
     """
     found = []
+    if server.malformed:
+        found.append(
+            _signal(
+                "malformed-entry",
+                f"the entry of server '{server.name}' cannot be what is meant ({server.malformed}):"
+                " nobody can tell what is started",
+                0.4, "undetermined",
+            )
+        )  # fmt: skip
     if package := _unpinned(server):
         found.append(
             _signal(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from models.detection.sensor.jsonl import without_surrogates
 from models.detection.session import Session, ToolManifest
 from models.errors import DataError
 
@@ -23,9 +24,10 @@ class Declared(ToolManifest, frozen=True, omit_defaults=True):
 
 def said(manifest: ToolManifest) -> dict[str, Any]:
     """Return what a manifest says by field; what its record does not keep is not in it."""
-    values = {name: getattr(manifest, name) for name in _FIELDS}
+    # Lone surrogates, which a server may send or write in its source, fit into no file.
+    values = {name: without_surrogates(getattr(manifest, name)) for name in _FIELDS}
     # Source, SDKs and logs indent the same description in ways of their own.
-    values["description"] = " ".join(manifest.description.split())
+    values["description"] = " ".join(values["description"].split())
     if manifest.is_whole:
         return {name: value or None for name, value in values.items()}
     kept = {name: value for name, value in values.items() if value not in (None, "")}
@@ -37,7 +39,8 @@ def said(manifest: ToolManifest) -> dict[str, Any]:
 
 def digest_of(told: dict[str, Any]) -> str:
     """Return the SHA-256 of what a manifest says, keys in order, hexadecimal."""
-    return hashlib.sha256(msgspec.json.encode(told, order="sorted", enc_hook=str)).hexdigest()
+    raw = msgspec.json.encode(without_surrogates(told), order="sorted", enc_hook=str)
+    return hashlib.sha256(raw).hexdigest()
 
 
 def of_sessions(sessions: Iterable[Session]) -> list[ToolManifest]:

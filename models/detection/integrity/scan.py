@@ -16,18 +16,21 @@ from models.detection.integrity.manifests import is_listing, of_sessions, read_l
 from models.detection.integrity.pins import Pins
 from models.detection.integrity.shadowing import shadowing
 from models.detection.integrity.source import facts_of
-from models.detection.integrity.source_rules import source_findings
+from models.detection.integrity.source_rules import SUPPLY, source_findings
+from models.detection.integrity.syntax import SKIPPED, python_below
 from models.detection.secrets import SecretScanner
+from models.detection.secrets.files import FILE, FOLDER, NOTHING, kind_of, need_path
 from models.detection.sensor.collect import read_log
 from models.detection.session import ToolManifest
 from models.detection.triage.blocks import SpanModels
-from models.detection.verdicts import Signal
+from models.detection.verdicts import Evidence, Signal
 from models.errors import DataError, ProjectError
+from models.llm.messages import clean
 
-_SKIPPED = frozenset((".git", "node_modules", "__pycache__", ".venv", "venv", "site-packages"))
 _PROJECT = ("pyproject.toml", "setup.py", "setup.cfg")
 _LARGEST_JSON = 16 * 1024**2
 _MOST_FILES = 20_000
+_PLAIN = (FOLDER, NOTHING)
 Tell = Callable[[str], None]
 
 
@@ -82,17 +85,17 @@ def scan(
         tell: Hears of each step.
 
     Raises:
-        DataError: A path is not there, or a file that was named is none of these.
+        DataError: A path is not there or cannot be looked at, or a file that was named is none of
+            these.
     """
     found = Scan()
     looking = _Looking(found, models, starts, tell)
     for path in paths:
-        if path.is_dir():
+        need_path(path)
+        if kind_of(path) == FOLDER:
             looking.folder(path)
-        elif path.exists():
-            looking.named(path)
         else:
-            raise DataError(f"{path} is neither a file nor a folder; check the path")
+            looking.named(path)
     looking.descriptions()
     places = {(one.server, one.tool): place for one, place in found.manifests}
     pins = pins or Pins()
@@ -104,6 +107,12 @@ def scan(
     if approve:
         for server in sorted(found.servers):
             found.approved += pins.approve(server)
+    # Names of files may be no UTF-8.
+    found.findings = [
+        msgspec.structs.replace(one, path=clean(one.path), subject=clean(one.subject))
+        for one in found.findings
+    ]
+    found.unread = [(clean(name), clean(why)) for name, why in found.unread]
     order = {"error": 0, "warning": 1, "note": 2}
     unique = {(one.fingerprint, one.line): one for one in found.findings}
     found.findings = sorted(
@@ -135,9 +144,17 @@ class _Looking:
     def folder(self, root: Path) -> None:
         """Look at all servers below a folder."""
         self._root = root
-        for name, paths in _servers_below(root):
+        try:
+            servers = list(_servers_below(root))
+        except OSError as error:
+            raise DataError(f"{root} cannot be read ({error.strerror}); make it readable") from None
+        for name, paths in servers:
             self.source(name, paths, is_wanted=False)
         for path in _files_below(root):
+            if (kind := kind_of(path)) != FILE:
+                # A link that leads nowhere, or to a folder, hides nothing.
+                self._found.unread += [(self._told(path), kind)] if kind not in _PLAIN else []
+                continue
             try:
                 if path.suffix in (".json", ".toml"):
                     self._data(path, is_wanted=False)
@@ -165,6 +182,8 @@ class _Looking:
         self._tell(f"source of {server}")
         facts = facts_of(paths, self._root)
         self._found.unread += facts.unread
+        # What cannot be parsed may hold any tool: a server is not clean for it.
+        self._found.findings += [_unreadable(server, path, why) for path, why in facts.unread]
         # A name that is declared twice in one source is one tool of two ways to start.
         tools = {one.tool: one for one in reversed(facts.tools) if one.is_tool}
         if not tools and not is_wanted:
@@ -177,7 +196,11 @@ class _Looking:
         self._found.findings += source_findings(facts, server, self._models)
 
     def _data(self, path: Path, *, is_wanted: bool) -> None:
-        if path.stat().st_size > _LARGEST_JSON:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror})") from None
+        if size > _LARGEST_JSON:
             raise DataError(f"{path} has more than {_LARGEST_JSON:,} bytes")
         if path.suffix == ".toml":
             value: object = None
@@ -226,16 +249,25 @@ class _Looking:
 
     def _told(self, path: Path) -> str:
         if self._root is not None and path.is_relative_to(self._root):
-            return path.relative_to(self._root).as_posix()
-        return path.as_posix()
+            return clean(path.relative_to(self._root).as_posix())
+        return clean(path.as_posix())
+
+
+def _unreadable(server: str, path: str, why: str) -> Finding:
+    evidence = Evidence(
+        "unreadable-source",
+        f"the source could not be read ({why}): what its tools do is not known",
+        (), 0.4,
+    )  # fmt: skip
+    return Finding(Signal("undetermined", evidence, SUPPLY), server, path)
 
 
 def _servers_below(root: Path) -> Iterator[tuple[str, list[Path]]]:
     """Give servers of a folder: it is one itself, or holds some in folders and files."""
-    is_one = any((root / name).exists() for name in _PROJECT)
+    is_one = any(kind_of(root / name) == FILE for name in _PROJECT)
     children = sorted(root.iterdir())
-    folders = [c for c in children if c.is_dir() and c.name not in _SKIPPED]
-    files = [c for c in children if c.suffix == ".py" and c.is_file()]
+    folders = [c for c in children if kind_of(c) == FOLDER and c.name not in SKIPPED]
+    files = [c for c in children if c.suffix == ".py" and kind_of(c) not in (FOLDER, NOTHING)]
     is_package = any(file.name == "__init__.py" for file in files)
     if is_one or is_package:
         yield root.resolve().name, [root]
@@ -243,17 +275,19 @@ def _servers_below(root: Path) -> Iterator[tuple[str, list[Path]]]:
     for file in files:
         yield file.stem, [file]
     for folder in folders:
-        if any(folder.rglob("*.py")):
+        if any(True for _ in python_below(folder)):
             yield folder.name, [folder]
 
 
 def _files_below(root: Path) -> Iterator[Path]:
     count = 0
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
+        folders[:] = sorted(name for name in folders if name not in SKIPPED)
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix in (".json", ".toml", ".jsonl") and path.is_file():
+            is_data = path.suffix in (".json", ".toml", ".jsonl")
+            # Sources are told where they are read.
+            if is_data or (path.suffix != ".py" and kind_of(path) not in (FILE, *_PLAIN)):
                 count += 1
                 if count > _MOST_FILES:
                     return

@@ -19,6 +19,7 @@ from models.detection.integrity.effects import Effect, effects_of
 from models.detection.integrity.mutations import mutated_descriptions
 from models.detection.integrity.syntax import Function, Module, Project, read_project, walk
 from models.detection.secrets import SecretScanner
+from models.detection.secrets.files import NOTHING, kind_of
 
 MODULE = "(module)"
 """Stands for what a file does as soon as it is imported."""
@@ -87,7 +88,7 @@ def facts_of(paths: Sequence[Path], root: Path | None = None) -> SourceFacts:
         root: What paths are told relative to.
     """
     project = read_project(paths)
-    missing = [(path, "it is not there") for path in paths if not path.exists()]
+    missing = [(path, "it is not there") for path in paths if kind_of(path) == NOTHING]
     tools = [_facts(project, tool, root) for tool in tools_of(project)]
     for module in project.modules:
         at_import = [n for n in module.tree.body if not isinstance(n, Function | ast.ClassDef)]

@@ -7,6 +7,7 @@ are in a syntax tree.
 from __future__ import annotations
 
 import ast
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
+from models.detection.secrets.files import FILE, FOLDER, NOTHING, kind_of
+from models.llm.messages import clean
+
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 LARGEST_BYTES = 2 * 1024**2
 """Of one file; a larger one is generated, and told as not read."""
 _MOST_REACHED = 300
 """Functions that are followed from one tool."""
-_SKIPPED = frozenset((".git", "node_modules", "__pycache__", ".venv", "venv", "site-packages"))
+SKIPPED = frozenset((".git", "node_modules", "__pycache__", ".venv", "venv", "site-packages"))
+"""Folders that are not looked into."""
 
 
 @dataclass(eq=False)
@@ -151,6 +156,10 @@ def read_project(paths: Sequence[Path]) -> Project:
     """
     project = Project([], [])
     for path in _python_files(paths):
+        if (kind := kind_of(path)) != FILE:
+            # Of what is not there the caller tells.
+            project.unread += [(path, kind)] if kind != NOTHING else []
+            continue
         try:
             raw = path.read_bytes()
             if len(raw) > LARGEST_BYTES:
@@ -182,7 +191,7 @@ def walk(node: ast.AST) -> tuple[ast.AST, ...]:
 def text_of(node: ast.AST | None, module: Module) -> str:
     """Return the text that an expression is, as far as it is constant: parts, names of texts."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
+        return clean(node.value)
     if isinstance(node, ast.Name):
         return module.constants.get(node.id, "")
     if isinstance(node, ast.JoinedStr):
@@ -198,11 +207,21 @@ def text_of(node: ast.AST | None, module: Module) -> str:
     return ""
 
 
+def python_below(root: Path) -> Iterator[Path]:
+    """Give what is called like a Python file below a folder; links are left out."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in SKIPPED)
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.suffix == ".py" and not path.is_symlink():
+                yield path
+
+
 def _python_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
-            for file in sorted(path.rglob("*.py")):
-                if not _SKIPPED & set(file.relative_to(path).parts) and not file.is_symlink():
+        if kind_of(path) == FOLDER:
+            for file in sorted(python_below(path)):
+                if kind_of(file) != FOLDER:
                     yield file
         elif path.suffix == ".py":
             yield path
@@ -214,7 +233,7 @@ def _module(path: Path, tree: ast.Module) -> Module:
         if isinstance(node, Function):
             text = ast.get_docstring(node)
             if text:
-                module.docs[node] = text
+                module.docs[node] = clean(text)
         if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
         elif isinstance(node, ast.Import):

@@ -145,10 +145,18 @@ class Told:
             self.delegated.add(read.event)
 
 
+_TICKET = (
+    r"(?:issues?|tickets?|bugs?|bug reports?|stor(?:y|ies)|cards?|pull requests?|prs?|reviews?"
+    r"|review comments|feature requests?|todos?)"
+)
+_NUMBERED = re.compile(rf"(?:#|\b{_TICKET}(?: number)?[ /#]{{0,2}})(\d+)\b")
+"""A ticket that a prompt names by its number."""
 # A prompt that lets what it names say what is to be done.
 _GRANTS = re.compile(
     r"\b(?:tasks?|to-?do|instructions?|steps|actions?|details|accordingly|follow|as described"
     r"|as (?:it|they) says?|requested|requests?|asks?|whatever|mentioned|adjust|bill)\b"
+    rf"|\b(?:fix|resolve|implement|handle|address|close|do|work on|take care of)\b[^.!?]{{0,40}}"
+    rf"(?:\b{_TICKET}\b|#\d)"
 )
 
 
@@ -193,7 +201,10 @@ def flow_of(session: Session, reading: Reading) -> Flow:
 
 def _is_named_in(call: ToolCall, prompt: Source) -> bool:
     """Return whether the prompt itself named what a call read."""
-    values = values_of(call.arguments)
+    values = values_of_call(call)
+    numbers = set(_NUMBERED.findall(prompt.text))
+    if any(value.text.lstrip("#") in numbers for value in values):
+        return True
     return bool(values) and max(prompt.covers(value) * value.weight for value in values) >= 0.6
 
 

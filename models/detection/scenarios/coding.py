@@ -227,8 +227,18 @@ class _Coding:
         lines = [f"title: {self._name} is wrong", "state: OPEN", "", *self._prose(1),
                  *(mark + fill(one["says"]) for one in asked)]  # fmt: skip
         text = "\n".join(lines)
-        if rng.random() < 0.6:
-            self._run(f"gh issue view {self._cast.words['number']}", text)
+        number = self._cast.words["number"]
+        chance = rng.random()
+        if chance < 0.35:
+            self._run(f"gh issue view {number}", text)
+        elif chance < 0.75:
+            tool = rng.choice(("get_issue", "issue_read", "fetch_ticket", "get_pull_request"))
+            told = {
+                "owner": "acme",
+                "repo": "app",
+                rng.choice(("number", "issue_number", "id")): int(number),
+            }
+            self._call(tool, told, text)
         else:
             self._read(rng.choice(("BUG.md", "docs/issue.md", ".github/review.md")), text)
         for one in asked:
@@ -239,7 +249,10 @@ class _Coding:
             else:
                 file, written = (fill(part) for part in one["edits"])
                 name, place, before, after = self._program["edit"]
-                self._call(name, {place: file, before: "", after: written}, "The file was updated.")
+                old = rng.choice(("", "# Changes", f'version = "1.{number}"', self._name))
+                written = f"{old}\n{written}" if rng.random() < 0.4 else written
+                told = {place: file, before: old, after: written}
+                self._call(name, told, "The file was updated.")
 
     def _edit(self) -> None:
         rng = self._rng

@@ -94,7 +94,7 @@ class Coverage:
 def files_of(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Path]:
     """Give the files of folders in order, and files that are named; links are not followed.
 
-    Pipes and devices below a folder are given too, so that `scan_files` tells them as not read.
+    Pipes, devices and folders that cannot be listed are given too, for `scan_files` to tell.
 
     Args:
         paths: Files and folders.
@@ -111,7 +111,8 @@ def files_of(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Pat
     for path in paths:
         need_path(path)
         if kind_of(path) == FOLDER:
-            for folder, folders, names in os.walk(path):
+            errors: list[OSError] = []
+            for folder, folders, names in os.walk(path, onerror=errors.append):
                 folders[:] = sorted(
                     name
                     for name in folders
@@ -121,6 +122,7 @@ def files_of(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Iterator[Pat
                     found = os.path.join(folder, name)
                     if not is_out(found) and not os.path.islink(found):
                         yield Path(found)
+            yield from (Path(os.fsdecode(one.filename)) for one in errors)
         else:
             yield path
 
@@ -131,7 +133,8 @@ def scan_files(
     """Give what is found in files; `coverage` counts as it goes."""
     for path in paths:
         if (kind := kind_of(path)) != FILE:
-            coverage.unreadable.append((path, kind))
+            why = "a folder that cannot be listed" if kind == FOLDER else kind
+            coverage.unreadable.append((path, why))
             continue
         try:
             with path.open("rb") as file:

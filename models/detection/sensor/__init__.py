@@ -7,6 +7,7 @@ cline.py, cline_api.py, cline_xml.py, cline_ui.py     gemini.py, gemini_messages
 openhands.py     loom_agents.py, loom_events.py     mcp_tap.py         one format each
 snapshot.py  a copy of a live SQLite database                tap.py     tee of an MCP server
 store.py     what was collected                              collect.py all formats into a store
+redaction.py credentials struck out of it
 inventory.py MCP servers, skills, rule files by digest       fuzz.py    samples, broken at random
 packages.py  packages that servers are started from          inventory_history.py  and over time
 """

@@ -202,7 +202,7 @@ def _found(
 
 
 def _fitting(folder: Path, parts: Sequence[str], told: dict[str, None]) -> Iterator[Path]:
-    """Give what fits a pattern; `Path.glob` stops at the first folder or link that it cannot open."""
+    """Give what fits a pattern; `Path.glob` ends at the first path that it cannot look at."""
     first, *rest = parts
     if first == "**":
         yield from _fitting(folder, rest, told)

@@ -158,8 +158,7 @@ class Draft:
         self.quarantined.append(Quarantined(place, reason, digest))
 
     def _not_read(self, path: Path, error: OSError) -> None:
-        # What a file holds that cannot be read is one record at least: nothing of it was read.
-        self.records += 1
+        self.records += 1  # At least: a share that was read of nothing would be all of it.
         self.put_aside(path.name, f"cannot be read: {error.strerror or error}")
 
     def not_known(self, kind: str, record: Record, **event: Any) -> None:

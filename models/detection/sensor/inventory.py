@@ -5,6 +5,7 @@ MCP servers and the packages that they are started from, tools of pipx and uv, s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence

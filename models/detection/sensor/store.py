@@ -3,7 +3,7 @@
     sessions/<agent>/<session>.jsonl    one session, one line
     texts/<2 digits>/<sha256>           a text of more than `BIG_TEXT_BYTES`, whole
     aside/<sha256>                      a line that could not be read
-    positions.json                      files and how far they were read, written last
+    positions.json                      files and how far they were read, whose log a session is
 
 Certain credentials are struck out of all of it before it is written. Files are replaced in one
 step: after a crash a session is as it was before or as it is now, and is read again if in doubt.
@@ -12,38 +12,64 @@ step: after a crash a session is as it was before or as it is now, and is read a
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from models.detection.secrets import SecretScanner
-from models.detection.secrets.files import pieces
-from models.detection.sensor.base import ReadPosition
+from models.detection.sensor.base import ReadPosition, files_at, folders_at
+from models.detection.sensor.redaction import redacted, redacted_line
 from models.detection.session import Session
 from models.errors import DataError, StorageFullError, is_storage_full
+from models.llm.messages import clean
 
 BIG_TEXT_BYTES = 16_384
 """Longer texts go to a file of their own, so that equal outputs are kept once."""
 
-READERS = 2
+READERS = 3
 """Version of the parsers together: another number, and everything is read anew."""
 
 _REFERENCE = "loom-text:"
 _REFERENCE_FORM = re.compile(r"loom-text:([0-9a-f]{64})")
+_BYTES = "bytes:"
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_WINDOW_BYTES, _OVERLAP_CHARS = 8 * 1024**2, 16_384
+
+
+class UnwritableStoreError(DataError):
+    """Something cannot be kept; the logs are as good as they were."""
+
+
+def unwritable(path: Path, folder: Path, error: Exception) -> StorageFullError | DataError:
+    """Return the error that says why a file cannot be written, and the way out.
+
+    Args:
+        path: That could not be written.
+        folder: Of the store.
+        error: What writing it raised.
+    """
+    if is_storage_full(error):
+        return StorageFullError(
+            getattr(error, "errno", None) or errno.ENOSPC,
+            f"no space left in {folder}; free some, or use another folder",
+        )
+    why = getattr(error, "strerror", None) or str(error)
+    return UnwritableStoreError(
+        f"{path} cannot be written ({why}); make {folder} a folder that you can write to, and move "
+        "away what stands in the place of its files"
+    )
 
 
 class _Positions(msgspec.Struct):
     readers: int = READERS
     files: dict[str, dict[str, ReadPosition]] = {}
+    owners: dict[str, str] = {}
+    """Log that a session was read of first, by the session's place."""
 
 
 class Store:
@@ -58,6 +84,21 @@ class Store:
         self._positions = self._read_positions()
 
     # ---- sessions
+
+    def claimed(self, session: Session, source: Path) -> Session:
+        """Return a session under an id that no other log has; its own, if that is free.
+
+        Ids come from logs, and whoever writes one may take another's: neither replaces the other.
+
+        Args:
+            session: As it was read.
+            source: Its log.
+        """
+        owners, id = self._positions.owners, session.id
+        digest = hashlib.sha256(str(source).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        while owners.setdefault(self._place(session.agent, id), str(source)) != str(source):
+            id = f"{id}~{digest}"
+        return session if id == session.id else msgspec.structs.replace(session, id=id)
 
     def put(self, session: Session, *, keep_before: bool = False) -> bool:
         """Keep a session and return whether that changed anything.
@@ -93,8 +134,24 @@ class Store:
         Raises:
             DataError: One is damaged.
         """
-        for path in sorted((self.folder / "sessions").glob("*/*.jsonl")):
+        for path in self.paths():
             yield self.load(path)
+
+    def paths(self, strange: list[str] | None = None) -> list[Path]:
+        """Return the files of all sessions in order.
+
+        Args:
+            strange: Takes what has a session's name and is no file.
+        """
+        folder, patterns = self.folder / "sessions", ["*/*.jsonl"]
+        if strange is not None:
+            strange += [f"{path} is a folder and no session"
+                        for path in folders_at(folder, patterns)]  # fmt: skip
+        return files_at(folder, patterns, strange)
+
+    def path_of(self, session: Session) -> Path:
+        """Return the file that a session is kept in."""
+        return self._path(session.agent, session.id)
 
     def load(self, path: Path) -> Session:
         """Return the session of a file of this store.
@@ -116,14 +173,17 @@ class Store:
         digest = hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:12]
         return self.folder / "sessions" / _SAFE.sub("_", agent) / f"{safe}-{digest}.jsonl"
 
+    def _place(self, agent: str, id: str) -> str:
+        return self._path(agent, id).relative_to(self.folder / "sessions").as_posix()
+
     # ---- texts
 
     def _put_text(self, told: str) -> str:
-        clean = redacted(told)
-        raw = clean.encode("utf-8", "replace")
+        struck = clean(redacted(told))  # Names of files may be no UTF-8.
+        raw = struck.encode()
         # Who writes a reference of ours into a log gets it back as the text that it is.
-        if len(raw) <= BIG_TEXT_BYTES and not clean.startswith(_REFERENCE):
-            return clean
+        if len(raw) <= BIG_TEXT_BYTES and not struck.startswith(_REFERENCE):
+            return struck
         digest = hashlib.sha256(raw).hexdigest()
         path = self.folder / "texts" / digest[:2] / digest
         if not path.exists():
@@ -157,7 +217,7 @@ class Store:
         target = self.folder / "aside" / digest
         if not target.exists():
             with contextlib.suppress(OSError), file.open("rb") as source:
-                self._write(target, _redacted_stream(_line(source, line)))
+                self._write(target, redacted_line(source, line))
 
     # ---- positions
 
@@ -171,11 +231,19 @@ class Store:
 
     def known_sources(self) -> list[Path]:
         """Return all sources that were read before."""
-        return [Path(path) for path in self._positions.files]
+        return [Path(path) for path in {**self._positions.files, **self._sources()}]
+
+    def _sources(self) -> dict[str, None]:
+        return dict.fromkeys(self._positions.owners.values())
 
     def save(self) -> None:
         """Write the positions."""
-        raw = msgspec.json.encode(self._positions)
+        files = {
+            _written(source): {_written(file): at for file, at in positions.items()}
+            for source, positions in self._positions.files.items()
+        }
+        owners = {place: _written(source) for place, source in self._positions.owners.items()}
+        raw = msgspec.json.encode(_Positions(READERS, files, owners))
         self._write(self.folder / "positions.json", raw)
 
     def _read_positions(self) -> _Positions:
@@ -184,7 +252,12 @@ class Store:
             found = msgspec.json.decode(raw, type=_Positions)
         except (OSError, msgspec.DecodeError, msgspec.ValidationError):
             return _Positions()  # Everything is read again, and nothing is lost by it.
-        return found if found.readers == READERS else _Positions()
+        is_same = found.readers == READERS
+        files = {
+            _read(source): {_read(file): at for file, at in positions.items() if is_same}
+            for source, positions in found.files.items()
+        }
+        return _Positions(READERS, files, {k: _read(v) for k, v in found.owners.items()})
 
     # ---- files
 
@@ -193,6 +266,7 @@ class Store:
 
         Raises:
             StorageFullError: The disk is full.
+            UnwritableStoreError: It is not ours to write, or something stands in the place.
         """
         part = ""
         try:
@@ -210,26 +284,18 @@ class Store:
             if part:
                 with contextlib.suppress(OSError):
                     os.unlink(part)
-            if isinstance(error, OSError) and is_storage_full(error):
-                raise StorageFullError(
-                    error.errno, f"no space left in {self.folder}; free some, or use another folder"
-                ) from None
+            if isinstance(error, OSError):
+                raise unwritable(path, self.folder, error) from None
             raise
 
 
-@lru_cache(maxsize=1)
-def _scanner() -> SecretScanner:
-    # Only forms of providers: what is merely assigned like a credential is evidence of a kind.
-    return SecretScanner(names=False)
+def _written(path: str) -> str:
+    """Return a path as it can be written: one that is no UTF-8 by its bytes."""
+    return path if path == clean(path) else f"{_BYTES}{os.fsencode(path).hex()}"
 
 
-def redacted(told: str) -> str:
-    """Strike the certain credentials out of a text of any length."""
-    parts, last = [], 0
-    for found in pieces(told, _scanner()):
-        parts += [told[last : found.start], f"[{found.rule}:{found.digest}]"]
-        last = found.end
-    return "".join([*parts, told[last:]]) if parts else told
+def _read(path: str) -> str:
+    return os.fsdecode(bytes.fromhex(path[len(_BYTES) :])) if path.startswith(_BYTES) else path
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -245,31 +311,3 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 def _name(key: str, change: Callable[[str], str]) -> str:
     return redacted(key) if len(key) > 12 else key
-
-
-def _line(file: Any, number: int) -> Iterator[bytes]:
-    """Give one line of a file, piece by piece."""
-    at = 1
-    while chunk := file.readline(_WINDOW_BYTES):
-        is_end = chunk.endswith(b"\n")
-        if at == number:
-            yield chunk.removesuffix(b"\n")
-            if is_end:
-                return
-        at += is_end
-        if at > number:
-            return
-
-
-def _redacted_stream(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Strike credentials out of a text that never is in memory whole."""
-    held = ""
-    for chunk in chunks:
-        held += chunk.decode("utf-8", "replace")
-        cut = max(0, len(held) - _OVERLAP_CHARS)
-        for found in pieces(held, _scanner()):
-            if found.start < cut < found.end:
-                cut = found.start
-        yield redacted(held[:cut]).encode()
-        held = held[cut:]
-    yield redacted(held).encode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from models.detection.reasoning.detector import Detector, shipped
 from models.detection.reasoning.judge import Judge
 from models.detection.scenarios.coding import coding_sessions
 from models.detection.session import Event, Session, ToolCall
+from models.detection.session.session import Coverage, Quarantined
 from models.detection.triage import blocks
 from models.detection.triage.route import NAMES, Router, features, recall_threshold
 from models.detection.verdicts import Evidence, Signal, Verdict
@@ -123,9 +126,14 @@ def test_rules_count_beside_the_trained_part_and_the_strongest_wins():
 
 
 def test_who_attacks_on_duty_alarms_nobody_and_stays_in_the_record():
-    verdict = Examiner(shipped(), personas=("Red-Team",)).examine(OBEYED)
-    assert (verdict.outcome, verdict.persona, verdict.is_alert) == ("executed", "Red-Team", False)
-    assert Examiner(shipped(), personas=("blue",)).examine(OBEYED).is_alert
+    verdict = Examiner(shipped(), personas=("Red-Team-7",)).examine(OBEYED)
+    assert (verdict.outcome, verdict.persona, verdict.is_alert) == ("executed", "Red-Team-7", False)
+    folder = msgspec.structs.replace(OBEYED, environment={"cwd": "/srv/red/app"})
+    assert not Examiner(shipped(), personas=("red",)).examine(folder).is_alert
+    # Part of a name is another name, and a branch is the agent's own to choose.
+    for words in ({"user": "red-team-7"}, {"cwd": "/home/redd"}, {"gitBranch": "red"}):
+        other = msgspec.structs.replace(OBEYED, environment=words)
+        assert Examiner(shipped(), personas=("red",)).examine(other).is_alert
     assert Verdict.from_json(verdict.to_json()) == verdict
     with pytest.raises(DataError, match="no verdict"):
         Verdict.from_json(b'{"session": 1}')
@@ -219,3 +227,56 @@ def test_a_detector_that_is_none_is_told(tmp_path):
     (tmp_path / "d.json").write_text("{}")
     with pytest.raises(DataError, match="no detector of"):
         Detector.load(tmp_path / "d.json")
+
+
+# ---- what could not be read
+
+
+def test_an_attempt_in_what_was_read_is_no_proof_that_nobody_followed(monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_CHARACTERS", 1_000)
+    monkeypatch.setattr(blocks, "_OF_THE_REST", 1_000)
+    bait = session(f"{ORDER}\n" + "It rains. " * 2_000)
+    assert Examiner(shipped()).examine(bait).outcome == "undetermined"
+
+
+def test_a_call_whose_result_was_set_aside_leaves_the_session_open():
+    lost = Quarantined("log:3", "nested too deep", "0" * 64)
+    events = [
+        Event("0", "user_message", "Read the page."),
+        Event("1", "tool_call", call=ToolCall("a", "get_page", arguments={"url": "example.org"})),
+        Event("2", "tool_call", call=ToolCall("b", "send_email", arguments={"to": "x@y.example"})),
+        Event("3", "tool_result", "sent", responds_to="2"),
+    ]
+    open_ = Session.of("s", events, coverage=Coverage(records=9, quarantined=(lost,)))
+    verdict = Examiner(shipped()).examine(open_)
+    assert verdict.outcome == "undetermined"
+    assert "nested too deep" in verdict.evidence[0].sentence
+    # The last call of a log that is still written has no result yet.
+    live = Session.of("s", events[:2], coverage=Coverage(records=9, quarantined=(lost,)))
+    assert Examiner(shipped()).examine(live).outcome == "benign"
+    assert Coverage(records=0, quarantined=(lost,)).share == 0.0
+
+
+def test_a_rule_that_speaks_of_the_same_call_makes_it_likelier():
+    alone = shipped().examine(OBEYED)
+    told = shipped().examine(OBEYED, suspects={"c0"})
+    assert alone.score < told.score < 1
+
+
+def test_long_sessions_cost_in_proportion_to_their_length():
+    def long(calls: int) -> Session:
+        events = [Event("u", "user_message", "Tidy up the project.")]
+        for n in range(calls):
+            call = ToolCall(f"k{n}", "edit_file", arguments={"path": f"src/m{n}.py", "text": "x"})
+            events.append(Event(f"c{n}", "tool_call", call=call))
+            told = f"Saved src/m{n}.py. Run make lint{n} to check, then update the docs of m{n}."
+            events.append(Event(f"r{n}", "tool_result", told, responds_to=f"c{n}"))
+        return Session.of("s", events)
+
+    spent = []
+    for count in (500, 2_000):
+        began = time.process_time()
+        Examiner(shipped()).examine(long(count))
+        spent.append(time.process_time() - began)
+    assert spent[1] < 10 * spent[0]  # the square would be 16, and 27 CPU s
+    assert spent[1] < 20

@@ -11,7 +11,7 @@ import pytest
 
 from models.detection.secrets.generate import drawn
 from models.detection.secrets.rules import read_rules
-from models.detection.sensor import Store, collect, fuzz, read_log
+from models.detection.sensor import Store, collect, fuzz, read_log, redaction
 from models.detection.sensor import store as storing
 from models.detection.session import Event, Session, ToolCall
 from models.errors import DataError, StorageFullError
@@ -152,7 +152,7 @@ def test_credentials_are_struck_out_wherever_they_stand(home, tmp_path):
 
 
 def test_a_credential_across_the_windows_of_a_long_line_is_struck_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(storing, "_WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(redaction, "_WINDOW_BYTES", 40_000)
     line = b"x " * 19_990 + TOKEN.encode() + b" y" * 30_000
     (tmp_path / "log").write_bytes(b"first\n" + line + b"\nlast\n")
     store = Store(tmp_path / "store")
