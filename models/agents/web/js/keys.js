@@ -14,7 +14,10 @@ export class Keys {
 
   #pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.target.closest("input, textarea, select, dialog, [contenteditable]")) return;
+    // A dialog that was just closed may keep the focus for a moment; nobody types into it.
+    const dialog = event.target.closest("dialog");
+    const typed = event.target.closest("input, textarea, select, dialog, [contenteditable]");
+    if (typed && (!dialog || dialog.open)) return;
     if (localStorage.getItem(OFF)) return;
     const found = this.does[event.key];
     if (!found) return;
