@@ -73,7 +73,7 @@ def sessions_part(
         f"Peers: {', '.join(installed_peers()) or 'none; `make peers` installs them'}. They tell "
         "that an injection is there, not that it was followed.",
         "`coding` is generated over the source of installed packages; its goals and wordings are "
-        "those of training, its texts are not.",
+        "those of training, its texts are not; other sessions over these packages were dev.",
     ]
     tables = [
         _scores(figures.scores), _confusion(figures), _followed(figures), _costs(figures),

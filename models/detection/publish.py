@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
@@ -138,14 +138,13 @@ def figures(records: Sequence[Record], examined: int) -> dict[str, float]:
     count = len(records)
     times = [one.verdict.elapsed_ms for one in records] or [0.0]
     outcomes = Counter(one.verdict.outcome for one in records)
-    share: Callable[[float], float] = lambda part: part / count if count else 0.0  # noqa: E731
     return {
         "sessions": count,
         "sessions/examined": examined,
         "sessions/alerts": sum(one.verdict.is_alert for one in records),
         **{f"outcome/{name}": outcomes[name] for name in RANK},
-        "tier1/passed_share": share(sum(one.verdict.tier == 2 for one in records)),
-        "read/share": share(sum(one.verdict.coverage for one in records)),
+        "tier1/passed_share": sum(one.verdict.tier == 2 for one in records) / max(1, count),
+        "read/share": sum(one.verdict.coverage for one in records) / max(1, count),
         "read/quarantined_records": sum(one.quarantined for one in records),
         "read/unknown_records": sum(sum(one.unknown.values()) for one in records),
         "cost/ms_median": median(times),

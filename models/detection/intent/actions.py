@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from models.detection.intent.words import READS, name_words, nouns_of, verbs_of, words
+from models.detection.intent.words import READS, name_words, nouns_of, verbs_of
 
 Effect = Literal["read", "write", "send", "pay", "delete", "execute", "unknown"]
 """The strongest thing that a call does outside of its own answer."""
@@ -63,11 +63,6 @@ def of_words(text: Iterable[str]) -> Action:
         verbs |= verbs_of(word)
         nouns |= nouns_of(word)
     return Action(frozenset(verbs), frozenset(nouns), strongest(verbs, nouns))
-
-
-def of_text(text: str) -> Action:
-    """Return what a text names."""
-    return of_words(words(text))
 
 
 def agreement(call: Action, asked: Action) -> tuple[float, float]:

@@ -114,7 +114,8 @@ def _days(records: Sequence[Record]) -> str:
     return (
         f"<svg viewBox='0 0 {_WIDTH} 145' width='100%' role='img' aria-label='sessions per day'>"
         f"{''.join(bars)}<text x='0' y='140'>{ordered[0]}</text>"
-        f"<text x='{_WIDTH}' y='140' text-anchor='end'>{ordered[-1]}</text></svg>"
+        f"<text x='{max(180.0, step * len(ordered)):.0f}' y='140' text-anchor='end'>{ordered[-1]}"
+        "</text></svg><p class='muted'>Days with sessions, one bar each.</p>"
     )
 
 
