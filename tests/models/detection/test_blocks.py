@@ -4,7 +4,8 @@ import pytest
 
 from models.detection.dataflow.values import Source
 from models.detection.dataflow.views import plain, worked_out
-from models.detection.intent.actions import of_text
+from models.detection.intent.actions import of_words
+from models.detection.intent.words import words
 from models.detection.reasoning.answers import best_echo
 from models.detection.reasoning.detector import shipped
 from models.detection.triage.blocks import Block, read_result
@@ -46,7 +47,7 @@ def test_an_order_is_read_with_the_value_that_it_refers_to():
     ],
 )
 def test_verbs_of_other_languages_mean_what_they_do(text, effect):
-    assert of_text(text).effect == effect
+    assert of_words(words(text)).effect == effect
 
 
 def test_what_an_order_quotes_is_an_echo_when_it_is_said():
