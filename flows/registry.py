@@ -216,6 +216,49 @@ FLOWS = (
             ),
         ),
     ),
+    FlowEntry(
+        name="plan-sharding",
+        room="sharding",
+        about="choose how a model is split over chips, verified by a real compiler (PROMPTS)",
+        flow="flows.plan_sharding:plan_sharding",
+        config="models.sharding.config:PlanConfig",
+        demo=("model=llama3.1-8b", "slice=v5e:4x4", "seq_len=4096", "global_batch=64"),
+        figures=(
+            MainFigure(*("step s", "plan/step_s", "{:.3g}"), *("present", "present/step_s")),
+            MainFigure("MFU", "plan/mfu", "{:.1%}"),
+            MainFigure("verified", "verify/ok", "{:,.0f}"),
+        ),
+    ),
+    FlowEntry(
+        name="calibrate-sharding",
+        room="sharding",
+        about="fit the cost model of shardings on a site's measured runs",
+        flow="flows.calibrate_sharding:calibrate_sharding",
+        config="models.sharding.config:CalibrateConfig",
+        figures=(
+            MainFigure(
+                *("Spearman", "held_out/site/spearman", "{:.3f}"),
+                *("literature", "held_out/literature/spearman"),
+            ),
+            MainFigure(
+                *("first pick over best", "held_out/site/picked", "{:.1%}"),
+                *("literature", "held_out/literature/picked"),
+            ),
+        ),
+    ),
+    FlowEntry(
+        name="sweep-sharding",
+        room="sharding",
+        about="the best layout of every model on every slice, one task per question",
+        flow="flows.sweep_sharding:sweep_sharding",
+        config="models.sharding.config:SweepConfig",
+        takes_data=False,
+        goes_on=True,
+        figures=(
+            MainFigure("layouts found", "sweep/answered", "{:,.0f}"),
+            MainFigure("times pure FSDP", "sweep/speedup_over_trivial", "{:.2f}"),
+        ),
+    ),
 )
 
 BENCHES = (

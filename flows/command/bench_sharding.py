@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from flows.command.bench_sharding_diagnosis import diagnosis
 from models.contracts import read_table
 from models.figures import BenchReport, BenchTable
-from models.sharding.bench import ShardingBenchConfig, wilson
+from models.sharding.bench import ShardingBenchConfig, as_rows, wilson
 from models.sharding.bench_landscapes import LandscapeCase, score_landscapes
-from models.sharding.bench_published import (
-    Case,
-    TimeCase,
-    as_rows,
-    held_memory,
-    score_published,
-    score_times,
-)
+from models.sharding.bench_published import Case, score_published
+from models.sharding.bench_shots import CURVE_AT, score_shots, shots_figures
+from models.sharding.bench_times import TimeCase, held_memory, score_times
 from models.sharding.landscapes import read_landscapes
 from models.sharding.published import read_published
 from tasks.track import tracked_run
@@ -34,15 +30,19 @@ def run(
 
     Args:
         data: A file of either schema (`published_configs`, `measured_landscapes`), scored
-            without being learned from; None: the shipped files, leaving groups out.
+            without being learned from, or profiles as JSON lines (`diagnosis/documents.py`);
+            None: the shipped files, leaving groups out.
         seed: Of random picks.
         tell: Hears of each step.
         config: Tracks and sizes.
     """
     config = config or ShardingBenchConfig()
     tracks = set(config.tracks)
-    if data is not None:
-        tracks &= {"landscapes"} if "tok_s_gpu" in read_table(data).columns else {"published"}
+    if data is not None and data.suffix == ".jsonl":
+        tracks = {"diagnosis"}
+    elif data is not None:
+        is_landscape = "tok_s_gpu" in read_table(data).columns
+        tracks &= {"landscapes", "shots"} if is_landscape else {"published"}
     document: dict[str, Any] = {
         "room": "sharding",
         "seed": seed,
@@ -52,7 +52,7 @@ def run(
     tables: list[BenchTable] = []
     notes: list[str] = []
     with tracked_run("bench-sharding", config) as tracked:
-        for name, part in (("published", _published), ("landscapes", _landscapes)):
+        for name, part in _PARTS.items():
             if name in tracks:
                 found, said, values, metrics = part(data, seed, tell, config)
                 tables += found
@@ -117,7 +117,7 @@ def _published(data: Path | None, seed: int, tell: Tell, config: ShardingBenchCo
     }
     notes = [
         f"{len(scored.left_out)} rows cannot be scored (--json has each with its reason).",
-        "A row's group (model family, chip) is unknown to prior, neighbours and weight; step times "
+        "A row's group (model family, chip) is unknown to conventions and neighbours; step times "
         "leave out the rows of the same model. Experts' layouts are not always the fastest.",
     ]
     return tables, notes, values, metrics
@@ -133,8 +133,12 @@ def _times_table(times: Sequence[TimeCase]) -> BenchTable:
         if mine:
             ours = np.mean([abs(one.predicted_s / one.measured_s - 1) for one in mine])
             flat = np.mean([abs(one.constant_s / one.measured_s - 1) for one in mine])
-            rows.append((name, len(mine), float(ours), float(flat)))
-    columns = ("rows", "n", "step time, mean error", "one constant MFU per chip")
+            plain = np.mean([abs(one.plain_s / one.measured_s - 1) for one in mine])
+            rows.append((name, len(mine), float(ours), float(flat), float(plain)))
+    columns = (
+        *("rows", "n", "step time, mean error", "one constant MFU per chip"),
+        "time model, nothing learned",
+    )
     return BenchTable("step times, without the rows of the model", columns, rows)
 
 
@@ -177,3 +181,59 @@ def _failures(cases: Sequence[LandscapeCase]) -> tuple[int, int, str]:
     total = sum(one.rows for one in told)
     low, high = wilson(right, total)
     return right, total, f"{low:.3f} to {high:.3f}" if total else "-"
+
+
+def _shots(data: Path | None, seed: int, tell: Tell, config: ShardingBenchConfig) -> Part:
+    """Count the runs that each tuner needs, on measured landscapes and on simulated sites."""
+    tell("reading landscapes")
+    known = read_landscapes()
+    scored = known if data is None else read_landscapes(data)
+    if data is not None:
+        config = config.model_copy(update={"shots_sites": 0})
+    cases = score_shots(scored, known, config, seed, tell)
+    found = shots_figures(cases, seed)
+    rows, curves, metrics = [], [], {}
+    for one in found:
+        median, p95 = _told(one.median, config), _told(one.p95, config)
+        ranges = [
+            f"{_told(low, config)} to {_told(high, config)}"
+            for low, high in (one.median_95, one.p95_95)
+        ]
+        name = (one.kind, one.method)
+        rows.append((*name, one.scenarios, one.runs, median, ranges[0], p95, ranges[1], one.found))
+        curves.append((*name, *one.curve.values()))
+        if one.method.startswith("loomworks"):
+            label = f"shots/{one.kind}/{one.method.replace(', ', '-').replace(' ', '-')}"
+            metrics[f"{label}/found"] = one.found
+            for level, value in (("median", one.median), ("p95", one.p95)):
+                metrics |= {f"{label}/{level}": value} if np.isfinite(value) else {}
+    columns = (
+        *("truth", "tuner", "scenarios", "runs", "median", "95 %", "p95", "95 %"),
+        f"found in {config.shots_budget}",
+    )
+    tables = [
+        BenchTable("shots to 99 % of the oracle's speed", columns, rows),
+        BenchTable(
+            "best so far over the oracle, mean after so many shots",
+            ("truth", "tuner", *map(str, CURVE_AT)),
+            curves,
+        ),
+    ]
+    notes = [
+        "Shots: a failed run counts as one; candidates are the measured rows, or all legal layouts "
+        "of simulated sites, whose hidden constants are drawn by the seed. Site history: runs of "
+        "other model sizes on the same cluster. Intervals: bootstrap over scenarios.",
+    ]
+    return tables, notes, {"shots": as_rows(cases)}, metrics
+
+
+_PARTS: dict[str, Callable[..., Part]] = {
+    "published": _published,
+    "landscapes": _landscapes,
+    "shots": _shots,
+    "diagnosis": diagnosis,
+}
+
+
+def _told(shots: float, config: ShardingBenchConfig) -> str:
+    return f"{shots:.0f}" if np.isfinite(shots) else f"> {config.shots_budget}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
 
 from pydantic import Field
 
 from models.config import Config
 
-Track = Literal["published", "landscapes"]
+Track = Literal["published", "landscapes", "shots", "diagnosis"]
 
 
 class ShardingBenchConfig(Config):
@@ -19,12 +21,25 @@ class ShardingBenchConfig(Config):
     """What is measured."""
     top: int = Field(3, ge=1, le=10)
     """Proposals of which one must be right; the paper makes 3."""
-    most_meshes: int = Field(300, ge=10)
-    """Meshes that are ranked with the prior, the fastest first."""
-    prior_weights: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0)
-    """Weights of the prior over published layouts, of which training groups choose one."""
+    ridges: tuple[float, ...] = Field((0.1, 0.3, 1.0, 3.0), min_length=1)
+    """How strongly weights of the conventions are pulled to zero; their shares are averaged."""
     random_draws: int = Field(200, ge=1)
     """Draws behind the figure of random layouts."""
+    shots_seeds: int = Field(3, ge=1)
+    """Runs of each tuner per measured scenario; figures of a release take 20."""
+    shots_sites: int = Field(3, ge=0)
+    """Simulated sites per job, none with a file of one's own; figures of a release take 10."""
+    shots_budget: int = Field(50, ge=1)
+    """Most runs of a tuner; what needs more counts as not found."""
+    diagnosis_profiles: int = Field(200, ge=1)
+    """Profiles with injected limits that are drawn."""
+    shots_gp_seeds: int = Field(0, ge=0)
+    """Runs of Optuna's Gaussian process, which needs torch and seconds per run."""
+
+
+def as_rows(cases: Sequence[Any]) -> list[dict[str, object]]:
+    """Return cases (dataclasses) as JSON objects, so that every figure can be recomputed."""
+    return [asdict(one) for one in cases]
 
 
 def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:

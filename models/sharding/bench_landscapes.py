@@ -12,10 +12,11 @@ from scipy.stats import spearmanr
 from models.sharding.bench import ShardingBenchConfig
 from models.sharding.landscapes import Scenario
 from models.sharding.layout import LayoutTable
-from models.sharding.propose import hedged
 from models.sharding.residual import Site, learn_site
 
 Floats = NDArray[np.float64]
+_HOPELESS = 0.9
+"""Chance of failing from which a layout that ran for another size is not copied."""
 _LEAST_RUNS = 5
 """Runs below which a rank correlation says nothing."""
 
@@ -75,7 +76,7 @@ def _scenario(
     copied = transferred(scenario, others)
     plain = Site()
     proposers = {
-        "loomworks": (site, hedged(site_order(site, scenario), copied)),
+        "loomworks": (site, led_by_site(site, scenario, copied)),
         "site model alone": (site, site_order(site, scenario)),
         "constants of the literature": (plain, site_order(plain, scenario)),
         "best of the nearest size": (None, copied),
@@ -100,6 +101,18 @@ def site_order(site: Site, scenario: Scenario) -> list[int]:
     failing = site.failure(table, job)
     score = np.log(site.expected_step_s(table, job)) + np.where(failing < 0.5, 0.0, 1e3)
     return _distinct(table, np.argsort(score, kind="stable"))
+
+
+def led_by_site(site: Site, scenario: Scenario, copied: Sequence[int]) -> list[int]:
+    """Return the site model's first pick, then what ran best for the other size, then the rest.
+
+    Where the site model is wrong it is wrong about all its picks: measured runs hedge it. Copies
+    that almost surely fail here are no hedge.
+    """
+    ours = site_order(site, scenario)
+    failing = site.failure(scenario.runs.table, scenario.runs.job)
+    able = [row for row in copied if failing[row] < _HOPELESS]
+    return list(dict.fromkeys([*ours[:1], *able, *ours]))
 
 
 def transferred(scenario: Scenario, others: Sequence[Scenario]) -> list[int]:

@@ -11,6 +11,13 @@ class Constants:
 
     efficiency: float = 0.68
     """Share of the peak that large matrix products reach inside a training step."""
+    attention_efficiency: float = 0.7
+    """Efficiency of attention over that of large products; it is computed in 16 bits always. Its
+    backward pass takes 2.5 forward ones, not 2, and softmax takes its share (Dao 2023, Shah et
+    al. 2024)."""
+    narrow_efficiency: float = 0.75
+    """Efficiency of products in 8 or 4 bits over those in 16: scaling and casting take time, and
+    trainers report 1.3 to 1.5 times the speed of bf16 where the peak is twice as high."""
     half_tokens: float = 300.0
     """Tokens per chip and micro-batch at which half of that is reached."""
     half_width: float = 250.0

@@ -95,14 +95,8 @@ def step_cost(
     slowest = np.ceil(model.layers / table.pipeline) * table.pipeline / model.layers
     per_stage = model.layers / table.pipeline * slowest
 
-    forward, expert_forward = _forward_flops(job)
-    wide = model.ffn / table.tensor
-    fullness = (1 + constants.half_tokens / tokens) * (1 + constants.half_width / wide)
-    rate = job.place.chip.rate(work.compute) * constants.efficiency / fullness
-    split = table.tensor * table.pipeline / slowest
-    dense_s = forward * tokens / split / rate
-    routed_s = expert_forward * tokens / split / (rate * constants.expert_efficiency)
-    forward_s = dense_s + routed_s
+    dense_s, attention_s, routed_s = forward_parts(table, job, constants)
+    forward_s = dense_s + attention_s + routed_s
     passes = 2.0 if work.stage == "lora" else 3.0
     compute = passes * forward_s
     repeated = REPEATED[table.remat]
@@ -140,11 +134,29 @@ def step_cost(
     )  # fmt: skip
 
 
-def _forward_flops(job: Job) -> tuple[float, float]:
-    """Return FLOPs per token of the forward pass: all but routed experts, routed experts."""
-    model = job.model
+def forward_parts(
+    table: LayoutTable, job: Job, constants: Constants = DEFAULT
+) -> tuple[Floats, Floats, Floats]:
+    """Return seconds of one forward pass of a micro-batch through the stage with most layers.
+
+    In turn: products with weights but those of routed experts, scores and weighted values of
+    attention, routed experts.
+    """
+    model, work, chip = job.model, job.workload, job.place.chip
+    tokens = table.micro_batch * (work.seq_len / table.context)
+    wide = model.ffn / table.tensor
+    fullness = (1 + constants.half_tokens / tokens) * (1 + constants.half_width / wide)
+    slowest = np.ceil(model.layers / table.pipeline) * table.pipeline / model.layers
+    one = tokens * slowest / (table.tensor * table.pipeline) * fullness / constants.efficiency
+    rate, plain = chip.rate(work.compute), chip.rate("bf16")
+    rate *= constants.narrow_efficiency if rate > plain else 1.0
     routed = 2.0 * model.moe_layers * model.experts_per_token * model.expert_params
-    return 2.0 * model.active_params - routed + model.attention_flops(job.workload.seq_len), routed
+    attention = model.attention_flops(work.seq_len)
+    return (
+        (2.0 * model.active_params - routed) * one / rate,
+        attention * one / (plain * constants.attention_efficiency),
+        routed * one / (rate * constants.expert_efficiency),
+    )
 
 
 def _tensor_s(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from models.contracts import check_table, read_contract, read_table
 from models.errors import ConfigError
 from models.settings import ROOT
 from models.sharding.job import Job
-from models.sharding.layout import Layout, LayoutTable
+from models.sharding.layout import Layout, LayoutTable, Remat
 from models.sharding.specs import Slice, Workload, find_chip, find_model
 from models.sharding.specs.chip import ChipSpec, Dtype
 from models.sharding.specs.workload import Stage
@@ -31,6 +31,8 @@ class Published:
     step_s: float | None
     """Seconds of a step, stated or from tokens or FLOPs per second; None: not published."""
     quality: str
+    policy: Remat | None = None
+    """Recomputation as stated in words; None: not stated, or in words of its own."""
 
     @property
     def group(self) -> tuple[str, str]:
@@ -108,8 +110,21 @@ def _row(values: Mapping[str, Any]) -> Published:
     job = Job(model, work, place)
     layout = _layout(values, job)
     return Published(
-        str(values["id"]), job, layout, _step_s(values, job), str(values["quality"])[:1]
-    )
+        str(values["id"]), job, layout, _step_s(values, job), str(values["quality"])[:1],
+        stated_policy(str(values.get("remat_or_notes", ""))),
+    )  # fmt: skip
+
+
+def stated_policy(words: str) -> Remat | None:
+    """Return the policy that a note names in the words of MaxText; None: it names none.
+
+    `minimal` keeps the products and repeats what lies between them.
+    """
+    said = words.lower()
+    if "offload" in said:
+        return "offload"
+    found = re.search(r"remat (full|minimal)", said)
+    return None if found is None else "full" if found[1] == "full" else "none"
 
 
 def _place(chip: ChipSpec, chips: int, topology: str) -> Slice:
@@ -148,12 +163,11 @@ def _layout(values: Mapping[str, Any], job: Job) -> Layout:
     )  # fmt: skip
     shards = int(LayoutTable.of([layout]).batch_shards(job)[0])
     micro = int(_number(values, "micro_batch", 1.0)) or 1
-    return Layout(
-        **{
-            **layout.__dict__,
-            "micro_batch": min(micro, max(job.workload.global_batch // shards, 1)),
-        }
-    )
+    micro = min(micro, max(job.workload.global_batch // shards, 1))
+    if job.workload.global_batch / (shards * micro) < layout.pipeline - 1:
+        # torchtitan prints the batch of a shard, which its stages then cut.
+        micro = 1
+    return replace(layout, micro_batch=micro)
 
 
 def _step_s(values: Mapping[str, Any], job: Job) -> float | None:

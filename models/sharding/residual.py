@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ MOST_CORRECTION = 0.7
 """Largest correction (of a log): a run that took twice as long was disturbed, and teaches less."""
 _SIZE_REACH = 4.0
 """How much farther a doubling of parameters may be than one of an axis."""
+_SAME_SHARE = 0.8
+"""Share of a correction that the same layout on as many chips gives, be it of another size: what
+a site does to a layout (crowded networks, odd ranks) is not smooth in its axes."""
 
 
 def position(table: LayoutTable, job: Job) -> Floats:
@@ -54,14 +57,22 @@ class Site:
     """Chance of failing by `_signs`; None: what fits is taken to run."""
     collapsing: LogisticRegression | None = None
     """Chance that a run is far slower than it should be; None: never seen."""
+    same: Mapping[tuple[int, ...], tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """By chips and layout: log of parameters and correction of the fastest run of each size."""
 
     def log_correction(self, table: LayoutTable, job: Job) -> Floats:
         """Return what to add to the log of predicted step times."""
         if self.places is None or self.pulls is None:
             return np.zeros(table.size)
         near = _kernel(position(table, job), self.places, self.reach)
-        corrections: Floats = near @ self.pulls
-        return corrections
+        smooth: Floats = near @ self.pulls
+        if any(key[0] == job.place.chips for key in self.same):
+            size = np.log(job.model.params)
+            for row, key in enumerate(_keys(table, job)):
+                if key in self.same:
+                    _, seen = min(self.same[key], key=lambda one: abs(one[0] - size))
+                    smooth[row] += _SAME_SHARE * (seen - smooth[row])
+        return smooth
 
     def step_s(self, table: LayoutTable, job: Job) -> Floats:
         """Return corrected step times, in seconds."""
@@ -120,8 +131,33 @@ def learn_site(runs: Sequence[Runs], start: Constants = DEFAULT) -> Site:
             error = float(np.mean((weights / np.diag(inverse)) ** 2))
             if error < best:
                 best, reach, pulls = error, one_reach, weights
-    failing = _learn_failures(runs, constants)
-    return Site(constants, where, pulls, reach, failing, _learn_collapses(runs, constants, raw))
+    return Site(
+        constants, where, pulls, reach, _learn_failures(runs, constants),
+        _learn_collapses(runs, constants, raw), _fastest_of_each(runs, left),
+    )  # fmt: skip
+
+
+def _keys(table: LayoutTable, job: Job) -> list[tuple[int, ...]]:
+    """Return chips and every size of each layout."""
+    rows = np.stack([np.full(table.size, job.place.chips), *table], axis=1)
+    return [tuple(row) for row in rows.tolist()]
+
+
+def _fastest_of_each(
+    runs: Sequence[Runs], left: Sequence[Floats]
+) -> dict[tuple[int, ...], tuple[tuple[float, float], ...]]:
+    """Return the correction of the fastest run of each layout, number of chips and size.
+
+    Disturbances only slow runs down: of repeats the fastest says what a layout can do.
+    """
+    fastest: dict[tuple[int, ...], dict[float, float]] = {}
+    for one, values in zip(runs, left, strict=True):
+        size = float(np.log(one.job.model.params))
+        table = one.table.take(np.isfinite(one.step_s))
+        for key, value in zip(_keys(table, one.job), values.tolist(), strict=True):
+            sizes = fastest.setdefault(key, {})
+            sizes[size] = min(value, sizes.get(size, np.inf))
+    return {key: tuple(sizes.items()) for key, sizes in fastest.items()}
 
 
 def _kernel(left: Floats, right: Floats, reach: float) -> Floats:
@@ -131,16 +167,17 @@ def _kernel(left: Floats, right: Floats, reach: float) -> Floats:
 
 
 def _signs(table: LayoutTable, job: Job, constants: Constants) -> Floats:
-    """Return what failing depends on: memory against capacity, and how thin stages are.
+    """Return what failing depends on: memory against capacity, and whether stages are bare.
 
     Frameworks deal layers out by cost, and a large vocabulary weighs as much as several layers:
-    with hardly a layer per stage one of them is left without.
+    with as many stages as layers one of them is left without.
     """
     fill = np.log(memory_use(table, job, constants).total / job.place.chip.hbm_bytes)
-    thin = np.log(table.pipeline / job.model.layers)
+    bare = 3.0 * (table.pipeline >= job.model.layers)
+    # What stages hold in flight is counted roughly, so that memory says something else of them.
+    staged = 4.0 * (table.pipeline > 1) * np.clip(fill, -1, 1)
     return np.stack(
-        [np.clip(fill, -3, 3) * 4, np.clip(fill, -0.5, 0.5) * 8, np.clip(thin, -1.5, 1.5) * 3],
-        axis=1,
+        [4.0 * np.clip(fill, -3, 3), 8.0 * np.clip(fill, -0.5, 0.5), bare, staged], axis=1
     )
 
 
@@ -184,4 +221,4 @@ def _learn_failures(runs: Sequence[Runs], constants: Constants) -> LogisticRegre
     labels = np.concatenate(failed) if failed else np.zeros(0, dtype=bool)
     if labels.all() or not labels.any():
         return None
-    return LogisticRegression(C=10.0, max_iter=500).fit(np.concatenate(signs), labels)
+    return LogisticRegression(C=1.0, max_iter=500).fit(np.concatenate(signs), labels)

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from pathlib import Path
 
 from models.errors import ConfigError
-from models.sharding.specs.chip import ChipSpec, find_chip
+from models.sharding.specs.chip import SHIPPED, ChipSpec, find_chip
 
 _SMALL_2D = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
 _SMALL_3D = ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 4), (2, 4, 4))
@@ -57,8 +58,8 @@ class Slice:
             )
 
     @classmethod
-    def parse(cls, text: str, pods: int = 1) -> Slice:
-        """Read `v6e:16x16` or `h100:64`.
+    def parse(cls, text: str, pods: int = 1, chips: Path = SHIPPED) -> Slice:
+        """Read `v6e:16x16` or `h100:64`, the chip from a table of chips.
 
         Raises:
             UnknownNameError: No such chip.
@@ -70,7 +71,7 @@ class Slice:
             raise ConfigError(
                 f"a slice is written chip:shape, got '{text}'; for example v6e:16x16 or h100:64"
             )
-        return cls(find_chip(name), tuple(int(part) for part in parts), pods)
+        return cls(find_chip(name, chips), tuple(int(part) for part in parts), pods)
 
     @classmethod
     def of_count(cls, chip: ChipSpec, chips: int) -> Slice:

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ from models.errors import ContractError
 from models.sharding.baselines import by_size, nearest, pure_fsdp
 from models.sharding.bench import ShardingBenchConfig, wilson
 from models.sharding.bench_landscapes import score_landscapes, transferred
-from models.sharding.bench_published import held_memory, score_published, score_times
+from models.sharding.bench_published import score_published
+from models.sharding.bench_times import held_memory, score_times
 from models.sharding.landscapes import FOLDER as LANDSCAPES
 from models.sharding.landscapes import read_landscapes
+from models.sharding.layout import Layout
 from models.sharding.published import FOLDER as PUBLISHED
 from models.sharding.published import read_published
 
@@ -48,6 +51,12 @@ def test_published_rows_become_jobs_or_reasons(published):
     # Megatron's FSDP prints dp=64 and fsdp=64 on 64 GPUs.
     assert (by_id["P137"].layout.data, by_id["P137"].layout.fsdp) == (1, 64)
     assert by_id["P062"].job.place.pods == 32
+    # torchtitan prints the batch of a shard (32), of which 8 stages need 7 micro-batches or more.
+    assert by_id["P251"].layout.micro_batch == 1
+    assert by_id["P250"].layout.micro_batch == 16
+    # "remat full", "custom: input,q,k,v offload", "remat minimal", "26.06 NeMo Container".
+    told = [by_id[name].policy for name in ("P022", "P031", "P046", "P126")]
+    assert told == ["full", "offload", "none", None]
     assert "serving" in published.left_out["P265"]
     assert "global batch" in published.left_out["P080"]
 
@@ -67,6 +76,46 @@ def test_a_group_is_unknown_to_its_own_proposals(published):
     assert by_name["nearest rows"].proposals == ()
     assert by_name["pure FSDP"].equivalent == (True,)
     assert score_times(alone, alone) == []
+
+
+def test_proposals_for_a_group_do_not_change_with_its_own_rows(published):
+    """Whatever the experts of a group chose, and however often, ours are the same."""
+    config = ShardingBenchConfig(ridges=(1.0,))
+    mine = [row for row in published.rows if row.group == ("mistral", "v6e")]
+    others = [row for row in published.rows if row.group == ("maxtext", "v5p")]
+    wrong = [replace(row, layout=Layout(fsdp=row.job.place.chips)) for row in mine] * 3
+    answers = [
+        [case.proposals for case in score_published(mine, known, config, lambda step: None)]
+        for known in ([*others, *mine], [*others, *wrong], others)
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    times = [
+        score_times(mine, [*others, *known], without_group=True) for known in (mine, wrong, [])
+    ]
+    assert times[0] == times[1] == times[2]
+    assert [one.measured_s for one in times[0]] == [one.step_s for one in mine]
+
+
+def test_times_leave_out_the_model_and_not_its_group(published):
+    mine = [row for row in published.rows if row.group == ("mistral", "v6e")]
+    others = [row for row in published.rows if row.group == ("maxtext", "v5p")]
+    asked = [row for row in mine if row.job.model.name == "mistral-7b"]
+    alone, with_group = (score_times(asked, [*others, *known])[0] for known in ([], mine))
+    twice = score_times(asked, [*others, *mine, *asked, *asked])[0]
+    assert twice == with_group != alone
+
+
+def test_chances_of_proposals_are_told_and_fall(published):
+    few = [row for row in published.rows if row.group[1] == "v5p"]
+    config = ShardingBenchConfig(ridges=(1.0,))
+    ours = [
+        case
+        for case in score_published(few, few, config, lambda step: None)
+        if case.proposer == "loomworks"
+    ]
+    for case in ours:
+        assert list(case.shares) == sorted(case.shares, reverse=True)
+        assert 0 < sum(case.shares) <= 1
 
 
 def test_trivial_answers_are_what_they_say(published):

@@ -74,7 +74,33 @@ def test_corrections_reach_near_layouts_and_are_bounded():
     assert np.median(np.abs(left)) < 0.06
     wild = replace(runs, step_s=runs.step_s * np.where(np.arange(60) == 3, 30.0, 1.0))
     shift = learn_site([wild]).log_correction(runs.table, runs.job)
-    assert np.abs(shift).max() <= 1.5 * MOST_CORRECTION
+    # Its neighbours are spared; the layout itself is as slow as it was measured.
+    assert np.abs(np.delete(shift, 3)).max() <= 1.5 * MOST_CORRECTION
+    assert 0.7 * np.log(30) < shift[3] < np.log(30)
+
+
+def test_what_a_layout_did_on_as_many_chips_is_told_of_another_size():
+    """Most of it: the smooth corrections of near layouts have the rest of the say."""
+    runs = made(60)
+    slow = replace(runs, step_s=runs.step_s * np.where(np.arange(60) == 3, 30.0, 1.0))
+    site = learn_site([slow])
+    larger = Job(find_model("nanotron-3b"), runs.job.workload, runs.job.place)
+    elsewhere = Job(find_model("nanotron-3b"), runs.job.workload, Slice.parse("h100:32"))
+    told = site.log_correction(runs.table, larger)
+    assert 0.7 * np.log(30) < told[3] < np.log(30)
+    assert np.abs(np.delete(told, 3)).max() <= 1.5 * MOST_CORRECTION
+    assert np.abs(site.log_correction(runs.table, elsewhere)).max() <= 1.5 * MOST_CORRECTION
+
+
+def test_of_repeated_runs_the_fastest_says_what_a_layout_can_do():
+    runs = made(60, noise=0.0)
+    again = replace(
+        runs,
+        table=LayoutTable(*(np.append(column, column[3]) for column in runs.table)),
+        step_s=np.append(runs.step_s, 30 * runs.step_s[3]),
+        memory_bytes=np.append(runs.memory_bytes, runs.memory_bytes[3]),
+    )
+    assert abs(learn_site([again]).log_correction(runs.table, runs.job)[3]) < MOST_CORRECTION
 
 
 def test_failures_are_learned_from_memory():
@@ -112,5 +138,6 @@ def test_failing_of_more_stages_than_layers_teaches_that_stages_get_too_thin():
     shallow = Job(find_model("nanotron-1b"), job.workload, job.place)
     chance = learn_site([seen]).failure(table.take(np.arange(7)), shallow)
     assert (chance[:4] < 0.5).all()
-    assert chance[4] > chance[3]
+    # 16 stages of 16 layers: embedding and loss leave one of them bare.
+    assert chance[4] > 0.5
     assert (chance[5:] == 1).all()

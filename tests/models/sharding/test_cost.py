@@ -10,7 +10,8 @@ from models.sharding.cost import step_cost
 from models.sharding.serving import serve_cost
 
 FREE = Constants(
-    efficiency=0.5, half_tokens=0.0, half_width=0.0, link_latency_s=0.0, network_latency_s=0.0,
+    efficiency=0.5, attention_efficiency=1.0, narrow_efficiency=1.0, half_tokens=0.0,
+    half_width=0.0, link_latency_s=0.0, network_latency_s=0.0,
     overlap=0.0, tensor_overlap=0.0, stage_latency_s=0.0, layer_latency_s=0.0, step_latency_s=0.0,
     link_share=1.0, network_share=1.0, congestion_chips=1e30,
 )  # fmt: skip
@@ -33,6 +34,24 @@ def test_computing_takes_flops_over_rate():
     found = cost([Layout(data=8), Layout(data=8, remat="none")], one)
     assert found.compute == pytest.approx([flops * 64 * 4096 / 8 / (989.5e12 * 0.5)] * 2)
     assert found.recompute == pytest.approx([found.compute[0] / 3, 0])
+
+
+def test_attention_stays_in_16_bits_and_narrow_products_miss_their_peak():
+    one = job(compute="fp8")
+    shape, tokens = one.model, 64 * 4096 / 8
+    found = cost(
+        [Layout(data=8)], one, replace(FREE, attention_efficiency=0.5, narrow_efficiency=0.8)
+    )
+    linear = 6 * shape.active_params * tokens / (1979e12 * 0.5 * 0.8)
+    attention = 3 * shape.attention_flops(4096) * tokens / (989.5e12 * 0.5 * 0.5)
+    assert found.compute == pytest.approx([linear + attention])
+
+
+def test_a_chip_without_a_format_computes_in_bf16_at_no_loss():
+    narrow, plain = (
+        cost([Layout(fsdp=8)], job(place="v4:2x2x2", compute=kind)) for kind in ("fp8", "bf16")
+    )
+    assert narrow.compute == pytest.approx(plain.compute)
 
 
 def test_terms_add_up_to_the_step():

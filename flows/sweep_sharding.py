@@ -1,0 +1,63 @@
+"""Plan every model on every slice: one task per question, compiles shared, one table."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from models.errors import ConfigError
+from models.figures import Figure, FlowSummary
+from models.sharding.config import SweepConfig
+from models.sharding.sweep import metrics_of
+from tasks.runner import task_runner
+from tasks.sweep import plan_question, publish_sweep
+from tasks.track import close_abandoned_run, show_table, tracked_run
+
+
+@flow(
+    name="sweep-sharding",
+    task_runner=task_runner(),
+    on_crashed=[close_abandoned_run],
+    on_cancellation=[close_abandoned_run],
+)
+def sweep_sharding(config: SweepConfig = SweepConfig()) -> FlowSummary:  # noqa: B008
+    """Find the best layout of each model on each slice; run again, only new questions are asked.
+
+    Args:
+        config: Models, slices, lengths, batches; nothing given: two Llamas on four slices.
+
+    Raises:
+        ConfigError: There is no question.
+    """
+    questions = config.questions()
+    if not questions:
+        raise ConfigError("a sweep of no questions; name models, slices, lengths and batches")
+    with tracked_run("sharding", config) as run:
+        asked = [plan_question.submit(one, config.verify, config.compile_s) for one in questions]
+        rows = [future.result() for future in asked]
+        frame, files = publish_sweep(config, rows, run)
+        shown = ["model", "slice", "layout", "step_s", "tokens_per_s_chip", "infeasible"]
+        show_table("sweep", frame[shown].head(200), f"{len(frame):,} questions")
+        told = metrics_of(rows)
+        best = max(rows, key=lambda row: row.mfu or 0.0)
+        word = f"; best MFU {best.mfu:.1%}: {best.model} on {best.slice}" if best.mfu else ""
+        return FlowSummary(
+            f"answered {told['answered']:,.0f} of {len(rows):,} questions{word}",
+            "the layout that needs no thought: pure FSDP",
+            (
+                Figure("layouts found", told["answered"], None, "{:,.0f}"),
+                Figure("verified", told["verified"], None, "{:,.0f}"),
+                Figure("times as fast", told.get("speedup_over_trivial"), 1.0, "{:.2f}"),
+            ),
+            run.url,
+            run.prefect_url,
+            files,
+        )
+
+
+def preview(config: SweepConfig) -> list[str]:
+    """Say what would be asked, without answering (`loom run --dry-run`)."""
+    questions = config.questions()
+    return [
+        f"questions: {len(questions):,}, verified by {config.verify}",
+        *(f"{one.model} on {one.slice}, {one.global_batch} x {one.seq_len}" for one in questions),
+    ]

@@ -1,0 +1,109 @@
+"""Kinds of values on the host: what may be a tensor, what is a number, a shape, a type."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+TENSOR_ATOMS = frozenset({"input", "fresh", "unknown"})
+NUMBER_ATOMS = frozenset({"number", "extent", "const", "rank"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value may be. `unknown` counts as a tensor: doubt refuses.
+
+    Atoms: input (an argument, or a view of one), fresh (allocated here), unknown; number, extent
+    (read from a shape), const (from literals), rank (number of dimensions); seq, map, range,
+    text, none, dtype, info (finfo), device, format, grid (a lambda), opaque.
+    """
+
+    atoms: frozenset[str]
+    item: Kind | None = None
+    """Kind of the elements of a seq or map."""
+    parts: tuple[Kind, ...] | None = None
+    """Kinds by place, of a tuple whose length is known."""
+    value: int | float | str | bool | None = None
+    """Value of a const, where it is known."""
+
+    @property
+    def may_be_tensor(self) -> bool:
+        """Whether the value itself may be a tensor."""
+        return bool(self.atoms & TENSOR_ATOMS)
+
+    @property
+    def holds_tensor(self) -> bool:
+        """Whether it is or contains something that may be a tensor."""
+        return self.may_be_tensor or bool(self.item and self.item.holds_tensor)
+
+    @property
+    def may_be_input(self) -> bool:
+        """Whether it is or contains an argument or a view of one."""
+        return "input" in self.atoms or bool(self.item and self.item.may_be_input)
+
+    def without(self, atoms: Iterable[str]) -> Kind:
+        """Return the kind with some possibilities excluded; opaque if nothing is left."""
+        left = self.atoms - frozenset(atoms)
+        return Kind(left, self.item, self.parts, self.value) if left else OPAQUE
+
+
+def one(atom: str, item: Kind | None = None, value: int | float | str | None = None) -> Kind:
+    """Return the kind of a single possibility."""
+    return Kind(frozenset({atom}), item, None, value)
+
+
+UNKNOWN, INPUT, FRESH = one("unknown"), one("input"), one("fresh")
+NUMBER, EXTENT, CONST, RANK = one("number"), one("extent"), one("const"), one("rank")
+TEXT, NONE, DTYPE, INFO = one("text"), one("none"), one("dtype"), one("info")
+DEVICE, FORMAT, OPAQUE, GRID = one("device"), one("format"), one("opaque"), one("grid")
+SHAPE = one("seq", EXTENT)
+
+
+def sequence(parts: Iterable[Kind]) -> Kind:
+    """Return the kind of a tuple or list with these elements."""
+    listed = tuple(parts)
+    return Kind(frozenset({"seq"}), join(listed) if listed else None, listed)
+
+
+def join(kinds: Iterable[Kind]) -> Kind:
+    """Return the kind that covers all of them."""
+    listed = list(kinds)
+    if not listed:
+        return OPAQUE
+    first = listed[0]
+    if all(other == first for other in listed[1:]):
+        return first
+    atoms = frozenset().union(*(kind.atoms for kind in listed))
+    items = [kind.item for kind in listed if kind.item]
+    parts = None
+    shaped = [kind.parts for kind in listed]
+    if all(shape is not None and len(shape) == len(shaped[0] or ()) for shape in shaped):
+        parts = tuple(join(column) for column in zip(*(s for s in shaped if s), strict=True))
+    return Kind(atoms, join(items) if items else None, parts)
+
+
+@dataclass
+class Facts:
+    """What inference found: a kind per expression of the host functions."""
+
+    kinds: dict[int, Kind] = field(default_factory=dict)
+    """By `id` of the node; the join over all paths that reach it."""
+    returns: dict[str, Kind] = field(default_factory=dict)
+    """By name of host function."""
+    launched: dict[str, list[tuple[ast.Call, dict[str, Kind]]]] = field(default_factory=dict)
+    """Launches by kernel: the call and the kinds of its arguments by parameter."""
+
+    gave_up: bool = False
+    """The functions have too many paths; then every kind is unknown."""
+
+    def argument(self, node: ast.expr) -> Kind:
+        """Return the kind of an argument; of `*values` that of each one."""
+        kind = self.kind(node)
+        if isinstance(node, ast.Starred):
+            return UNKNOWN if kind.may_be_tensor else kind.item or OPAQUE
+        return kind
+
+    def kind(self, node: ast.AST) -> Kind:
+        """Return the kind of an expression; unknown where inference never came."""
+        return self.kinds.get(id(node), UNKNOWN)

@@ -1,0 +1,269 @@
+"""From a traced graph to launches: values stay lazy until a kernel must store them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.kernels.synth.expression import Kernel, Var, literal
+from models.kernels.synth.layout import (
+    Index,
+    Size,
+    number_of,
+    product,
+    split_number,
+    strided_offset,
+)
+from models.kernels.synth.promotion import FLOATS
+from models.kernels.synth.scalar import UnsupportedError
+from models.kernels.synth.trace import Trace
+
+Load = Callable[[Kernel, Index], Var]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor of the graph: how to compute one element of it in a kernel."""
+
+    shape: tuple[Size, ...]
+    dtype: str
+    load: Load
+    tensor: str | None = None
+    """Host name, where it is in memory."""
+    is_dense: bool = False
+    """In memory in order, without gaps."""
+    cost: int = 0
+    """Operations behind an element; large ones are stored rather than repeated."""
+
+    def at(self, kernel: Kernel, index: Index) -> Var:
+        """Return the element at an index, computed once per kernel and index."""
+        key = (id(self), index, kernel.mask)
+        if key not in kernel.memo:
+            kernel.memo[key] = self.load(kernel, index)
+        return kernel.memo[key]
+
+
+@dataclass
+class Launches:
+    """The host side of one program: allocations and launches in order."""
+
+    lines: list[str] = field(default_factory=list)
+    kernels: list[str] = field(default_factory=list)
+    """Texts of kernels, with NAME for the name."""
+    helpers: set[str] = field(default_factory=set)
+    rules: set[str] = field(default_factory=set)
+    """Families whose rules wrote it."""
+    buffers: int = 0
+    device: str = ""
+
+    def allocate(self, shape: str, dtype: str) -> str:
+        """Allocate a tensor; return its host name."""
+        name = f"b{self.buffers}"
+        self.buffers += 1
+        self.lines.append(
+            f"{name} = torch.empty({shape}, dtype=torch.{dtype}, device={self.device})"
+        )
+        return name
+
+
+class Lowering:
+    """One graph on its way to a program."""
+
+    def __init__(self, trace: Trace, block: int, round_between: bool = True) -> None:
+        from models.kernels.synth.host import HostText
+
+        self.trace = trace
+        self.block = block
+        self.round_between = round_between
+        self.host = HostText(trace.symbols)
+        self.out = Launches()
+        first = next((path for path, fake in trace.inputs if hasattr(fake, "dtype")), None)
+        self.out.device = f"{first}.device" if first else "None"
+        self.env: dict[Any, Any] = {}
+        self._keep: list[Value] = []
+
+    def run(self) -> list[Value]:
+        """Lower every node; return the results.
+
+        Raises:
+            UnsupportedError: A node has no rule.
+        """
+        from models.kernels.synth.emit import find_rule
+
+        inputs = iter(self.trace.inputs)
+        for node in self.trace.graph.nodes:
+            if node.op == "placeholder":
+                path, fake = next(inputs)
+                if hasattr(fake, "dtype"):
+                    self.env[node] = self.input(path, fake)
+            elif node.op == "call_function":
+                value = node.meta.get("val")
+                if not _is_tensor_node(value):
+                    self.env[node] = value
+                    continue
+                rule, family = find_rule(node)
+                self.env[node] = rule(self, node)
+                self.out.rules.add(family)
+            elif node.op == "output":
+                results = node.args[0]
+                listed = list(results) if isinstance(results, list | tuple) else [results]
+                return [self.value(one) for one in listed]
+            elif node.op == "get_attr":
+                raise UnsupportedError("a tensor constant in the trace; it would be memorised data")
+        raise UnsupportedError("a trace without results")
+
+    def keep(self, value: Value) -> Value:
+        """Hold a value alive: kernels remember elements by its identity."""
+        self._keep.append(value)
+        return value
+
+    def input(self, path: str, fake: Any) -> Value:
+        """Return the value of an argument."""
+        dtype = dtype_of(fake)
+        rank = len(fake.shape)
+
+        def load(kernel: Kernel, index: Index) -> Var:
+            return kernel.load(path, dtype, strided_offset(kernel, index, path))
+
+        return self.keep(Value(sizes_of(fake.shape), dtype, load, tensor=path if rank >= 0 else None))
+
+    def arg(self, value: Any) -> Any:
+        """Return an argument of a node: values for nodes, sizes for symbolic numbers."""
+        if hasattr(value, "meta") and hasattr(value, "op"):
+            if value in self.env and isinstance(self.env[value], Value | list | tuple):
+                return self.env[value]
+            return symbolic(value.meta["val"])
+        if isinstance(value, list | tuple):
+            return [self.arg(one) for one in value]
+        return symbolic(value)
+
+    def value(self, node: Any) -> Value:
+        """Return the value of a node that is a tensor.
+
+        Raises:
+            UnsupportedError: The node is a number or nothing.
+        """
+        found = self.arg(node)
+        if not isinstance(found, Value):
+            raise UnsupportedError(f"a result that is no tensor: {node}")
+        return found
+
+    def operand(self, kernel: Kernel, value: Any) -> Var:
+        """Return a number as an operand of a kernel."""
+        if isinstance(value, bool | int | float):
+            kind = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
+            return Var(literal(value), kind, is_scalar=True)
+        kind = "int64" if value.is_integer else "float32"
+        return Var(kernel.number(self.host.text(value)), kind, is_scalar=True)
+
+    def pointwise(self, shape: tuple[Size, ...], dtype: str, load: Load, parts: list[Value]) -> Value:
+        """Return a lazy value; what is too long to repeat is stored first."""
+        return self.keep(Value(shape, dtype, load, cost=1 + sum(one.cost for one in parts)))
+
+    def launch(self, kernel: Kernel, header: list[str], count: Size, host: dict[str, str]) -> None:
+        """Emit a kernel and its launch.
+
+        Args:
+            kernel: Its body.
+            header: First lines of its body.
+            count: Elements of the result; nothing is launched for none.
+            host: Host text by compile-time parameter; GRID is the grid.
+        """
+        named = ", ".join(kernel.params)
+        constexprs = [name for name in host if name != "GRID"]
+        signature = ", ".join([*kernel.params, *(f"{name}: tl.constexpr" for name in constexprs)])
+        text = "\n".join(
+            ["@triton.jit", f"def NAME({signature}):", *(f"    {one}" for one in header), *kernel.lines]
+        )
+        del named
+        self.out.helpers |= kernel.helpers
+        if text not in self.out.kernels:
+            self.out.kernels.append(text)
+        place = self.out.kernels.index(text)
+        values = ", ".join([*kernel.params.values(), *(f"{name}={host[name]}" for name in constexprs)])
+        call = f"KERNEL{place}_[{host['GRID']}]({values})"
+        number = self.host.text(count)
+        if number.isdigit():
+            if int(number) > 0:
+                self.out.lines.append(call)
+        else:
+            self.out.lines.append(f"if {number} > 0:")
+            self.out.lines.append(f"    {call}")
+
+    def store(self, value: Value) -> Value:
+        """Store a value into a new dense tensor."""
+        name = self.out.allocate(self.host.shape(value.shape), value.dtype)
+        count = product(value.shape)
+        kernel = Kernel()
+        target = kernel.pointer(name, value.dtype)
+        n = kernel.number(self.host.text(count))
+        header = [
+            "at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)",
+            f"mask = at < {n}",
+        ]
+        index = split_number(kernel, "at", value.shape, self.host.text)
+        element = kernel.block(value.at(kernel, index), value.dtype)
+        kernel.line(f"tl.store({target} + at, {element.text}, mask=mask)")
+        block = f"min({self.block}, triton.next_power_of_2({self.host.text(count)}))"
+        self.launch(
+            kernel, header, count,
+            {"BLOCK": "block", "GRID": f"(triton.cdiv({self.host.text(count)}, block),)"},
+        )
+        self._bind_block(block)
+        return self.buffer(name, value.shape, value.dtype)
+
+    def _bind_block(self, text: str) -> None:
+        """Put the block size before the launch just emitted."""
+        lines = self.out.lines
+        place = len(lines) - 1
+        indent = lines[place][: len(lines[place]) - len(lines[place].lstrip())]
+        if "[" in lines[place] and "block" in lines[place]:
+            lines.insert(place, f"{indent}block = {text}")
+
+    def buffer(self, name: str, shape: tuple[Size, ...], dtype: str) -> Value:
+        """Return the value of a dense tensor of the host."""
+
+        def load(kernel: Kernel, index: Index) -> Var:
+            at = number_of(kernel, index, shape, self.host.text)
+            return kernel.load(name, dtype, at)
+
+        return self.keep(Value(shape, dtype, load, tensor=name, is_dense=True))
+
+    def stored(self, value: Value) -> Value:
+        """Return a value that is in memory, densely."""
+        return value if value.is_dense else self.store(value)
+
+
+def _is_tensor_node(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_is_tensor_node(one) for one in value)
+    return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def symbolic(value: Any) -> Any:
+    """Return a symbolic number as its expression; other values as they are."""
+    node = getattr(value, "node", None)
+    if node is not None and hasattr(node, "expr"):
+        expr = node.expr
+        if expr.is_Integer:
+            return int(expr)
+        return float(expr) if expr.is_Float else expr
+    return value
+
+
+def sizes_of(shape: Any) -> tuple[Size, ...]:
+    """Return the sizes of a fake tensor's shape."""
+    return tuple(symbolic(size) for size in shape)
+
+
+def dtype_of(fake: Any) -> str:
+    """Return the type of a fake tensor by name.
+
+    Raises:
+        UnsupportedError: A type that no rule computes with (complex, quantised).
+    """
+    name = str(fake.dtype).removeprefix("torch.")
+    if name not in FLOATS and name not in ("bool", "uint8", "int8", "int16", "int32", "int64"):
+        raise UnsupportedError(f"values of {name}")
+    return name

@@ -1,0 +1,124 @@
+"""Structure of a call: what decides which program of a module serves it.
+
+A structure key holds types, ranks, which sizes are 0 or 1, and the values of arguments that
+choose code. Sizes and floating-point arguments are left open: programs read them from the call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Key = tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One argument, or one element of a list argument."""
+
+    path: str
+    """Host text that reads it: `self`, `size[1]`."""
+    value: Any
+    kind: str
+    """tensor, list, size (open integer), float (open), is (its value is part of the key)."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Return its part of the structure key."""
+        if self.kind == "tensor":
+            classes = "".join(str(size) if size < 2 else "n" for size in self.value.shape)
+            return (self.path, "tensor", str(self.value.dtype).removeprefix("torch."), classes)
+        if self.kind == "list":
+            return (self.path, "list", len(self.value))
+        if self.kind in ("size", "float"):
+            return (self.path, self.kind)
+        return (self.path, "is", type(self.value).__name__, _text(self.value))
+
+
+def _text(value: Any) -> str:
+    return str(value) if not isinstance(value, float) else repr(value)
+
+
+def leaves(
+    arguments: Mapping[str, Any], open_sizes: frozenset[str], open_floats: bool
+) -> Iterator[Leaf]:
+    """Yield the leaves of bound arguments.
+
+    Args:
+        arguments: Values by parameter.
+        open_sizes: Parameters whose integers of 2 or more are left open (`SymInt` in a schema).
+        open_floats: Whether finite floats are left open.
+    """
+    for name, value in arguments.items():
+        yield from _leaves(name, value, name in open_sizes, open_floats)
+
+
+def _leaves(path: str, value: Any, is_open: bool, open_floats: bool) -> Iterator[Leaf]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield Leaf(path, value, "tensor")
+    elif isinstance(value, list | tuple):
+        yield Leaf(path, value, "list")
+        for place, part in enumerate(value):
+            yield from _leaves(f"{path}[{place}]", part, is_open, open_floats)
+    elif isinstance(value, int) and not isinstance(value, bool) and is_open and value > 1:
+        yield Leaf(path, value, "size")
+    elif isinstance(value, float) and open_floats and math.isfinite(value):
+        yield Leaf(path, value, "float")
+    else:
+        yield Leaf(path, value, "is")
+
+
+def conditions(key: Key, unions: frozenset[str]) -> Iterator[str]:
+    """Yield the host text of each test that a call has this key.
+
+    Args:
+        key: A structure key.
+        unions: Parameters that may be a tensor or something else.
+    """
+    for path, kind, *rest in key:
+        root = path.split("[")[0]
+        if kind == "tensor":
+            if root in unions:
+                yield f"isinstance({path}, torch.Tensor)"
+            yield f"{path}.dtype == torch.{rest[0]}"
+            yield f"{path}.ndim == {len(rest[1])}"
+            for place, size in enumerate(rest[1]):
+                test = "> 1" if size == "n" else f"== {size}"
+                yield f"{path}.shape[{place}] {test}"
+        elif kind == "list":
+            yield f"isinstance({path}, (tuple, list))"
+            yield f"len({path}) == {rest[0]}"
+        elif kind == "size":
+            if root in unions or "[" not in path:
+                yield f"isinstance({path}, int)"
+            yield f"{path} > 1"
+        elif kind == "float":
+            yield f"isinstance({path}, float)"
+        else:
+            yield from _literal(path, rest[0], rest[1])
+
+
+def _literal(path: str, type_name: str, text: str) -> Iterator[str]:
+    if type_name == "NoneType":
+        yield f"{path} is None"
+    elif type_name in ("bool", "int"):
+        yield f"isinstance({path}, {type_name})"
+        yield f"{path} == {text}"
+    elif type_name == "float":
+        yield f"isinstance({path}, float)"
+        value = float(text)
+        if math.isnan(value):
+            yield f"{path} != {path}"
+        else:
+            yield f"{path} == " + (text if math.isfinite(value) else f'float("{text}")')
+    elif type_name == "str":
+        yield f"isinstance({path}, str)"
+        yield f"{path} == {text!r}"
+    elif type_name in ("dtype", "memory_format", "layout"):
+        yield f"{path} == {text}"
+    else:
+        yield f"{path} is not None"

@@ -1,0 +1,122 @@
+"""Trace an operator to primitives with symbolic sizes, once per structure key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from models.kernels.synth.structure import Leaf
+
+_KEPT = (
+    "aten::slice.Tensor",
+    "aten::cumsum",
+    "aten::cumprod",
+    "aten::flip",
+    "aten::roll",
+    "aten::index_select",
+    "aten::copysign.Tensor",
+    "aten::upsample",
+    "aten::avg_pool",
+    "aten::max_pool",
+)
+"""Rules left out: these operators decompose into worse kernels than their own rule here gives."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What an operator does with calls of one structure."""
+
+    graph: Any
+    """torch.fx.Graph over primitives, with fake values in `meta`."""
+    inputs: tuple[tuple[str, Any], ...]
+    """Host text and value of each placeholder."""
+    symbols: Mapping[Any, str]
+    """Host text by symbol of a size or number."""
+    guards: tuple[Any, ...]
+    """Relations between symbols under which the graph holds."""
+
+
+@lru_cache(maxsize=1)
+def decompositions() -> dict[Any, Any]:
+    """Return the decomposition table: all of torch._decomp with refs and prims, without `_KEPT`."""
+    import torch._decomp
+    import torch._refs
+
+    kept = {}
+    for overload, rule in torch._decomp.decomposition_table.items():
+        name = str(overload.name())
+        if not any(name == one or name.startswith((one + ".", one + "_")) for one in _KEPT):
+            kept[overload] = rule
+    return kept
+
+
+def trace(
+    function: Callable[..., Any],
+    rebuild: Callable[[Callable[[str, Any], Any]], tuple[list[Any], dict[str, Any]]],
+    listed: list[Leaf],
+) -> Trace:
+    """Trace a call.
+
+    Args:
+        function: The operator.
+        rebuild: Builds the call's arguments, given a replacement of each leaf by path.
+        listed: The call's leaves: tensors and open numbers become symbols.
+
+    Raises:
+        Exception: Whatever the operator or its rules raise on symbolic values.
+    """
+    import torch
+    from torch._dynamo.source import ConstantSource
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.experimental.symbolic_shapes import (
+        DimDynamic,
+        ShapeEnv,
+        StatelessSymbolicContext,
+    )
+
+    env = ShapeEnv(duck_shape=False, specialize_zero_one=True)
+    mode = FakeTensorMode(shape_env=env)
+    symbols: dict[Any, str] = {}
+    inputs: list[tuple[str, Any]] = []
+    for place, leaf in enumerate(listed):
+        source = ConstantSource(f"a{place}")
+        if leaf.kind == "tensor":
+            plain = torch.empty(leaf.value.shape, dtype=leaf.value.dtype)
+            context: Any = StatelessSymbolicContext(
+                dynamic_sizes=[DimDynamic.DYNAMIC] * plain.dim()
+            )
+            fake: Any = mode.from_tensor(plain, symbolic_context=context, source=source)
+            for dim, size in enumerate(fake.shape):
+                if isinstance(size, torch.SymInt):
+                    symbols[size.node.expr] = f"{leaf.path}.shape[{dim}]"
+        elif leaf.kind == "size":
+            symbol = env.create_symbol(leaf.value, source, dynamic_dim=DimDynamic.DYNAMIC)
+            fake = env.create_symintnode(symbol, hint=leaf.value, source=source)
+            symbols[symbol] = leaf.path
+        elif leaf.kind == "float":
+            symbol = env.create_unspecified_symbol(
+                leaf.value, source, dynamic_dim=DimDynamic.DYNAMIC
+            )
+            fake = env.create_symfloatnode(symbol, hint=leaf.value, source=source)
+            symbols[symbol] = leaf.path
+        else:
+            continue
+        inputs.append((leaf.path, fake))
+
+    def called(*values: Any) -> Any:
+        given = {path: value for (path, _), value in zip(inputs, values, strict=True)}
+        args, kwargs = rebuild(lambda path, value: given.get(path, value))
+        result = function(*args, **kwargs)
+        return list(result) if isinstance(result, tuple) else result
+
+    with mode, torch.no_grad():
+        graph = make_fx(called, decomposition_table=decompositions(), tracing_mode="real")(
+            *(fake for _, fake in inputs)
+        ).graph
+    graph.eliminate_dead_code()
+    return Trace(
+        graph, tuple(inputs), symbols, tuple(dict.fromkeys(guard.expr for guard in env.guards))
+    )

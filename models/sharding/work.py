@@ -1,0 +1,183 @@
+"""The steps of a plan, from its config: site, present layout, profile, knowledge, proposer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.errors import ConfigError
+from models.llm import language_model
+from models.sharding.baselines import pure_fsdp
+from models.sharding.config import PlanConfig
+from models.sharding.constants import Constants
+from models.sharding.diagnosis import Diagnosis
+from models.sharding.export.registry import read_layout
+from models.sharding.job import Job
+from models.sharding.knowledge.cases import cases_of, read_cases
+from models.sharding.knowledge.documents import read_documents
+from models.sharding.knowledge.embed import load_embedder
+from models.sharding.knowledge.guard import Guarded
+from models.sharding.knowledge.recall import Recalled, recall
+from models.sharding.landscapes import read_landscapes
+from models.sharding.layout import Layout, why_illegal
+from models.sharding.memory import memory_use
+from models.sharding.planner.analytic import AnalyticProposer
+from models.sharding.planner.base import PlanContext, Planned, Proposer
+from models.sharding.planner.language_model import LanguageModelProposer
+from models.sharding.profile import Profile, analytic_profile, read_profile
+from models.sharding.propose import cost_of
+from models.sharding.published import read_published
+from models.sharding.residual import Site, learn_site
+from models.sharding.space import enumerate_layouts
+from models.sharding.words import parse_layout
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the step as it runs now."""
+
+    layout: Layout
+    origin: str
+    """Where the layout comes from."""
+    profile: Profile
+    is_measured: bool
+    """Whether the profile was read from a file."""
+
+
+def site_of(runs: Path | None) -> Site:
+    """Return what a site's runs teach; without runs the constants of the literature.
+
+    Raises:
+        DatasetMissingError: There is no such file.
+        ContractError: The file is no table of runs.
+    """
+    if runs is None:
+        return Site()
+    return learn_site([one.runs for one in read_landscapes(runs)])
+
+
+def present_layout(
+    config: PlanConfig, job: Job, profile: Profile | None
+) -> tuple[Layout | None, str]:
+    """Return the layout that runs now and where it comes from; None: no layout is legal.
+
+    Raises:
+        ConfigError: It cannot be read, it is illegal, or there is a profile and nobody says
+            which layout it is of.
+    """
+    if config.present:
+        layout, origin = _read_present(config.present, job), "as given"
+    elif profile is not None and profile.layout is not None:
+        layout, origin = profile.layout, "as the profile says"
+    elif config.data is not None:
+        raise ConfigError(
+            f"profile {config.data.name} does not say which layout it is of; name it in "
+            "`present`, such as present='fsdp=64 tensor=4 micro=2 full'"
+        )
+    else:
+        return trivial_layout(job), "the trivial answer, since none is given"
+    if reasons := why_illegal(layout, job):
+        raise ConfigError(
+            f"the present layout ({layout.text()}) does not fit the question: {'; '.join(reasons)}"
+        )
+    return layout, origin
+
+
+def _read_present(text: str, job: Job) -> Layout:
+    path = Path(text)
+    # A file's name is short and on one line; anything else is the text itself.
+    if len(text) < 1000 and "\n" not in text and path.is_file():
+        return read_layout(path, job).layout
+    return read_layout(text, job).layout if "\n" in text or "--" in text else parse_layout(text)
+
+
+def trivial_layout(job: Job) -> Layout | None:
+    """Return the layout that needs no thought: pure FSDP, or what comes nearest to it.
+
+    Where pure FSDP is illegal (a batch below the chips, serving), the fastest of the legal
+    layouts with the most batch shards, of those that fit where any does. None: none is legal.
+    """
+    pure = pure_fsdp(job)
+    if job.workload.is_training and not why_illegal(pure, job):
+        return pure
+    table = enumerate_layouts(job)
+    if table.size == 0:
+        return None
+    fits = memory_use(table, job).total <= job.place.chip.hbm_bytes
+    table = table.take(fits) if fits.any() else table
+    shards = table.batch_shards(job)
+    table = table.take(shards == shards.max())
+    return table.row(int(np.argmin(cost_of(table, job).step_s)))
+
+
+def known_step(config: PlanConfig, job: Job, constants: Constants) -> Known | None:
+    """Read the profile of the present layout, or predict it; None: no layout is legal.
+
+    Raises:
+        DataError: There is no such file, or it cannot be read.
+        ConfigError: The layout cannot be told or is illegal.
+    """
+    profile = None
+    if config.data is not None:
+        layout = _read_present(config.present, job) if config.present else None
+        profile = read_profile(config.data, job, layout)
+    layout, origin = present_layout(config, job, profile)
+    if layout is None:
+        return None
+    if profile is None:
+        return Known(layout, origin, analytic_profile(job, layout, constants), is_measured=False)
+    return Known(layout, origin, profile, is_measured=True)
+
+
+def recall_for(job: Job, diagnosis: Diagnosis | None, home: Path) -> Recalled:
+    """Find documents, published and past runs for a job, runs of the same model among them.
+
+    Args:
+        job: What is answered.
+        diagnosis: Whose sentences are the question.
+        home: Past runs are in `sharding/cases.jsonl` below it.
+    """
+    past = read_cases(home / "sharding" / "cases.jsonl")
+    cases = (*cases_of(read_published().rows), *past.cases)
+    known = Guarded(read_documents(), cases, (), (), ())
+    embedder, reason = load_embedder(home / "sharding" / "vectors")
+    return recall(job, known, diagnosis.sentences if diagnosis else (), embedder, reason)
+
+
+def proposer_of(config: PlanConfig) -> Proposer:
+    """Return who proposes.
+
+    Raises:
+        ConfigError: The language model's address is missing or none.
+    """
+    if config.proposer == "analytic":
+        return AnalyticProposer()
+    if not config.llm:
+        raise ConfigError(
+            "proposer language_model needs a model: name it in `llm`, such as "
+            "llm=http://127.0.0.1:8000/v1#NAME, or take proposer=analytic"
+        )
+    return LanguageModelProposer(language_model(config.llm), anonymous=config.anonymous)
+
+
+def plan_of(
+    config: PlanConfig, job: Job, site: Site, diagnosis: Diagnosis | None, recalled: Recalled
+) -> Planned:
+    """Propose layouts with all that is known."""
+    context = PlanContext(
+        site.constants,
+        site.log_correction if site.places is not None else None,
+        config.proposals,
+        diagnosis,
+        recalled,
+    )
+    return proposer_of(config).propose(job, context)
+
+
+def tokens_per_s_per_chip(job: Job, step_s: float) -> float:
+    """Return tokens per second and chip: of the batch when training, produced when serving."""
+    work = job.workload
+    tokens = work.tokens if work.is_training else work.global_batch * work.output_len
+    return tokens / step_s / job.place.chips

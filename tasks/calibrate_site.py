@@ -1,0 +1,95 @@
+"""Calibrate the cost model on a site's runs, and measure what that is worth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from models.settings import get_settings
+from models.sharding.config import CalibrateConfig
+from models.sharding.landscapes import FOLDER, Scenario, read_landscapes
+from models.sharding.report.site_page import render_site
+from models.sharding.site_fit import SiteFit, fit_and_test
+from models.sharding.site_next import NextShot, next_shot
+from tasks.cache import ByContent
+from tasks.shard import file_digest
+from tasks.track import TrackedRun
+
+
+def runs_file(config: CalibrateConfig) -> Path:
+    """Return the file of measured runs."""
+    return config.data or FOLDER / "measured_landscapes.csv"
+
+
+@task(cache_policy=NO_CACHE)
+def read_runs(config: CalibrateConfig, run: TrackedRun) -> list[Scenario]:
+    """Read measured runs, checked against their contract; see `read_landscapes`."""
+    file = runs_file(config)
+    scenarios = read_landscapes(config.data)
+    run.dataset(file.name, file_digest(file), file)
+    rows = sum(len(one.tokens_per_s) for one in scenarios)
+    ran = sum(int(one.is_ok.sum()) for one in scenarios)
+    run.metrics({"runs": rows, "runs/ok": ran, "scenarios": len(scenarios)})
+    get_run_logger().info("%d runs, %d ended, in %d scenarios", rows, ran, len(scenarios))
+    return scenarios
+
+
+@task(cache_policy=ByContent(room="models.sharding"), persist_result=True)
+def fit_site_and_test(file: Path, digest: str) -> SiteFit:
+    """Calibrate, leaving parts out in turn; the same file and code come from the cache.
+
+    Args:
+        file: Of measured runs.
+        digest: SHA-256 of its bytes.
+    """
+    return fit_and_test(read_landscapes(file), get_run_logger().info)
+
+
+@task(cache_policy=ByContent(room="models.sharding"), persist_result=True)
+def find_next_shot(file: Path, digest: str, wanted: str) -> NextShot | None:
+    """Say which layout to measure next; see `next_shot`."""
+    return next_shot(read_landscapes(file), wanted)
+
+
+def scenario_rows(fit: SiteFit) -> list[dict[str, Any]]:
+    """Return per scenario what predictions of held-out runs are worth."""
+    rows = []
+    for held in fit.held_out:
+        plain = fit.quality(held.scenario, with_site=False)
+        ours = fit.quality(held.scenario, with_site=True)
+        rows.append({
+            "scenario": held.scenario, "runs": ours.runs, "ended": int(held.ran.sum()),
+            "error": ours.error, "error, literature": plain.error,
+            "Spearman": ours.spearman, "Spearman, literature": plain.spearman,
+            "foreseen": ours.foreseen, "first pick / best": ours.picked,
+        })  # fmt: skip
+    return rows
+
+
+@task(cache_policy=NO_CACHE)
+def publish_site(
+    config: CalibrateConfig, fit: SiteFit, shot: NextShot | None, run: TrackedRun
+) -> dict[str, Path]:
+    """Write constants and report, and record them."""
+    digest = file_digest(runs_file(config))
+    folder = config.output or get_settings().home / "sharding" / "sites" / digest[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = scenario_rows(fit)
+    constants, report = folder / "constants.json", folder / "report.html"
+    constants.write_text(json.dumps(asdict(fit.site.constants), indent=1) + "\n")
+    report.write_text(render_site(fit, rows, [shot.row()] if shot else []))
+    for file in (constants, report):
+        run.artifact(file.name, file)
+    for name, with_site in (("literature", False), ("site", True)):
+        found = fit.mean(with_site)
+        run.metrics({
+            f"held_out/{name}/error": found.error, f"held_out/{name}/spearman": found.spearman,
+            f"held_out/{name}/foreseen": found.foreseen, f"held_out/{name}/picked": found.picked,
+        })  # fmt: skip
+    run.metrics({f"constants/{k}": float(v) for k, v in asdict(fit.site.constants).items()})
+    return {"constants": constants, "report": report}

@@ -1,0 +1,49 @@
+"""Answer the questions of a sweep, each as a task of its own, kept by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from models.settings import get_settings
+from models.sharding.config import SweepConfig
+from models.sharding.question import ShardingQuestion
+from models.sharding.report.sweep_page import render_sweep
+from models.sharding.sweep import SweepRow, answer_question, metrics_of, sweep_frame
+from models.sharding.verify import Level
+from tasks.cache import ByContent
+from tasks.shard import compiles
+from tasks.track import TrackedRun
+
+
+@task(
+    cache_policy=ByContent(room="models.sharding"),
+    persist_result=True,
+    task_run_name="{question.model}-on-{question.slice}",
+    tags=["compile"],
+)
+def plan_question(question: ShardingQuestion, level: Level, compile_s: float) -> SweepRow:
+    """Propose for one question and verify the first proposal; see `answer_question`."""
+    row = answer_question(question, level, compile_s, compiles())
+    get_run_logger().info("%s on %s: %s", row.model, row.slice, row.layout or row.infeasible)
+    return row
+
+
+@task(cache_policy=NO_CACHE)
+def publish_sweep(
+    config: SweepConfig, rows: list[SweepRow], run: TrackedRun
+) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """Write table and report, and record them."""
+    folder = config.output or get_settings().home / "sharding" / "sweeps" / config.digest
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = sweep_frame(rows)
+    table, report = folder / "sweep.csv", folder / "report.html"
+    frame.to_csv(table, index=False)
+    report.write_text(render_sweep(frame))
+    for file in (table, report):
+        run.artifact(file.name, file)
+    run.metrics({f"sweep/{name}": value for name, value in metrics_of(rows).items()})
+    return frame, {"table": table, "report": report}
