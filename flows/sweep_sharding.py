@@ -32,7 +32,10 @@ def sweep_sharding(config: SweepConfig = SweepConfig()) -> FlowSummary:  # noqa:
     if not questions:
         raise ConfigError("a sweep of no questions; name models, slices, lengths and batches")
     with tracked_run("sharding", config) as run:
-        asked = [plan_question.submit(one, config.verify, config.compile_s) for one in questions]
+        asked = [
+            plan_question.submit(one, config.rank, config.verify, config.compile_s)
+            for one in questions
+        ]
         rows = [future.result() for future in asked]
         frame, files = publish_sweep(config, rows, run)
         shown = ["model", "slice", "layout", "step_s", "tokens_per_s_chip", "infeasible"]

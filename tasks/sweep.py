@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from models.settings import get_settings
 from models.sharding.config import SweepConfig
 from models.sharding.question import ShardingQuestion
+from models.sharding.ranking import Rank
 from models.sharding.report.sweep_page import render_sweep
 from models.sharding.sweep import SweepRow, answer_question, metrics_of, sweep_frame
 from models.sharding.verify import Level
@@ -25,9 +26,11 @@ from tasks.track import TrackedRun
     task_run_name="{question.model}-on-{question.slice}",
     tags=["compile"],
 )
-def plan_question(question: ShardingQuestion, level: Level, compile_s: float) -> SweepRow:
+def plan_question(
+    question: ShardingQuestion, rank: Rank, level: Level, compile_s: float
+) -> SweepRow:
     """Propose for one question and verify the first proposal; see `answer_question`."""
-    row = answer_question(question, level, compile_s, compiles())
+    row = answer_question(question, rank, level, compile_s, compiles())
     get_run_logger().info("%s on %s: %s", row.model, row.slice, row.layout or row.infeasible)
     return row
 

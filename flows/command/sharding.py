@@ -14,6 +14,7 @@ from flows.command.sharding_options import (
     LayoutOption,
     LengthOption,
     ModelOption,
+    RankOption,
     SetOption,
     SliceOption,
     StageOption,
@@ -40,10 +41,11 @@ def propose(
     global_batch: BatchOption = 256,
     stage: StageOption = "pretrain",
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=8, help="How many.")] = 3,
+    rank: RankOption = "experts",
     set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Propose layouts: legal, within memory, the fastest first, each on another mesh.
+    """Propose layouts: legal, within memory, the most promising first, each on another mesh.
 
     Example: `loom sharding propose -m llama3.1-70b -s v6e:16x16 --seq-len 8192 --global-batch 1280`
 
@@ -54,9 +56,8 @@ def propose(
     """
     from flows.command.sharding_shown import ask, show_plan
 
-    raise typer.Exit(
-        show_plan(ask(model, slice_, seq_len, global_batch, stage, set_ or []), count, json)
-    )
+    job = ask(model, slice_, seq_len, global_batch, stage, set_ or [])
+    raise typer.Exit(show_plan(job, count, rank, json))
 
 
 @app.command()

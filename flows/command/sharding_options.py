@@ -38,6 +38,13 @@ SetOption = Annotated[
         "ttft_s, tpot_s, weight_bytes, grad_bytes, optimizer_bytes, chip_file; repeatable.",
     ),
 ]  # fmt: skip
+RankOption = Annotated[
+    str,
+    typer.Option(
+        "--rank", help="Which stands first: 'experts', the most usual split of published runs, of "
+        "which the predicted time is one trait; or 'time', the predicted time alone.",
+    ),
+]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 LayoutOption = Annotated[
     str | None,

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from flows.command.output import writing_to
 from models.config import load_config
-from models.errors import ConfigError
+from models.errors import ConfigError, unknown_name
 from models.sharding.export.base import Exported
 from models.sharding.export.registry import export, read_layout
 from models.sharding.job import Job
@@ -22,6 +22,7 @@ from models.sharding.judge import judge
 from models.sharding.layout import Layout
 from models.sharding.propose import Interval, ShardingPlan, propose
 from models.sharding.question import ShardingQuestion
+from models.sharding.ranking import Rank, prior_of
 from models.sharding.server.answers import job_text, judgement_json, plain, plan_json
 from models.sharding.specs import load_chips, load_models
 from models.sharding.words import parse_layout
@@ -71,9 +72,15 @@ def layout_of(
     raise ConfigError("give a layout: --layout 'fsdp=64 tensor=4 micro=2 full', or --file FILE")
 
 
-def show_plan(job: Job, count: int, as_json: bool) -> int:
-    """Print proposals, or why there are none; returns the exit code."""
-    plan = propose(job, count=count)
+def show_plan(job: Job, count: int, rank: str, as_json: bool) -> int:
+    """Print proposals, or why there are none; returns the exit code.
+
+    Raises:
+        UnknownNameError: There is no such rank.
+    """
+    if rank not in get_args(Rank):
+        raise unknown_name("rank", rank, list(get_args(Rank)))
+    plan = propose(job, count=count, prior=prior_of(cast(Rank, rank)))
     if as_json:
         _print_json({"job": job_text(job), **plan_json(plan)})
     else:
@@ -113,9 +120,9 @@ def show_export(
 ) -> int:
     """Write or print the files of a target, or why it refuses; returns the exit code."""
     if layout is None:
-        plan = propose(job, count=1)
+        plan = propose(job, count=1, prior=prior_of("experts"))
         if not plan.proposals:
-            return show_plan(job, 1, as_json)
+            return show_plan(job, 1, "experts", as_json)
         layout = plan.proposals[0].layout
     answer = export(to, job, layout)
     if out is not None and isinstance(answer, Exported):

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from models.config import Config
 from models.sharding.question import ShardingQuestion
+from models.sharding.ranking import Rank
 from models.sharding.specs import Workload
 
 Target = Literal["jax", "maxtext", "megatron", "torchtitan", "vllm"]
@@ -30,6 +31,10 @@ class PlanConfig(ShardingQuestion):
     runs: Path | None = None
     """Measured runs of the site (schema of `measured_landscapes`) to calibrate on; None: the
     constants of the literature."""
+
+    rank: Rank = "experts"
+    """Which layout that fits stands first: the most usual split of published runs, of which the
+    predicted time is one trait, or the predicted time alone. Runs of the site outrank both."""
 
     proposer: Literal["analytic", "language_model"] = "analytic"
     """Who proposes; a language model's layouts pass the same checks beside the analytic ones."""
@@ -93,6 +98,9 @@ class SweepConfig(Config):
 
     workload: Workload = Workload()
     """Everything else of the work: stage, number formats, service level."""
+
+    rank: Rank = "experts"
+    """Which layout stands first, as in plan-sharding."""
 
     verify: Literal["analytic", "cpu"] = "analytic"
     """How far the first proposal of each is verified."""

@@ -14,6 +14,7 @@ from models.sharding.judge import judge
 from models.sharding.plan_answer import mfu
 from models.sharding.propose import propose
 from models.sharding.question import ShardingQuestion
+from models.sharding.ranking import Rank, prior_of
 from models.sharding.verify import Level, verify
 from models.sharding.work import tokens_per_s_per_chip, trivial_layout
 
@@ -46,12 +47,13 @@ class SweepRow:
 
 
 def answer_question(
-    question: ShardingQuestion, level: Level, compile_s: float, cache: Path
+    question: ShardingQuestion, rank: Rank, level: Level, compile_s: float, cache: Path
 ) -> SweepRow:
     """Answer one question; a model, a chip or a shape that is none is an answer too.
 
     Args:
         question: Model, workload, chips.
+        rank: Which layout stands first.
         level: How far the first proposal is verified.
         compile_s: Seconds that its compile may take.
         cache: Folder of remembered compiles.
@@ -62,7 +64,7 @@ def answer_question(
         job = question.job()
     except ConfigError as error:
         return SweepRow(*asked, None, *sizes, infeasible=str(error))
-    plan = propose(job, count=1)
+    plan = propose(job, count=1, prior=prior_of(rank))
     if plan.infeasible is not None:
         why = plan.infeasible
         return SweepRow(

@@ -29,6 +29,7 @@ from models.sharding.planner.language_model import LanguageModelProposer
 from models.sharding.profile import Profile, analytic_profile, read_profile
 from models.sharding.propose import cost_of
 from models.sharding.published import read_published
+from models.sharding.ranking import prior_of
 from models.sharding.residual import Site, learn_site
 from models.sharding.space import enumerate_layouts
 from models.sharding.words import parse_layout
@@ -168,7 +169,7 @@ def plan_of(
     """Propose layouts with all that is known."""
     context = PlanContext(
         site.constants,
-        site.log_correction if site.places is not None else None,
+        prior_of(config.rank, site),
         config.proposals,
         diagnosis,
         recalled,

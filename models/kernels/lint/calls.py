@@ -103,8 +103,9 @@ def _plain(
         return EXTENT if first.may_be_tensor else RANK
     if name in ("tuple", "list"):
         if not args:
-            return sequence(())
-        return Kind(frozenset({"seq"}), run.element(first), first.parts)
+            return sequence(()).made_at(node)
+        made = Kind(frozenset({"seq"}), run.element(first), first.parts)
+        return made.made_at(node) if name == "list" else made
     if name in ("reversed", "sorted"):
         return one("seq", run.element(first))
     if name == "range":
@@ -219,6 +220,7 @@ def _method(run: Expressions, function: ast.Attribute, args: list[Kind], env: En
         if name in LIST_CHANGES and args:
             added = run.element(args[-1]) if name == "extend" else args[-1]
             run.changed(base, added, env)
+            run.put_into(base, added, function)
             return NONE
         if name == "pop":
             return base.item or OPAQUE

@@ -115,18 +115,23 @@ class Expressions:
         elif isinstance(target, ast.Subscript):
             self.expression(target.slice, env)
             held = self.expression(target.value, env)
-            self.changed(held, kind, env)
+            added = self.element(kind) if isinstance(target.slice, ast.Slice) else kind
+            self.changed(held, added, env)
+            self.put_into(held, added, target)
         else:
             for child in ast.iter_child_nodes(target):
                 if isinstance(child, ast.expr):
                     self.expression(child, env)
 
     def changed(self, held: Kind, added: Kind, env: Env) -> None:
-        """Note that a list or map got an element: under all names that may be the same one."""
-        wider = Kind(held.atoms, join([held.item, added]) if held.item else added)
+        """Note that a list or map got an element: wherever it may be the same one."""
         for name, kind in list(env.items()):
-            if kind == held:
-                env[name] = wider
+            env[name] = kind.with_added(held.origins, added)
+
+    def put_into(self, held: Kind, added: Kind, node: ast.AST) -> None:
+        """Note a tensor that goes into a list whose other names are not known here."""
+        if added.holds_tensor and not held.origins:
+            self.facts.hidden.append(node)
 
     def element(self, kind: Kind) -> Kind:
         """Return the kind of what iterating a value gives."""
@@ -266,12 +271,14 @@ class Expressions:
     def _tuple(self, node: ast.Tuple | ast.List, env: Env) -> Kind:
         kinds = [self.expression(part, env) for part in node.elts]
         if not any(isinstance(part, ast.Starred) for part in node.elts):
-            return sequence(kinds)
+            kind = sequence(kinds)
+            return kind.made_at(node) if isinstance(node, ast.List) else kind
         items = [
             self.element(kind) if isinstance(part, ast.Starred) else kind
             for part, kind in zip(node.elts, kinds, strict=True)
         ]
-        return one("seq", join(items))
+        kind = one("seq", join(items))
+        return kind.made_at(node) if isinstance(node, ast.List) else kind
 
     _list = _tuple
 
@@ -283,7 +290,7 @@ class Expressions:
             if key is not None:
                 self.expression(key, env)
         values = [self.expression(value, env) for value in node.values]
-        return one("map", join(values) if values else None)
+        return one("map", join(values) if values else None).made_at(node)
 
     def _listcomp(self, node: ast.ListComp | ast.GeneratorExp, env: Env) -> Kind:
         inner = dict(env)
@@ -292,13 +299,16 @@ class Expressions:
             for test in part.ifs:
                 self.expression(test, inner)
                 inner = dict(narrowed(test, inner, True))
-        return one("seq", self.expression(node.elt, inner))
+        made = one("seq", self.expression(node.elt, inner)).made_at(node)
+        _carry_over(inner, env)
+        return made
 
     _generatorexp = _listcomp
 
     def _lambda(self, node: ast.Lambda, env: Env) -> Kind:
         inner = {**env, **{arg.arg: one("map", NUMBER) for arg in node.args.args}}
         self.expression(node.body, inner)
+        _carry_over(inner, env)
         return GRID
 
     def _joinedstr(self, node: ast.JoinedStr, env: Env) -> Kind:
@@ -311,3 +321,10 @@ class Expressions:
         kind = self.expression(node.value, env)
         self.bind(node.target, kind, env)
         return kind
+
+
+def _carry_over(inner: Env, env: Env) -> None:
+    """Take over what an inner scope put into the lists of the outer one."""
+    for name, kind in list(env.items()):
+        if kind.origins and name in inner and inner[name] != kind:
+            env[name] = join([kind, inner[name]])

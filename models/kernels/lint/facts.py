@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 TENSOR_ATOMS = frozenset({"input", "fresh", "unknown"})
 NUMBER_ATOMS = frozenset({"number", "extent", "const", "rank"})
@@ -26,6 +26,8 @@ class Kind:
     """Kinds by place, of a tuple whose length is known."""
     value: int | float | str | bool | None = None
     """Value of a const, where it is known."""
+    origins: frozenset[int] = frozenset()
+    """Displays in the source that a list or map may have come from: who shares one, changes."""
 
     @property
     def may_be_tensor(self) -> bool:
@@ -37,6 +39,28 @@ class Kind:
         """Whether it is or contains something that may be a tensor."""
         return self.may_be_tensor or bool(self.item and self.item.holds_tensor)
 
+    def made_at(self, node: ast.AST) -> Kind:
+        """Return the kind with a display as its origin."""
+        return replace(self, origins=frozenset({id(node)}))
+
+    def foreign(self) -> Kind:
+        """Return the kind as another function sees it: whose list it is, is not known there."""
+        if not (self.origins or self.item):
+            return self
+        parts = None if self.parts is None else tuple(part.foreign() for part in self.parts)
+        return Kind(self.atoms, self.item and self.item.foreign(), parts, self.value)
+
+    def with_added(self, origins: frozenset[int], added: Kind) -> Kind:
+        """Return the kind after something was put into the lists of these origins."""
+        item = self.item.with_added(origins, added) if self.item else None
+        if self.origins & origins:
+            return Kind(
+                self.atoms, join([item, added] if item else [added]), None, None, self.origins
+            )
+        if item == self.item:
+            return self
+        return Kind(self.atoms, item, None, self.value, self.origins)
+
     @property
     def may_be_input(self) -> bool:
         """Whether it is or contains an argument or a view of one."""
@@ -45,7 +69,7 @@ class Kind:
     def without(self, atoms: Iterable[str]) -> Kind:
         """Return the kind with some possibilities excluded; opaque if nothing is left."""
         left = self.atoms - frozenset(atoms)
-        return Kind(left, self.item, self.parts, self.value) if left else OPAQUE
+        return Kind(left, self.item, self.parts, self.value, self.origins) if left else OPAQUE
 
 
 def one(atom: str, item: Kind | None = None, value: int | float | str | None = None) -> Kind:
@@ -80,7 +104,8 @@ def join(kinds: Iterable[Kind]) -> Kind:
     shaped = [kind.parts for kind in listed]
     if all(shape is not None and len(shape) == len(shaped[0] or ()) for shape in shaped):
         parts = tuple(join(column) for column in zip(*(s for s in shaped if s), strict=True))
-    return Kind(atoms, join(items) if items else None, parts)
+    origins = frozenset[int]().union(*(kind.origins for kind in listed))
+    return Kind(atoms, join(items) if items else None, parts, None, origins)
 
 
 @dataclass
@@ -94,6 +119,8 @@ class Facts:
     launched: dict[str, list[tuple[ast.Call, dict[str, Kind]]]] = field(default_factory=dict)
     """Launches by kernel: the call and the kinds of its arguments by parameter."""
 
+    hidden: list[ast.AST] = field(default_factory=list)
+    """Where a tensor goes into a list that other names, unknown here, may hold too."""
     gave_up: bool = False
     """The functions have too many paths; then every kind is unknown."""
 

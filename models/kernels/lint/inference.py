@@ -140,7 +140,7 @@ def _entry(
     for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs):
         if function.role == "helper":
             called = calls.get(function.name)
-            env[arg.arg] = called.get(arg.arg, missed) if called else missed
+            env[arg.arg] = called.get(arg.arg, missed).foreign() if called else missed
         elif has_signature and function.role == "wrapper":
             env[arg.arg] = given.get(arg.arg, UNKNOWN)
         else:
@@ -229,6 +229,11 @@ class Inference(Expressions):
     def _augmented(self, node: ast.AugAssign, env: Env) -> None:
         left, right = self.expression(node.target, env), self.expression(node.value, env)
         kind = self.operation(node.op, left, right)
+        if "seq" in left.atoms and not left.may_be_tensor:
+            added = self.element(right)
+            self.changed(left, added, env)
+            self.put_into(left, added, node)
+            kind = Kind(kind.atoms, kind.item, None, None, left.origins)
         if isinstance(node.target, ast.Name):
             env[node.target.id] = kind
         else:

@@ -76,7 +76,7 @@ class Event:
 
     node: ast.AST
     name: str
-    """binary, negate, to, or the name of a function of tl."""
+    """<binary>, <negate>, <to>, or the name of a function of tl."""
     operands: tuple[Marks, ...]
     op: ast.operator | None = None
 
@@ -203,7 +203,7 @@ class _Run:
         if isinstance(node, ast.UnaryOp):
             inner = self.marks(node.operand, env)
             if isinstance(node.op, ast.USub):
-                self.events.append(Event(node, "negate", (inner,)))
+                self.events.append(Event(node, "<negate>", (inner,)))
             return inner | {"i1"} if isinstance(node.op, ast.Not) else inner
         if isinstance(node, ast.Compare):
             marks = [self.marks(part, env) for part in (node.left, *node.comparators)]
@@ -238,7 +238,7 @@ class _Run:
         return base if node.attr == "T" else NOTHING
 
     def _binary(self, node: ast.AST, op: ast.operator, left: Marks, right: Marks) -> Marks:
-        self.events.append(Event(node, "binary", (left, right), op))
+        self.events.append(Event(node, "<binary>", (left, right), op))
         marks = left | right
         if not ("scalar" in left and "scalar" in right):
             marks -= {"scalar"}
@@ -282,7 +282,7 @@ class _Run:
         return self._returns.get(name, NOTHING)
 
     def _converted(self, node: ast.Call, own: Marks, target: Marks) -> Marks:
-        self.events.append(Event(node, "to", (own, target)))
+        self.events.append(Event(node, "<to>", (own, target)))
         kept = own & {"block", "address", "small", "pid", "product"}
         types = {mark for mark in target if mark.startswith("t:")}
         if types & {"t:int64", "t:uint64"}:

@@ -101,6 +101,7 @@ class MethodsRule:
         function = node.func
         facts = context.facts
         kinds = [facts.argument(arg) for arg in node.args]
+        kinds += [facts.kind(key.value) for key in node.keywords]
         if isinstance(function, ast.Name):
             if function.id in ("int", "float", "bool", "complex") and any(
                 kind.may_be_tensor for kind in kinds
@@ -127,6 +128,15 @@ class MethodsRule:
             names = dotted(function)
             if names and names[0] == "math" and any(kind.holds_tensor for kind in kinds):
                 yield _read(context, node, f"{'.'.join(names)} of what may be a tensor")
+            held = facts.kind(function.value)
+            if function.attr == "extend" and any(kind.may_be_tensor for kind in kinds):
+                yield _method(context, node, "extend() by a tensor", frozenset())
+            if (
+                function.attr in ("index", "count")
+                and "seq" in held.atoms
+                and any(kind.holds_tensor for kind in [held, *kinds])
+            ):
+                yield _method(context, node, f"{function.attr}() among tensors", frozenset())
             yield from self._device_argument(node, context)
         else:
             yield _method(context, node, "a call of what is no plain name", frozenset())

@@ -92,5 +92,8 @@ def _class_test(test: ast.Call, env: Env, holds: bool) -> Env:
     if "unknown" in kind.atoms:
         kept = (kept - {"unknown"}) | frozenset().union(*(_CLASSES[p][1].atoms for p in asked))
         item = kind.item or next((_CLASSES[p][1].item for p in asked if _CLASSES[p][1].item), None)
-        return {**env, name: Kind(kept, item)}
-    return {**env, name: Kind(kept, kind.item, kind.parts, kind.value) if kept else kind}
+        return {**env, name: Kind(kept, item, None, None, kind.origins)}
+    return {
+        **env,
+        name: Kind(kept, kind.item, kind.parts, kind.value, kind.origins) if kept else kind,
+    }

@@ -16,20 +16,23 @@ class OperatorsRule:
     def check(self, tree: ast.Module, context: Context) -> list[Violation]:
         """Return the expressions that would dispatch."""
         found = []
+        for hidden in context.facts.hidden:
+            found.append(self._at(context, hidden, "a list from elsewhere that takes in"))
         for function in context.outline.host:
             for node in function.nodes:
                 said = self._fault(node, context)
                 if said:
-                    found.append(
-                        context.violation(
-                            "CHT003",
-                            node,
-                            f"{said} of what may be a tensor",
-                            "do it in a kernel; for numbers, let the type be seen: int(dim), "
-                            "isinstance(x, int), an annotation on the wrapper's parameter",
-                        )
-                    )
+                    found.append(self._at(context, node, f"{said} of"))
         return found
+
+    def _at(self, context: Context, node: ast.AST, said: str) -> Violation:
+        return context.violation(
+            "CHT003",
+            node,
+            f"{said} what may be a tensor",
+            "do it in a kernel; for numbers, let the type be seen: int(dim), isinstance(x, int), "
+            "an annotation on the wrapper's parameter",
+        )
 
     def _fault(self, node: ast.AST, context: Context) -> str:
         def kind(part: ast.expr) -> Kind:
@@ -76,6 +79,13 @@ class OperatorsRule:
             )
             if unpacked and kind(node.value).may_be_tensor and not generated:
                 return "unpacking"
+        elif isinstance(node, ast.Slice):
+            ends = [part for part in (node.lower, node.upper, node.step) if part is not None]
+            if any(kind(part).holds_tensor for part in ends):
+                return "an index"
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            if any(kind(part).holds_tensor for part in node.exc.args):
+                return "the text"
         elif isinstance(node, ast.FormattedValue):
             if kind(node.value).holds_tensor:
                 return "the text"

@@ -17,6 +17,8 @@ LONGEST_UNROLL = 1_024
 LARGEST_LITERAL = 1 << 28
 """Elements of an allocation whose size stands in the source: 2 GiB of doubles."""
 LONGEST_REPEAT = 4_096
+MOST_PROGRAMS = 1 << 20
+"""Programs of a launch whose grid stands in the source."""
 _SIZE_CHANGES = LIST_CHANGES | {"pop"}
 
 
@@ -52,7 +54,21 @@ class BoundsRule:
             yield from _for_faults(node)
         elif isinstance(node, ast.Call):
             yield from _call_faults(node, context)
-        elif isinstance(node, ast.BinOp) and not function.on_device:
+        elif isinstance(node, ast.BinOp) and function.on_device:
+            right_end = _power(node.right)
+            if any(
+                isinstance(part, ast.Constant) and isinstance(part.value, str)
+                for part in (node.left, node.right)
+            ):
+                yield "an operator on a text in a kernel"
+            elif (
+                isinstance(node.op, ast.Pow | ast.LShift)
+                and isinstance(right_end, ast.Constant)
+                and isinstance(right_end.value, int | float)
+                and right_end.value > 64
+            ):
+                yield f"a number raised to {right_end.value}"
+        elif isinstance(node, ast.BinOp):
             left, right = context.facts.kind(node.left), context.facts.kind(node.right)
             if isinstance(node.op, ast.Mult):
                 for held, times in ((left, right), (right, left)):
@@ -133,6 +149,10 @@ def _power(node: ast.expr) -> ast.expr:
 
 def _call_faults(node: ast.Call, context: Context) -> Iterator[str]:
     names = dotted(node.func) or ()
+    if isinstance(node.func, ast.Subscript):
+        grid = context.facts.kind(node.func.slice)
+        if any(_above(part, MOST_PROGRAMS) for part in grid.parts or ()):
+            yield f"a grid of more than {MOST_PROGRAMS} programs"
     steps = _range_steps(node)
     most = LONGEST_UNROLL if names == ("tl", "static_range") else LONGEST_LOOP
     if steps is not None and steps > most:

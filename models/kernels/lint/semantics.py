@@ -112,12 +112,12 @@ class FlowRule:
 
     def _arithmetic(self, event: Event, context: Context) -> Iterator[Violation]:
         marks = event.operands
-        if event.name == "binary" and isinstance(event.op, ARITHMETIC):
+        if event.name == "<binary>" and isinstance(event.op, ARITHMETIC):
             if len(marks) == 2 and "i1" in marks[0] and "i1" in marks[1]:
                 yield self._bool(context, event)
                 return
             raw = any("loaded" in one for one in marks) and not any("wide" in one for one in marks)
-        elif event.name == "negate":
+        elif event.name == "<negate>":
             if "i1" in marks[0] and "scalar" not in marks[0]:
                 yield self._bool(context, event)
                 return
@@ -146,7 +146,7 @@ class FlowRule:
         )
 
     def _conversion(self, event: Event, context: Context) -> Iterator[Violation]:
-        if event.name != "to":
+        if event.name != "<to>":
             return
         own, target = event.operands
         if "ptrtype" in target:

@@ -116,6 +116,10 @@ class SyntaxRule:
             elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
                 if not function.on_device and "text" in context.facts.kind(node.left).atoms:
                     yield _refused(context, node, "formatting with %, whose width nothing bounds")
+            elif isinstance(node, ast.comprehension) and not isinstance(
+                node.target, ast.Name | ast.Tuple
+            ):
+                yield _refused(context, node.target, "a comprehension that assigns elsewhere")
             elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
                 yield _refused(context, node, f"the private attribute '{node.attr}'")
             elif isinstance(node, ast.keyword) and node.arg is None:

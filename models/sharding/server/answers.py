@@ -16,6 +16,7 @@ from models.sharding.judge import Judgement, judge
 from models.sharding.layout import Layout
 from models.sharding.profile.base import Profile
 from models.sharding.propose import ShardingPlan, propose
+from models.sharding.ranking import prior_of
 from models.sharding.server.asked import (
     AskedDiagnosis,
     AskedExport,
@@ -51,7 +52,8 @@ def plain(value: Any) -> Any:
 def propose_layouts(asked: AskedProposals) -> dict[str, Any]:
     """Propose layouts, or say why there are none and how many chips would do."""
     job = asked.job.job()
-    return {"job": job_text(job), **plan_json(propose(job, count=asked.count))}
+    plan = propose(job, count=asked.count, prior=prior_of(asked.rank))
+    return {"job": job_text(job), **plan_json(plan)}
 
 
 def plan_json(plan: ShardingPlan) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def export_layout(asked: AskedExport) -> dict[str, Any]:
     if asked.layout is not None:
         layout = asked.layout.layout()
     else:
-        plan = propose(job, count=1)
+        plan = propose(job, count=1, prior=prior_of("experts"))
         if not plan.proposals:
             return {"job": job_text(job), "exported": None, **plan_json(plan)}
         layout = plan.proposals[0].layout

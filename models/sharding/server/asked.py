@@ -11,6 +11,7 @@ from models.errors import ConfigError
 from models.sharding.export.base import MOST_CHARACTERS
 from models.sharding.layout import Layout, Remat
 from models.sharding.question import ShardingQuestion
+from models.sharding.ranking import Rank
 
 Size = Annotated[int, Field(ge=1, le=2**24)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
@@ -71,6 +72,8 @@ class AskedProposals(Config):
     """What a layout is looked for."""
     count: Annotated[int, Field(ge=1, le=8)] = 3
     """How many, each on a mesh of its own."""
+    rank: Rank = "experts"
+    """Which stands first: the most usual split of published runs, or the predicted time alone."""
 
 
 class AskedVerdict(Config):

@@ -1,5 +1,8 @@
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -96,3 +99,18 @@ def test_a_self_consistent_module_gets_what_it_depends_on_and_nothing_else(tmp_p
 def test_a_module_that_cannot_be_loaded_is_named_with_the_reason(source, said, tmp_path):
     with pytest.raises(BrokenModuleError, match=said):
         load_module(KernelCandidate.of("op", source), tmp_path)
+
+
+def test_importing_the_room_loads_neither_torch_nor_triton():
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, models.kernels; print({'torch', 'triton', 'numpy'} & set(sys.modules))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert told.stdout.strip() == "set()"

@@ -46,6 +46,11 @@ def kind_of_result(body: str, helpers: str = ""):
         ("for s, x in zip(sizes, tensors):\n    pass\nreturn s", {"number"}),
         ("l = []\nm = l\nm.append(self)\nreturn l[0]", {"input"}),
         ("l = [1]\nl[0] = self\nreturn l[0]", {"const", "input"}),
+        ("a = []\nb = []\nb.append(self)\na.append(n)\nreturn a[0]", {"number"}),
+        ("a = [n]\nb = [a]\na.append(self)\nreturn b[0][0]", {"number", "input"}),
+        ("a, b = [1], [n]\nc = a if n else b\nc.append(self)\nreturn a[0]", {"const", "input"}),
+        ("a = [n]\nb = list(a)\nb.append(self)\nreturn a[0]", {"number"}),
+        ("a = [n]\na += [self]\nreturn a[0]", {"number", "input"}),
         ("d = {0: self}\nreturn d.get(0, 1)", {"input", "const", "none"}),
         ("x = 1\nif n:\n    x = self\nreturn x", {"const", "input"}),
         ("if weight is None:\n    return 1\nreturn weight", {"const", "input"}),
@@ -58,7 +63,8 @@ def kind_of_result(body: str, helpers: str = ""):
         ("return value if isinstance(value, (int, float)) else 0", {"number", "const"}),
         ("while n:\n    n = self\nreturn n", {"number", "input"}),
         (
-            "for _ in sizes:\n    if n:\n        x = self\n        break\nelse:\n    x = 2\nreturn x",
+            "for _ in sizes:\n    if n:\n        x = self\n        break\n"
+            "else:\n    x = 2\nreturn x",
             {"const", "input"},
         ),
     ],

@@ -87,6 +87,9 @@ BREAKS: dict[str, list[str]] = {
     ],
     "MOD001": [
         kernel("y = tl.nonsense(x)"),
+        kernel("y = tl.to(x)"),
+        kernel("y = tl.negate()"),
+        kernel("y = tl.dot()").replace("tl.dot()", "tl.binary(x)"),
         kernel("tl.device_print('x', x)"),
         kernel("y = tl.math.nonsense(x)"),
         kernel("y = x.handle"),

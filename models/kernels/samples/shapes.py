@@ -1,0 +1,103 @@
+"""Other shapes from known samples: one size of a sample is replaced everywhere. Needs torch.
+
+No operator is named: whatever ATen accepts after the replacement is a sample. Values are those
+of the sample, drawn again in another order, so indices stay in range and domains hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from models.kernels.samples.layouts import map_tensors
+
+SIZES = (0, 1, 2, 31, 33, 127, 257, 1025)
+"""Empty, one, and odd sizes on both sides of the edges of blocks of 32, 128, 256 and 1,024."""
+LARGE_NUMEL = 1_048_577
+"""One element more than the largest block that Triton allows (2**20)."""
+_MOST_NUMEL = 2_200_000
+_MOST_NEW_NUMEL = 70_000
+
+
+def _sizes_of(value: Any) -> list[int]:
+    import torch
+
+    found: list[int] = []
+    if isinstance(value, torch.Tensor):
+        return list(value.shape)
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            found += _sizes_of(item)
+    if isinstance(value, dict):
+        for item in value.values():
+            found += _sizes_of(item)
+    return found
+
+
+def _refilled(tensor: Any, shape: list[int], generator: Any) -> Any:
+    import torch
+
+    total = 1
+    for size in shape:
+        total *= size
+    values = tensor.detach().reshape(-1)
+    if total == 0:
+        return torch.empty(shape, dtype=tensor.dtype)
+    if not len(values):
+        return torch.zeros(shape, dtype=tensor.dtype)
+    places = torch.randint(len(values), (total,), generator=generator)
+    return values[places].reshape(shape)
+
+
+def _with_size(args: Any, kwargs: Any, old: int, new: int, seed: int) -> Any:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    largest = 0
+
+    def change(tensor: Any) -> Any:
+        nonlocal largest
+        if tensor.layout != torch.strided or old not in tensor.shape:
+            return tensor
+        shape = [new if size == old else size for size in tensor.shape]
+        numel = 1
+        for size in shape:
+            numel *= size
+        largest = max(largest, numel)
+        return tensor if numel > _MOST_NUMEL else _refilled(tensor, shape, generator)
+
+    changed = map_tensors(args, change), map_tensors(kwargs, change)
+    return changed, largest
+
+
+def resized(
+    args: tuple[Any, ...], kwargs: dict[str, Any], seed: int, is_elementwise: bool
+) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """Yield (note, args, kwargs) with one distinct size replaced by each of `SIZES`.
+
+    Args:
+        args: Arguments of a sample.
+        kwargs: Its keyword arguments.
+        seed: Seed of the order of values.
+        is_elementwise: Also make a sample of more than `LARGE_NUMEL` elements, and one of rank 0.
+    """
+    import torch
+
+    sizes = sorted(set(_sizes_of(args) + _sizes_of(kwargs)))
+    for old in sizes[:3]:
+        for new in SIZES:
+            if new == old:
+                continue
+            (new_args, new_kwargs), largest = _with_size(args, kwargs, old, new, seed + new)
+            if largest <= _MOST_NEW_NUMEL:
+                yield f"{old}to{new}", new_args, new_kwargs
+    first = args[0] if args else None
+    if not is_elementwise or not isinstance(first, torch.Tensor):
+        return
+    generator = torch.Generator().manual_seed(seed)
+    for note, shape in (("0d", []), ("large", [LARGE_NUMEL])):
+
+        def change(tensor: Any, shape: list[int] = shape) -> Any:
+            return _refilled(tensor, shape, generator)
+
+        yield note, map_tensors(args, change), map_tensors(kwargs, change)

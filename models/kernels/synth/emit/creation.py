@@ -1,0 +1,110 @@
+"""Constants, ranges and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from models.kernels.synth.expression import Kernel, Var
+from models.kernels.synth.layout import Index
+from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
+from models.kernels.synth.promotion import HALVES
+
+
+def constant(low: Lowering, node: Any, value: Any) -> Value:
+    """Return a value with one number in every element."""
+    fake = node.meta["val"]
+    dtype = dtype_of(fake)
+
+    def load(kernel: Kernel, index: Index) -> Var:
+        number = low.operand(kernel, value)
+        if dtype == "bool":
+            truth = Var(str(bool(value)), "bool", is_scalar=True)
+            return kernel.block(truth, "bool")
+        element = kernel.block(Var(_plain(number.text), number.dtype, is_scalar=True), dtype)
+        return kernel.convert(element, dtype) if dtype in HALVES else element
+
+    return low.pointwise(sizes_of(fake.shape), dtype, load, [])
+
+
+def _plain(text: str) -> str:
+    return {"True": "1", "False": "0"}.get(text, text)
+
+
+def _full(low: Lowering, node: Any) -> Value:
+    return constant(low, node, low.arg(node.args[1]))
+
+
+def _scalar_tensor(low: Lowering, node: Any) -> Value:
+    return constant(low, node, low.arg(node.args[0]))
+
+
+def _zero(low: Lowering, node: Any) -> Value:
+    return constant(low, node, 0)
+
+
+def _one(low: Lowering, node: Any) -> Value:
+    return constant(low, node, 1)
+
+
+def _copy(low: Lowering, node: Any) -> Value:
+    source = low.value(node.args[0])
+    return low.pointwise(source.shape, source.dtype, source.at, [source])
+
+
+def _into(low: Lowering, node: Any) -> Value:
+    """copy_(target, source): later uses of the target see the source, in the target's type."""
+    target, source = low.value(node.args[0]), low.value(node.args[1])
+    from models.kernels.synth.emit.pointwise import broadcast_index
+
+    def load(kernel: Kernel, index: Index) -> Var:
+        return kernel.convert(source.at(kernel, broadcast_index(index, source.shape)), target.dtype)
+
+    result = low.pointwise(target.shape, target.dtype, load, [source])
+    low.env[node.args[0]] = result
+    return result
+
+
+def _iota(low: Lowering, node: Any) -> Value:
+    fake = node.meta["val"]
+    dtype = dtype_of(fake)
+    start, step = low.arg(node.kwargs["start"]), low.arg(node.kwargs["step"])
+
+    def load(kernel: Kernel, index: Index) -> Var:
+        at = index[0] if index[0] != "0" else kernel.zero()
+        first, by = (low.operand(kernel, one).text for one in (start, step))
+        return kernel.convert(kernel.let(f"{at} * {by} + {first}", "int64"), dtype)
+
+    return low.pointwise(sizes_of(fake.shape), dtype, load, [])
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "prims.full": _full,
+    "aten.full": _full,
+    "prims.full_like": _full,
+    "aten.full_like": _full,
+    "aten.fill": _full,
+    "prims.fill": _full,
+    "prims.scalar_tensor": _scalar_tensor,
+    "aten.scalar_tensor": _scalar_tensor,
+    "aten.zeros": _zero,
+    "aten.zeros_like": _zero,
+    "aten.ones": _one,
+    "aten.ones_like": _one,
+    "aten.new_zeros": _zero,
+    "aten.empty": _zero,
+    "aten.empty_like": _zero,
+    "aten.empty_strided": _zero,
+    "prims.empty_strided": _zero,
+    "prims.empty_permuted": _zero,
+    "aten.new_empty": _zero,
+    "aten.new_empty_strided": _zero,
+    "prims.clone": _copy,
+    "aten.clone": _copy,
+    "aten.lift_fresh": _copy,
+    "prims.device_put": _copy,
+    "prims.copy_to": _into,
+    "aten.copy_": _into,
+    "aten.copy": _into,
+    "prims.iota": _iota,
+}
