@@ -137,7 +137,9 @@ def memory_use(table: LayoutTable, job: Job, constants: Constants = DEFAULT) -> 
     trained = {"serve": 0.0, "lora": _ADAPTER_SHARE}.get(work.stage, 1.0)
     state = constants.state_share
     # JAX keeps one copy of the weights, that of the optimizer; the one that is multiplied passes.
-    kept = 0.0 if job.has_expert_axis and work.is_training else work.weight_bytes
+    # Frozen weights have no optimizer, so theirs stays.
+    is_whole = work.stage in ("pretrain", "finetune")
+    kept = 0.0 if job.has_expert_axis and is_whole else work.weight_bytes
     weights = shard * kept * state
     gradients = shard * work.grad_bytes * trained * state
     optimizer = owned * work.optimizer_bytes * trained * state

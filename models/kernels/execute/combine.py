@@ -40,16 +40,11 @@ def install_combine() -> None:
         rank = len(input[0].handle.data.shape)
         data = [np.moveaxis(tensor.handle.data, axis, -1) for tensor in flat]
         while data[0].shape[-1] > 1:
-            size = data[0].shape[-1]
-            # Neighbours, not halves: the left operand stays left of the right one.
-            pairs = size - size % 2
-            left = [np.ascontiguousarray(part[..., 0:pairs:2]) for part in data]
-            right = [np.ascontiguousarray(part[..., 1:pairs:2]) for part in data]
-            done = combined(self.combine_fn, left, right, flat)
-            if size % 2:
-                done = [np.concatenate([part, rest[..., -1:]], -1)
-                        for part, rest in zip(done, data, strict=True)]  # fmt: skip
-            data = done
+            # Neighbours, not halves: the left operand stays left of the right one. Sizes of
+            # blocks are powers of two, so none is left over.
+            left = [np.ascontiguousarray(part[..., 0::2]) for part in data]
+            right = [np.ascontiguousarray(part[..., 1::2]) for part in data]
+            data = combined(self.combine_fn, left, right, flat)
         results = []
         for part, tensor in zip(data, flat, strict=True):
             value = part[..., 0]
@@ -61,12 +56,12 @@ def install_combine() -> None:
     def scan_in_steps(self: Any, input: Any) -> list[Any]:
         tensors = tuple(input)
         data = [np.moveaxis(tensor.handle.data, self.axis, -1).copy() for tensor in tensors]
-        step = 1
-        while step < data[0].shape[-1]:
-            left = [np.ascontiguousarray(part[..., :-step]) for part in data]
-            right = [np.ascontiguousarray(part[..., step:]) for part in data]
-            done = combined(self.combine_fn, left, right, tensors)
-            data = [np.concatenate([part[..., :step], new], -1)
+        size, step = data[0].shape[-1], 1
+        while step < size:
+            # Whole blocks, for Triton has no others; what came round the end is not taken.
+            left = [np.roll(part, step, -1) for part in data]
+            done = combined(self.combine_fn, left, data, tensors)
+            data = [np.where(np.arange(size) >= step, new, part)
                     for part, new in zip(data, done, strict=True)]  # fmt: skip
             step *= 2
         return [

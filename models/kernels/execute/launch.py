@@ -68,7 +68,11 @@ def install() -> None:
 def _parameters(function: Any) -> tuple[inspect.Signature, frozenset[str], dict[str, str]]:
     from triton.runtime.jit import _normalize_ty
 
-    types = {name: _normalize_ty(ty) for name, ty in inspect.get_annotations(function).items()}
+    # Triton compiles the rewritten function with annotations as source text: quotes are in them.
+    types = {
+        name: _normalize_ty(ty.strip("'\"") if isinstance(ty, str) else ty)
+        for name, ty in inspect.get_annotations(function).items()
+    }
     constexprs = frozenset(name for name, ty in types.items() if "constexpr" in str(ty))
     known = {name: ty for name, ty in types.items() if ty in _FLOATS or ty in _INTEGERS}
     return inspect.signature(function), constexprs, known

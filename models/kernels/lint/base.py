@@ -111,6 +111,11 @@ class Context:
         return outline_of(self.tree)
 
     @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All nodes of the module."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
     def facts(self) -> Facts:
         """Kinds of the expressions of host functions."""
         return infer(self.outline, self.signature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from models.kernels.lint.base import Context, Violation
-from models.kernels.lint.modules import chains
+from models.kernels.lint.outline import chains
 
 _BACKDOORS = frozenset(
     {
@@ -64,7 +64,7 @@ class BackdoorRule:
     def check(self, tree: ast.Module, context: Context) -> list[Violation]:
         """Return chains below torch, anywhere in the module."""
         found = []
-        for node, names, _ in chains(ast.walk(tree)):
+        for node, names, _ in chains(context.nodes):
             if names[0] == "torch" and (
                 len(names) > 2 or (len(names) == 2 and names[1] in _BACKDOORS)
             ):

@@ -85,7 +85,7 @@ class TopLevelRule:
 
     def check(self, tree: ast.Module, context: Context) -> list[Violation]:
         """Return statements, decorators, defaults and annotations that would run code."""
-        found = [self._at(context, node, said) for node, said in self._faults(tree)]
+        found = [self._at(context, node, said) for node, said in self._faults(tree, context)]
         for number, line in enumerate(context.lines, 1):
             if "#" in line and _CONTROL.search(line):
                 mark = ast.Pass(lineno=number, col_offset=line.index("#"))
@@ -100,8 +100,8 @@ class TopLevelRule:
             "leave functions and constants at module level; math, torch, triton and tl are there",
         )
 
-    def _faults(self, tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
-        for node in ast.walk(tree):
+    def _faults(self, tree: ast.Module, context: Context) -> Iterator[tuple[ast.AST, str]]:
+        for node in context.nodes:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 yield node, "an import"
         for place, node in enumerate(tree.body):

@@ -31,7 +31,7 @@ class TablesRule:
 
     def check(self, tree: ast.Module, context: Context) -> list[Violation]:
         """Return large collections, long texts, wide integers and chains of selections."""
-        found = [self._at(context, node, said) for node, said in self._literals(tree)]
+        found = [self._at(context, node, said) for node, said in self._literals(context)]
         host = [
             node
             for function in context.outline.host
@@ -56,15 +56,15 @@ class TablesRule:
                 found.append(self._at(context, function.node, said))
         return found
 
-    def _literals(self, tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    def _literals(self, context: Context) -> Iterator[tuple[ast.AST, str]]:
         documented = {
             id(node.body[0].value)
-            for node in ast.walk(tree)
+            for node in context.nodes
             if isinstance(node, ast.Module | ast.FunctionDef)
             and node.body
             and isinstance(node.body[0], ast.Expr)
         }
-        for node in ast.walk(tree):
+        for node in context.nodes:
             if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
                 numbers = sum(
                     isinstance(part, ast.Constant) and _is_number(part.value)

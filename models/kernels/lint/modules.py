@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from models.kernels.lint.base import Context, Violation
@@ -19,18 +19,6 @@ from models.kernels.lint.vocabulary import (
     TORCH_TYPES,
     TRITON_HOST,
 )
-
-
-def chains(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, tuple[str, ...], bool]]:
-    """Yield the longest `a.b.c` chains: the node, its names, whether it is called."""
-    listed = list(nodes)
-    inner = {id(node.value) for node in listed if isinstance(node, ast.Attribute)}
-    called = {id(node.func) for node in listed if isinstance(node, ast.Call)}
-    for node in listed:
-        if id(node) not in inner and isinstance(node, ast.Attribute | ast.Name):
-            names = dotted(node)
-            if names:
-                yield node, names, id(node) in called
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -53,7 +41,7 @@ class TritonFunctionsRule:
         for function in context.outline.device:
             nodes = function.nodes
             called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-            for node, names, _ in chains(nodes):
+            for node, names, _ in function.chains:
                 said = self._library(names, context)
                 if said:
                     hint = f"allowed on {context.profile.name}, near: {near(names[-1], allowed)}"
@@ -104,7 +92,7 @@ class TorchFunctionsRule:
         allowed = context.profile.torch_allow
         values = TORCH_DTYPES | TORCH_FORMATS | TORCH_NUMBERS
         for function in context.outline.host:
-            for node, names, is_called in chains(function.nodes):
+            for node, names, is_called in function.chains:
                 if names[0] != "torch" or len(names) > 2:
                     continue
                 known = allowed if is_called else values | TORCH_TYPES
@@ -157,7 +145,7 @@ class TritonHostRule:
         """Return other uses of triton, `@triton.jit` apart."""
         found = []
         for function in context.outline.functions:
-            for node, names, is_called in chains(function.nodes):
+            for node, names, is_called in function.chains:
                 if names[0] != "triton":
                     continue
                 if (

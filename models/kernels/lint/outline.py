@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -28,6 +29,11 @@ class Function:
     def nodes(self) -> tuple[ast.AST, ...]:
         """Nodes of the body, without decorators, annotations and defaults."""
         return tuple(node for part in self.node.body for node in ast.walk(part))
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """The chains of names in the body."""
+        return tuple(chains(self.nodes))
 
     @property
     def on_device(self) -> bool:
@@ -75,6 +81,22 @@ class Outline:
     def device(self) -> list[Function]:
         """Functions that Triton compiles."""
         return [one for one in self.functions if one.on_device]
+
+
+Chain = tuple[ast.AST, tuple[str, ...], bool]
+"""The node of the longest `a.b.c`, its names, and whether it is called."""
+
+
+def chains(nodes: Iterable[ast.AST]) -> Iterator[Chain]:
+    """Yield the longest chains of names."""
+    listed = list(nodes)
+    inner = {id(node.value) for node in listed if isinstance(node, ast.Attribute)}
+    called = {id(node.func) for node in listed if isinstance(node, ast.Call)}
+    for node in listed:
+        if id(node) not in inner and isinstance(node, ast.Attribute | ast.Name):
+            names = dotted(node)
+            if names:
+                yield node, names, id(node) in called
 
 
 def is_dotted(node: ast.AST, *names: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from models.errors import DataError
 from models.kernels.samples.file import SampleRecord, TensorRecord, contiguous_strides
+from models.kernels.samples.layouts import map_tensors
 from models.kernels.samples.values import pack, unpack
 
 
@@ -80,7 +81,10 @@ def record_of(
     Raises:
         UnsupportedValueError: An argument cannot be written down.
     """
-    tree, block = pack((tuple(args), kwargs))
+    def plain(tensor: Any) -> Any:
+        return tensor.resolve_conj().resolve_neg()
+
+    tree, block = pack((map_tensors(tuple(args), plain), map_tensors(kwargs, plain)))
 
     def stored(node: Any) -> Any:
         if isinstance(node, list):

@@ -170,13 +170,11 @@ class Lowering:
             count: Elements of the result; nothing is launched for none.
             host: Host text by compile-time parameter; GRID is the grid.
         """
-        named = ", ".join(kernel.params)
         constexprs = [name for name in host if name != "GRID"]
         signature = ", ".join([*kernel.params, *(f"{name}: tl.constexpr" for name in constexprs)])
         text = "\n".join(
             ["@triton.jit", f"def NAME({signature}):", *(f"    {one}" for one in header), *kernel.lines]
         )
-        del named
         self.out.helpers |= kernel.helpers
         if text not in self.out.kernels:
             self.out.kernels.append(text)
@@ -205,21 +203,12 @@ class Lowering:
         index = split_number(kernel, "at", value.shape, self.host.text)
         element = kernel.block(value.at(kernel, index), value.dtype)
         kernel.line(f"tl.store({target} + at, {element.text}, mask=mask)")
-        block = f"min({self.block}, triton.next_power_of_2({self.host.text(count)}))"
+        number = self.host.text(count)
         self.launch(
             kernel, header, count,
-            {"BLOCK": "block", "GRID": f"(triton.cdiv({self.host.text(count)}, block),)"},
+            {"BLOCK": f"_block({number})", "GRID": f"(triton.cdiv({number}, _block({number})),)"},
         )
-        self._bind_block(block)
         return self.buffer(name, value.shape, value.dtype)
-
-    def _bind_block(self, text: str) -> None:
-        """Put the block size before the launch just emitted."""
-        lines = self.out.lines
-        place = len(lines) - 1
-        indent = lines[place][: len(lines[place]) - len(lines[place].lstrip())]
-        if "[" in lines[place] and "block" in lines[place]:
-            lines.insert(place, f"{indent}block = {text}")
 
     def buffer(self, name: str, shape: tuple[Size, ...], dtype: str) -> Value:
         """Return the value of a dense tensor of the host."""

@@ -116,7 +116,6 @@ def _literal(path: str, type_name: str, text: str) -> Iterator[str]:
         else:
             yield f"{path} == " + (text if math.isfinite(value) else f'float("{text}")')
     elif type_name == "str":
-        yield f"isinstance({path}, str)"
         yield f"{path} == {text!r}"
     elif type_name in ("dtype", "memory_format", "layout"):
         yield f"{path} == {text}"

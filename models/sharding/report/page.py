@@ -215,6 +215,7 @@ small,.muted{color:#616e7c} code,pre{font:12.5px/1.5 ui-monospace,monospace}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f5f7fa;padding:10px;border-radius:6px}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:6px 0}
+tr:has(+ .why) td{border-bottom:0} .why ul{margin:0 0 6px;padding-left:1.1em}
 th,td{padding:5px 8px;text-align:right;border-bottom:1px solid #edf0f3;white-space:nowrap;
 vertical-align:top} th{color:#616e7c;font-weight:600}
 .word,.text{text-align:left} .text{white-space:normal;min-width:150px;max-width:260px}

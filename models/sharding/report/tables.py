@@ -34,17 +34,24 @@ def proposals_table(numbers: Mapping[str, Any]) -> str:
             f"{seconds(step['high'])}</small>{speed}</td>"
             f"<td>{one['mfu']:.1%}</td>"
             f"<td class='word'>{memory_bar(memory, numbers['capacity_bytes'])}</td>"
-            f"<td class='text'>{_list(one['justification'])}</td>"
             f"<td class='text'>{_list(one['risks']) or 'none known'}</td>"
             f"<td class='text'>{_check(one['check'])}</td></tr>"
+            f"<tr class='why'><td></td><td class='text' colspan='6'>"
+            f"{_reasons(one['justification'])}</td></tr>"
         )
     return (
         "<div class='wide'><table><tr><th></th><th class='word'>layout</th>"
         f"<th>predicted {whole(numbers)}<br>(P10 to P90)</th><th>MFU</th>"
-        "<th class='word'>memory of a chip (P10 to P90)</th><th class='word'>why</th>"
+        "<th class='word'>memory of a chip (P10 to P90)</th>"
         "<th class='word'>risks</th><th class='word'>checked</th></tr>"
         f"{''.join(rows)}</table></div>"
     )
+
+
+def _reasons(sentences: Sequence[str]) -> str:
+    """Return why a proposal stands here; ids of evidence and of texts stand small."""
+    said = [_CITED.sub(r"<small>[\1]</small>", escape(one)) for one in sentences]
+    return f"<ul>{''.join(f'<li>{one}</li>' for one in said)}</ul>" if said else ""
 
 
 def memory_bar(memory: Mapping[str, float], capacity_bytes: float) -> str:

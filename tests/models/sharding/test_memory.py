@@ -90,3 +90,8 @@ def test_the_interval_spans_the_spread():
     found = use([Layout(fsdp=8)], job())
     assert found.low[0] < found.total[0] < found.high[0]
     assert found.high[0] / found.total[0] == pytest.approx(np.exp(0.12816))
+
+
+def test_frozen_weights_are_held_on_a_torus_too():
+    found = use([Layout(fsdp=8)], job(place="v5e:2x4", batch=8, seq_len=2048, stage="lora"))
+    assert found.weights[0] == pytest.approx(8.03e9 * 2 / 8, rel=0.01)

@@ -16,8 +16,6 @@ from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.promotion import FLOATS, compute_type
 from models.kernels.synth.scalar import UnsupportedError
 
-_MOST_COLUMNS = 4096
-
 
 class Reduction:
     """One reduction kernel while it is written."""
@@ -73,15 +71,13 @@ class Reduction:
             "row = line[:, None]",
         ]
         columns, rows = low.host.text(self.columns), low.host.text(self.rows)
-        low.out.lines.append(
-            f"cols = min({min(_MOST_COLUMNS, low.block)}, triton.next_power_of_2(max({columns}, 1)))"
-        )
-        low.out.lines.append(
-            f"rows = min(max({low.block} // cols, 1), triton.next_power_of_2(max({rows}, 1)))"
-        )
         low.launch(
             kernel, header, self.rows,
-            {"ROWS": "rows", "COLS": "cols", "GRID": f"(triton.cdiv({rows}, rows),)"},
+            {
+                "ROWS": f"_rows({rows}, {columns})",
+                "COLS": f"_columns({columns})",
+                "GRID": f"(triton.cdiv({rows}, _rows({rows}, {columns})),)",
+            },
         )
         return low.buffer(name, shape, dtype)
 

@@ -45,13 +45,13 @@ def _scan(is_sum: bool) -> Callable[[Lowering, Any], Value]:
             "row = line[:, None]",
         ]
         columns, rows = low.host.text(work.columns), low.host.text(work.rows)
-        low.out.lines.append(f"cols = min(4096, triton.next_power_of_2(max({columns}, 1)))")
-        low.out.lines.append(
-            f"rows = min(max({low.block} // cols, 1), triton.next_power_of_2(max({rows}, 1)))"
-        )
         low.launch(
             kernel, header, work.rows * work.columns,
-            {"ROWS": "rows", "COLS": "cols", "GRID": f"(triton.cdiv({rows}, rows),)"},
+            {
+                "ROWS": f"_rows({rows}, {columns})",
+                "COLS": f"_columns({columns})",
+                "GRID": f"(triton.cdiv({rows}, _rows({rows}, {columns})),)",
+            },
         )
         stored = low.buffer(name, last, dtype)
         return _moved_back(low, stored, dim, shape)

@@ -77,7 +77,7 @@ def test_profiles_repeat_by_seed_and_carry_what_costs_the_most(injected):
 
 
 def test_what_diagnoses_sees_no_label(injected):
-    assert {name for name in Case.__dataclass_fields__} == {"id", "job", "layout", "profile"}
+    assert set(Case.__dataclass_fields__) == {"id", "job", "layout", "profile"}
     told = diagnose_cases(injected_cases(injected[:3]), lambda step: None)
     assert all(one.labels == () and one.causes == () for one in told)
 

@@ -1,0 +1,148 @@
+"""Make samples and their expected results: runs in a fork of the warm parent, never beside a candidate.
+
+What a candidate gets and what is expected leave this process as two separate blocks.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from models.kernels.harness.tolerance import tolerance_of
+from models.kernels.operators.opinfo import entries_of
+from models.kernels.samples.build import build_record
+from models.kernels.samples.file import SampleRecord
+from models.kernels.samples.keys import structure_key
+from models.kernels.samples.layouts import map_tensors
+from models.kernels.samples.streams import RawSample, stream, take
+from models.kernels.samples.values import ALIGNMENT, UnsupportedValueError, pack
+
+MOST_BLOCK_BYTES = 768 * 1024**2
+
+
+def _tensors(value: Any) -> list[Any]:
+    found: list[Any] = []
+
+    def see(tensor: Any) -> Any:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(value, see)
+    return found
+
+
+class _Blocks:
+    """Two blocks that grow: inputs and expected results."""
+
+    def __init__(self) -> None:
+        self.inputs, self.expected = bytearray(), bytearray()
+
+    @staticmethod
+    def add(block: bytearray, data: bytes) -> list[int]:
+        """Append at a multiple of 64 bytes; returns start and size."""
+        block.extend(bytes(-len(block) % ALIGNMENT))
+        start = len(block)
+        block.extend(data)
+        return [start, len(data)]
+
+
+def _raw_samples(arguments: dict[str, Any]) -> Iterator[tuple[str, RawSample]]:
+    """Yield (id, sample) of a stream or of file records."""
+    op_id, suite = arguments["op_id"], arguments["suite"]
+    if suite == "data":
+        function = entries_of(op_id)[0].op
+        for index, raw in enumerate(arguments["records"]):
+            record = SampleRecord.model_validate(raw)
+            args, kwargs = build_record(record)
+            yield f"{op_id}/{record.variant or '-'}/data/{record.dtype}/{index}", RawSample(
+                record.variant, record.dtype, record.form, args, kwargs, function,
+                error_type=record.error_type, index=index)  # fmt: skip
+        return
+    seed = arguments["seed"]
+    for dtype in arguments["dtypes"]:
+        raws = stream(op_id, suite, dtype, seed)
+        for position, raw in enumerate(take(raws, arguments.get("most_per_dtype"))):
+            name = f"{op_id}/{raw.variant or '-'}/{suite}/{dtype}/{seed}/{position}"
+            yield f"{name}/{raw.form}" + (f"/{raw.note}" if raw.note else ""), raw
+
+
+def produce(arguments: dict[str, Any], block: bytes) -> tuple[dict[str, Any], bytes]:
+    """Make the samples of one operator and suite with what is expected of them.
+
+    Args:
+        arguments: op_id, suite, dtypes, seed, most_per_dtype; or records with suite `data`.
+        block: Not used.
+
+    Returns:
+        samples and the size of the inputs' block; inputs and expected results, one after the other.
+    """
+    import torch
+
+    warnings.simplefilter("ignore")
+    entries = {entry.variant_test_name: entry for entry in entries_of(arguments["op_id"])}
+    blocks, described = _Blocks(), []
+    keys: set[str] = set()
+    for sample_id, raw in _raw_samples(arguments):
+        head = {"sample_id": sample_id, "variant": raw.variant, "dtype": raw.dtype,
+                "form": raw.form, "index": raw.index,
+                "key": f"{raw.form}|{structure_key(raw.args, raw.kwargs)}"}  # fmt: skip
+        if len(blocks.inputs) + len(blocks.expected) > MOST_BLOCK_BYTES:
+            described.append(head | {"skip": "samples of this operator exceed 768 MB"})
+            continue
+        args = map_tensors(tuple(raw.args), torch.Tensor.detach)
+        kwargs = map_tensors(raw.kwargs, torch.Tensor.detach)
+        try:
+            tree, data = pack((args, kwargs))
+        except UnsupportedValueError as error:
+            described.append(head | {"skip": str(error)})
+            continue
+        # ATen gets inputs of its own, rebuilt: an operator may change them.
+        expected = _expected(raw, args, kwargs, arguments["suite"])
+        if expected is None:
+            continue
+        head |= {"tree": tree, "place": blocks.add(blocks.inputs, data),
+                 "is_first_of_key": head["key"] not in keys}  # fmt: skip
+        keys.add(head["key"])
+        if "skip" in expected or "error_type" in expected:
+            described.append(head | expected)
+            continue
+        try:
+            tree, data = pack(expected.pop("value"))
+        except UnsupportedValueError as error:
+            described.append(head | {"skip": f"the result: {error}"})
+            continue
+        entry = entries.get(raw.variant)
+        expected["tolerances"] = [tolerance_of(entry, t.dtype) for t in expected.pop("tensors")]
+        described.append(head | expected | {
+            "expected": tree, "expected_place": blocks.add(blocks.expected, data)})  # fmt: skip
+    answer = {"samples": described, "inputs_bytes": len(blocks.inputs)}
+    return answer, bytes(blocks.inputs) + bytes(blocks.expected)
+
+
+def _expected(
+    raw: RawSample, args: tuple[Any, ...], kwargs: dict[str, Any], suite: str
+) -> dict[str, Any] | None:
+    """Run ATen; None where it refuses a sample that we made ourselves."""
+    import torch
+
+    own_args, own_kwargs = copy.deepcopy((args, kwargs))
+    try:
+        with torch.no_grad():
+            value = raw.function(*own_args, **own_kwargs)
+    except Exception as error:
+        if raw.form == "error":
+            return {"error_type": raw.error_type}
+        if suite in ("V2", "V3", "V6"):
+            return None
+        return {"skip": f"ATen raises {type(error).__name__}: {str(error)[:200]}"}
+    if raw.form == "error":
+        return {"skip": "ATen raises no error on the CPU"}
+    inputs = {t.untyped_storage().data_ptr() for t in _tensors((own_args, own_kwargs))
+              if t.layout == torch.strided and t.numel()}  # fmt: skip
+    results = _tensors(value)
+    if any(t.layout != torch.strided for t in results):
+        return {"skip": "the result is sparse"}
+    aliases = [bool(t.numel()) and t.untyped_storage().data_ptr() in inputs for t in results]
+    return {"value": value, "tensors": results, "aliases": aliases}
