@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from flows.command.bench_sharding_diagnosis import diagnosis
+from flows.command.bench_sharding_plans import plans
 from models.contracts import read_table
+from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
 from models.sharding.bench import ShardingBenchConfig, as_rows, wilson
 from models.sharding.bench_landscapes import LandscapeCase, score_landscapes
@@ -43,6 +45,11 @@ def run(
     elif data is not None:
         is_landscape = "tok_s_gpu" in read_table(data).columns
         tracks &= {"landscapes", "shots"} if is_landscape else {"published"}
+    if not tracks:
+        raise ConfigError(
+            f"none of the tracks {', '.join(config.tracks)} takes {data.name if data else 'this'}; "
+            "published rows, landscapes (also shots) and profiles as JSON lines can be scored"
+        )
     document: dict[str, Any] = {
         "room": "sharding",
         "seed": seed,
@@ -232,6 +239,7 @@ _PARTS: dict[str, Callable[..., Part]] = {
     "landscapes": _landscapes,
     "shots": _shots,
     "diagnosis": diagnosis,
+    "plans": plans,
 }
 
 

@@ -1,17 +1,25 @@
 """Sharding: choose how a model is split over accelerators, with what fits before what is fast.
 
 After PROMPTS (Ding et al., MLSys 2026), which proposes meshes for training and serving. No code
-of it is public; the deterministic core here is ours. docs/sharding.md says what is to come.
+of it is public; the deterministic core here is ours. See docs/sharding.md.
 
-specs/         model, workload, chip, slice      job.py        one question
-layout.py      a layout, columns, legality       space.py      all legal layouts
+specs/         model, workload, chip, slice      job.py, question.py  one question
+layout.py, words.py  a layout; in words          space.py, meshes.py  all legal ones
 memory.py      bytes per chip, by what           collectives.py rings over links and network
 cost.py        a training step, term by term     serving.py    prefill and decode
 constants.py   what a site can be calibrated on  calibrate.py  fit them on measured runs
-residual.py    corrections, failures of a site   propose.py    fits, fast, three that differ
+residual.py    corrections, failures of a site   prices.py     times learned from published rows
+conventions.py, traits.py  how experts split     ranking.py    what ranks: experts or time
+propose.py     fits, promising, three that differ  judge.py    a layout of one's own
+profile/       compiles, traces, logs            diagnosis/    what holds a step up
+knowledge/     documents and cases               planner/      who proposes; a language model
+program/, compile/  the step in JAX, compiled    verify.py     rules, memory, a compile
+export/        trainers and servers, both ways   server/       the same as an MCP server
+shots/         best layout in few measured runs  site_fit.py, site_next.py  a site's worth, next run
+config.py, work.py, plan_answer.py, sweep.py, report/  what the flows do and write
 published.py   published rows                    landscapes.py measured landscapes
 neighbours.py  layouts of like jobs              baselines.py  trivial answers
-bench.py, bench_published.py, bench_landscapes.py  the benchmark
+bench.py, bench_*.py  the benchmark
 """
 
 from models.sharding.calibrate import Runs, calibrate

@@ -11,13 +11,13 @@ from pydantic import Field
 
 from models.config import Config
 
-Track = Literal["published", "landscapes", "shots", "diagnosis"]
+Track = Literal["published", "landscapes", "shots", "diagnosis", "plans"]
 
 
 class ShardingBenchConfig(Config):
     """Tracks of the benchmark and how many answers count."""
 
-    tracks: tuple[Track, ...] = ("published", "landscapes")
+    tracks: tuple[Track, ...] = ("published", "landscapes", "shots", "diagnosis", "plans")
     """What is measured."""
     top: int = Field(3, ge=1, le=10)
     """Proposals of which one must be right; the paper makes 3."""
@@ -33,6 +33,8 @@ class ShardingBenchConfig(Config):
     """Most runs of a tuner; what needs more counts as not found."""
     diagnosis_profiles: int = Field(200, ge=1)
     """Profiles with injected limits that are drawn."""
+    plans_compile: bool = True
+    """Whether the proposals of whole questions are compiled; some four CPU minutes."""
     shots_gp_seeds: int = Field(0, ge=0)
     """Runs of Optuna's Gaussian process, which needs torch and seconds per run."""
 

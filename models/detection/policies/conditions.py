@@ -8,6 +8,7 @@ r"""Conditions of rules: `effect == "delete" and not requested`, `arguments ~ "k
 
 Texts are compared without regard to case. A field of several values passes a test if one of them
 does; `!=` passes if none is equal. Patterns are RE2: their time grows with the text and no more.
+A field of known kind is compared with its like only; of others an unlike value is told as it comes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from typing import Any, TypeAlias
 
 import re2
 
+from models.detection.policies.kinds import Kind, kind_of, unlike
 from models.errors import ConfigError
 
 Fields: TypeAlias = Mapping[str, Any]
 Test: TypeAlias = Callable[[Fields], bool]
+Tell: TypeAlias = Callable[[str], None]
+"""Takes what is wrong with a comparison whose kinds are only known when it is made."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<number>-?\d+(?:\.\d+)?)"
@@ -56,26 +60,39 @@ class Condition:
         return self.test(fields)
 
 
-def parse(text: str, known: frozenset[str], prefixes: tuple[str, ...] = ()) -> Condition:
+def parse(
+    text: str,
+    known: frozenset[str],
+    prefixes: tuple[str, ...] = (),
+    kinds: Mapping[str, Kind] | None = None,
+    tell: Tell | None = None,
+) -> Condition:
     """Read a condition.
 
     Args:
         text: As a rule says it.
         known: Fields that there are.
         prefixes: Beginnings of fields whose rest is anything, `argument.` for instance.
+        kinds: What fields hold; a field that is not in it may hold anything.
+        tell: Is called when such a field holds nothing that it could equal.
 
     Raises:
-        ConditionError: It is no condition, or asks for a field that there is not.
+        ConditionError: It is no condition, asks for a field that there is not, or compares one
+            with what it never holds.
     """
-    reader = _Reader(text, known, prefixes)
+    reader = _Reader(text, known, prefixes, kinds or {}, tell or (lambda _: None))
     test = reader.alternative(0)
     reader.end()
     return Condition(text, frozenset(reader.fields), test)
 
 
 class _Reader:
-    def __init__(self, text: str, known: frozenset[str], prefixes: tuple[str, ...]) -> None:
+    def __init__(
+        self, text: str, known: frozenset[str], prefixes: tuple[str, ...],
+        kinds: Mapping[str, Kind], tell: Tell,
+    ) -> None:  # fmt: skip
         self._text, self._known, self._prefixes = text, known, prefixes
+        self._kinds, self._tell = kinds, tell
         self.fields: set[str] = set()
         if len(text) > _LONGEST:
             raise ConditionError(f"a condition of {len(text):,} characters; cut it into rules")
@@ -153,18 +170,23 @@ class _Reader:
             )
         self.fields.add(name)
         sign = self._peek()
+        at = self._at
         if sign == "in":
             self._at += 1
             wanted = frozenset(self._list())
-            return lambda fields: any(_folded(v) in wanted for v in _values(fields, name))
+            found = self._alike(name, {kind_of(one) for one in wanted}, at)
+            return lambda fields: any(_folded(v) in wanted for v in found(fields))
         if sign in ("==", "!="):
             self._at += 1
             other = self._literal()
+            found = self._alike(name, {kind_of(other)}, at)
             if sign == "==":
-                return lambda fields: any(_folded(v) == other for v in _values(fields, name))
-            return lambda fields: all(_folded(v) != other for v in _values(fields, name))
+                return lambda fields: any(_folded(v) == other for v in found(fields))
+            return lambda fields: all(_folded(v) != other for v in found(fields))
         if sign == "~":
             self._at += 1
+            if self._kinds.get(name, "text") != "text":
+                raise self._error(unlike(name, self._kinds[name], {"text"}), self._tokens[at][2])
             pattern = self._pattern()
             return lambda fields: any(
                 pattern.search(v if isinstance(v, str) else str(v)) is not None
@@ -174,12 +196,27 @@ class _Reader:
             self._at += 1
             number = float(self._take("number", "a number"))
             compare = _COMPARE[sign]
+            found = self._alike(name, {"number"}, at)
             return lambda fields: any(
-                compare(float(v), number)
-                for v in _values(fields, name)
-                if isinstance(v, int | float)
+                compare(float(v), number) for v in found(fields) if isinstance(v, int | float)
             )
         return lambda fields: any(_values(fields, name))
+
+    def _alike(self, name: str, wanted: set[Kind], at: int) -> Callable[[Fields], tuple[Any, ...]]:
+        """Return what gives the values of a field to a comparison, and tells unlike ones."""
+        held = self._kinds.get(name)
+        # A list may hold several kinds; one that can never be met is a mistake too.
+        if held is not None and wanted != {held}:
+            raise self._error(unlike(name, held, wanted - {held}), self._tokens[at][2])
+        tell = self._tell
+
+        def values(fields: Fields) -> tuple[Any, ...]:
+            found = _values(fields, name)
+            if found and held is None and not any(kind_of(one) in wanted for one in found):
+                tell(unlike(name, kind_of(found[0]), wanted))
+            return found
+
+        return values
 
     def _literal(self) -> Any:
         if self._at < len(self._tokens):

@@ -11,6 +11,7 @@ from models.detection.integrity.leaks import default_scanner
 from models.detection.integrity.request import Step, is_external, is_named
 from models.detection.intent.actions import agreement
 from models.detection.intent.words import name_words, nouns_of
+from models.detection.policies.kinds import Kind
 from models.detection.session import Session
 
 CALL_FIELDS = {
@@ -51,6 +52,13 @@ SESSION_FIELDS = {
 """Fields of a rule over sessions."""
 
 PREFIXES = ("argument.",)
+_NUMBERS = ("calls", "done", "denied", "effects")
+KINDS: dict[str, Kind] = {
+    name: "flag" if name == "requested" else "number" if name in _NUMBERS else "text"
+    for name in (*CALL_FIELDS, *SESSION_FIELDS)
+    if "." not in name
+}
+"""What fields hold; an argument holds whatever the call gave it."""
 _MODES = ("permissionMode", "approval_policy", "sandbox_policy", "permission_profile", "mode",
           "approval", "confirmation_policy", "autoApprove")  # fmt: skip
 _LONGEST_RESULT = 20_000

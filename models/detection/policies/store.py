@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import Any, Literal
 import msgspec
 
 from models.detection.integrity.request import Step, steps_of
-from models.detection.policies.conditions import Condition, ConditionError, parse
+from models.detection.policies.conditions import Condition, ConditionError, Tell, parse
 from models.detection.policies.facts import (
     CALL_FIELDS,
+    KINDS,
     PREFIXES,
     SESSION_FIELDS,
     CallFacts,
@@ -29,6 +31,7 @@ from models.settings import ROOT
 SHIPPED = ROOT / "datasets" / "detection" / "policies" / "policies.toml"
 Severity = Literal["low", "medium", "high", "critical"]
 WEIGHTS: dict[Severity, float] = {"low": 0.3, "medium": 0.5, "high": 0.7, "critical": 0.9}
+_LOG = logging.getLogger(__name__)
 _MOST_TOLD = 5
 """Calls of one rule that are told one by one."""
 
@@ -156,7 +159,7 @@ def read_policies(files: Sequence[Path] = (SHIPPED,)) -> Policies:
     """Read rules; a rule of a later file takes the place of an earlier one of its id.
 
     Raises:
-        ConfigError: A file cannot be read, or a rule of it.
+        ConfigError: A file cannot be read, or a rule of it, or it has none.
     """
     rules: dict[str, Rule] = {}
     for file in files:
@@ -166,6 +169,17 @@ def read_policies(files: Sequence[Path] = (SHIPPED,)) -> Policies:
             raise ConfigError(
                 f"{file} holds no rules ({error}); {SHIPPED.name} shows how they are written"
             ) from None
+        except RecursionError:
+            raise ConfigError(
+                f"{file} nests arrays or tables too deeply to be read; a rule has texts and a "
+                f"list of examples, as {SHIPPED.name} shows"
+            ) from None
+        if not read.rule:
+            raise ConfigError(
+                f"{file} has an empty list of rules, so that no policy would be checked; write a "
+                f"[[rule]] as {SHIPPED.name} does, leave `policies` out for the shipped ones, or "
+                "keep a rule with `is_on = false` to check none"
+            )
         ids = [rule.id for rule in read.rule]
         if twice := sorted({one for one in ids if ids.count(one) > 1}):
             raise ConfigError(f"{file}: rules {', '.join(twice)} come twice")
@@ -181,11 +195,25 @@ def _ready(rule: Rule) -> _Ready:
     fields = CALL_FIELDS if rule.per == "call" else SESSION_FIELDS
     known = frozenset(name for name in fields if "." not in name)
     prefixes = PREFIXES if rule.per == "call" else ()
+    tell = _teller(rule)
     try:
-        when = parse(rule.when, known, prefixes)
-        return _Ready(rule, when, parse(rule.unless, known, prefixes) if rule.unless else None)
+        when = parse(rule.when, known, prefixes, KINDS, tell)
+        unless = parse(rule.unless, known, prefixes, KINDS, tell) if rule.unless else None
     except ConditionError as error:
         raise ConfigError(f"rule '{rule.id}': {error}") from None
+    return _Ready(rule, when, unless)
+
+
+def _teller(rule: Rule) -> Tell:
+    """Return what tells of a rule that a comparison cannot hold: each reason once."""
+    told: set[str] = set()
+
+    def tell(why: str) -> None:
+        if why not in told:
+            told.add(why)
+            _LOG.warning("rule '%s' does not hold of a call: %s", rule.id, why)
+
+    return tell
 
 
 def _signal(rule: Rule, step: Step | None, hits: int) -> Signal:

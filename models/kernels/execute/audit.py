@@ -1,4 +1,4 @@
-"""What a wrapper may ask of torch: allocation and metadata. Everything else is named and refused."""
+"""What a wrapper may ask of torch: allocation and metadata. All else is named and refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_audit(memory: Memory, poison: int, may_read: bool) -> Any:
                 ctypes.memset(storage.data_ptr(), poison, storage.nbytes())
             memory.add(Region(storage.data_ptr(), storage.nbytes(), kind, keep=storage))
 
-    class DispatchAudit(TorchDispatchMode):  # type: ignore[misc]
+    class DispatchAudit(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """See the module."""
 
         def __torch_dispatch__(
@@ -80,7 +80,7 @@ def make_audit(memory: Memory, poison: int, may_read: bool) -> Any:
                 f"the wrapper calls {func._schema.name} {more}".strip()
                 + "; it may allocate and change metadata, kernels compute", "", line))  # fmt: skip
 
-    return DispatchAudit()
+    return DispatchAudit()  # type: ignore[no-untyped-call]
 
 
 _OPEN: list[int] = []

@@ -55,6 +55,10 @@ def make_builder() -> Any:
     class CheckedBuilder(InterpreterBuilder):  # type: ignore[misc]
         """See the module."""
 
+        def _program(self) -> tuple[int, int, int]:
+            x, y, z = self.grid_idx
+            return int(x), int(y), int(z)
+
         # -- memory ------------------------------------------------------------------------
 
         def _look(self, what: str, ptrs: Any, mask: Any, width: int) -> list[Any]:
@@ -66,7 +70,7 @@ def make_builder() -> Any:
             lanes = np.flatnonzero(mask.data)
             addresses = flat if len(lanes) == len(flat) else flat[lanes]
             line, kernel = recorder.line(), recorder.kernel
-            program = tuple(int(i) for i in self.grid_idx)
+            program = self._program()
             recorder.box.write(what, line, program, kernel,
                                int(addresses[0]) if len(addresses) else 0)  # fmt: skip
             if not len(addresses):
@@ -87,10 +91,12 @@ def make_builder() -> Any:
                     f"'{near.name}' whose storage has {near.size} bytes",
                     kernel, line, program, lanes_out, offset))  # fmt: skip
             align = STATE.align_bytes
-            if align > 1 and len(addresses) > 1 and int(addresses.min()) % align:
+            past = int(addresses.min()) % align
+            if past and len(addresses) > 1:
                 memory.refuse(Violation(
-                    "misaligned", f"{what} of {len(addresses)} lanes starts {int(addresses.min()) % align} "
-                    f"bytes past a multiple of {align}", kernel, line, program, len(addresses)))  # fmt: skip
+                    "misaligned",
+                    f"{what} of {len(addresses)} lanes starts {past} bytes past a multiple of "
+                    f"{align}", kernel, line, program, len(addresses)))  # fmt: skip
             return [
                 (region, inside, addresses[inside].astype(np.int64) - region.start)
                 for region, inside in found
@@ -108,7 +114,7 @@ def make_builder() -> Any:
                         "uninitialised",
                         f"{what} of {int(bad.sum())} lanes of tensor '{region.name}' that nothing "
                         f"wrote, first offset {int(offsets[bad][0])} bytes", recorder.kernel,
-                        recorder.line(), tuple(int(i) for i in self.grid_idx), int(bad.sum()),
+                        recorder.line(), self._program(), int(bad.sum()),
                         int(offsets[bad][0])))  # fmt: skip
             return accesses
 
@@ -119,9 +125,10 @@ def make_builder() -> Any:
             for region, _, offsets in accesses:
                 if region.kind == "input":
                     memory.refuse(Violation(
-                        "input_written", f"{what} of {len(offsets)} lanes to input '{region.name}', "
-                        f"first offset {int(offsets[0])} bytes", recorder.kernel, recorder.line(),
-                        tuple(int(i) for i in self.grid_idx), len(offsets), int(offsets[0])))  # fmt: skip
+                        "input_written",
+                        f"{what} of {len(offsets)} lanes to input '{region.name}', first offset "
+                        f"{int(offsets[0])} bytes", recorder.kernel, recorder.line(),
+                        self._program(), len(offsets), int(offsets[0])))  # fmt: skip
                 memory.mark(region, offsets, width)
 
         def create_masked_load(

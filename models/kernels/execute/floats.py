@@ -1,4 +1,4 @@
-"""Small floats in numpy: bfloat16 and the 8-bit formats as the codes that Triton's interpreter holds.
+"""Small floats in numpy: bfloat16 and the 8-bit formats as Triton's interpreter holds them.
 
 The interpreter keeps these types as unsigned integers and, in Triton 3.9, truncates where a
 device rounds to nearest, ties to even (measured: 0.1 becomes 0.09961 instead of 0.10010).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def install() -> None:
         """Its globals are what Triton looks through for modules to patch."""
 
     names = {"tl": tl, "core": tl.core}
-    carrier = type(every_language)(every_language.__code__, {**names, "__name__": __name__})
+    carrier = FunctionType(every_language.__code__, {**names, "__name__": __name__})
     interpreter._patch_lang(carrier)
     interpreter._patch_lang = lambda function: _NoScope()
     interpreter.GridExecutor.__call__ = _run
@@ -178,7 +179,9 @@ def _launch(self: Any, recorder: Any, args: tuple[Any, ...], kwargs: dict[str, A
     if len(size) != 3 or any(
         not 0 <= n <= most for n, most in zip(size, _MOST_PROGRAMS, strict=True)
     ):
-        raise ValueError(f"grid {tuple(grid)} is no grid: up to three axes, at most {_MOST_PROGRAMS}")
+        raise ValueError(
+            f"grid {tuple(grid)} is no grid: up to three axes, at most {_MOST_PROGRAMS}"
+        )
     constants = {name: _shown(bound.arguments[name]) for name, ty in types.items()
                  if ty == "constexpr"}  # fmt: skip
     recorder.launched(LaunchRecord(kernel=recorder.kernel, signature=types, constexprs=constants,

@@ -76,7 +76,8 @@ class Zygote:
             said = self._process.communicate()[1].decode("utf-8", "replace")[-2_000:]
             self.close()
             raise ZygoteError(
-                f"the execution process did not start ({error}); it said: {said.strip() or 'nothing'}"
+                f"the execution process did not start ({error}); it said: "
+                f"{said.strip() or 'nothing'}"
             ) from error
 
     def close(self) -> None:

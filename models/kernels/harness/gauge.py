@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
-from models.kernels.operators.opinfo import PUBLIC_SEED, entries_of, seed_everything
+from models.kernels.operators.opinfo import entries_of, opinfo_samples
 
 
 def post_processing(op_id: str, case: dict[str, Any], seed: int) -> Callable[[Any], Any]:
@@ -27,6 +26,5 @@ def _samples(op_id: str, variant: str, dtype: str, seed: int) -> list[Callable[[
     import torch
 
     entry = next(entry for entry in entries_of(op_id) if entry.variant_test_name == variant)
-    seed_everything(seed if seed else PUBLIC_SEED)
-    samples = islice(entry.sample_inputs("cpu", getattr(torch, dtype)), None)
+    samples = opinfo_samples(entry, getattr(torch, dtype), seed)
     return [sample.output_process_fn_grad for sample in samples]

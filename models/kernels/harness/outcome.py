@@ -57,7 +57,8 @@ def outcome_of(sample: dict[str, Any], raw: dict[str, Any]) -> TestOutcome:
         return TestOutcome(status=status, message=said + _place(crash), crash=crash,
                            machine=machine, **head)  # fmt: skip
     if status == "passed":
-        return TestOutcome(status=status, backing=raw["backing"], **head)
+        return TestOutcome(status=status, backing=raw["backing"],
+                           oracle=raw["oracle"], **head)  # fmt: skip
     if status == "violation" and "violations" in raw:
         machine["violations"] = raw["violations"]
         first = raw["violations"][0]

@@ -1,4 +1,4 @@
-"""Make samples and their expected results: runs in a fork of the warm parent, never beside a candidate.
+"""Make samples and their expected results, in a fork of the warm parent of its own.
 
 What a candidate gets and what is expected leave this process as two separate blocks.
 """
@@ -85,7 +85,7 @@ def produce(arguments: dict[str, Any], block: bytes) -> tuple[dict[str, Any], by
     blocks, described = _Blocks(), []
     keys: set[str] = set()
     for sample_id, raw in _raw_samples(arguments):
-        head = {"sample_id": sample_id, "variant": raw.variant, "dtype": raw.dtype,
+        head: dict[str, Any] = {"sample_id": sample_id, "variant": raw.variant, "dtype": raw.dtype,
                 "form": raw.form, "index": raw.index,
                 "key": f"{raw.form}|{structure_key(raw.args, raw.kwargs)}"}  # fmt: skip
         if len(blocks.inputs) + len(blocks.expected) > MOST_BLOCK_BYTES:
@@ -113,12 +113,50 @@ def produce(arguments: dict[str, Any], block: bytes) -> tuple[dict[str, Any], by
         except UnsupportedValueError as error:
             described.append(head | {"skip": f"the result: {error}"})
             continue
+        wider = _wider(raw, args, kwargs, expected["tensors"])
+        if wider is not None:
+            wide_tree, wide_data = pack(wider)
+            head |= {"wider": wide_tree, "wider_place": blocks.add(blocks.expected, wide_data)}
         entry = entries.get(raw.variant)
         expected["tolerances"] = [tolerance_of(entry, t.dtype) for t in expected.pop("tensors")]
         described.append(head | expected | {
             "expected": tree, "expected_place": blocks.add(blocks.expected, data)})  # fmt: skip
     answer = {"samples": described, "inputs_bytes": len(blocks.inputs)}
     return answer, bytes(blocks.inputs) + bytes(blocks.expected)
+
+
+def _wider(
+    raw: RawSample, args: tuple[Any, ...], kwargs: dict[str, Any], results: list[Any]
+) -> Any:
+    """Return ATen's result at fp32, rounded once to the type of the sample; None: not possible.
+
+    ATen on the CPU rounds some half-precision operators several times (add with alpha), a device
+    once: torch's tolerance of fp16 is two steps of the type, so the exacter answer may miss it.
+    """
+    import torch
+
+    halves = (torch.float16, torch.bfloat16)
+    if raw.form != "functional" or not any(result.dtype in halves for result in results):
+        return None
+
+    def widen(tensor: Any) -> Any:
+        return tensor.float() if tensor.dtype in halves else tensor.clone()
+
+    try:
+        with torch.no_grad():
+            value = raw.function(*map_tensors(args, widen), **map_tensors(kwargs, widen))
+    except Exception:
+        return None
+    found = _tensors(value)
+    if len(found) != len(results):
+        return None
+    due = iter(results)
+
+    def narrow(tensor: Any) -> Any:
+        wanted = next(due)
+        return tensor.to(wanted.dtype) if tensor.dtype == torch.float32 else tensor
+
+    return map_tensors(value, narrow)
 
 
 def _expected(

@@ -54,6 +54,9 @@ class TestOutcome(Config):
     """What came of it."""
     backing: Backing | None = None
     """Where the result comes from; None unless passed."""
+    oracle: Literal["aten", "fp32"] | None = None
+    """What the result agrees with: ATen in the sample's type, or only ATen in fp32, rounded once,
+    at the same tolerance. None unless passed."""
     message: str = ""
     """What was wrong, in one or a few lines."""
     launches: int = 0
@@ -93,6 +96,8 @@ class TestReport(Config):
     """Samples by status."""
     by_backing: dict[str, int]
     """Passed samples by where their result comes from."""
+    passed_by_fp32: int
+    """Passed samples that agree with ATen in fp32 only, not with its half precision."""
     first_failure: TestOutcome | None
     """First sample that failed, in the order of testing."""
     launches: tuple[LaunchRecord, ...]
@@ -142,6 +147,7 @@ def summed(outcomes: Sequence[TestOutcome]) -> dict[str, Any]:
         "by_dtype": by_dtype,
         "by_status": dict(Counter(outcome.status for outcome in outcomes)),
         "by_backing": dict(Counter(o.backing for o in outcomes if o.backing is not None)),
+        "passed_by_fp32": sum(outcome.oracle == "fp32" for outcome in outcomes),
         "first_failure": next(failures, None),
         "outcomes": tuple(outcomes),
     }

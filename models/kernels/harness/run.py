@@ -1,4 +1,4 @@
-"""Test a candidate: first a sample of each structure key, then all; in batches, crashes contained."""
+"""Test a candidate: first one sample per structure key, then all; crashes contained."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ class Harness:
         """Make a set from the records of a sample file that are of this operator."""
         spec = find_operator(op_id)
         raw = [record.model_dump(mode="json") for record in records if record.op == op_id]
-        return self._produce(spec, {"op_id": op_id, "suite": "data", "records": raw, "seed": 0}, True)
+        return self._produce(
+            spec, {"op_id": op_id, "suite": "data", "records": raw, "seed": 0}, True
+        )
 
     def _produce(
         self, spec: OperatorSpec, arguments: dict[str, Any], repeat_all: bool
@@ -196,7 +198,8 @@ class _Run:
 
     def _batch(self, batch: list[dict[str, Any]]) -> list[TestOutcome]:
         runnable = [sample for sample in batch if "skip" not in sample]
-        reply, results = {"outcomes": [], "places": [], "endings": []}, b""
+        reply: dict[str, Any] = {"outcomes": [], "places": [], "endings": []}
+        results = b""
         if runnable:
             reply, results = self._execute(runnable)
         self._note(reply["endings"])
@@ -241,6 +244,10 @@ class _Run:
                           "variant": sample["variant"], "dtype": sample["dtype"],
                           "index": sample["index"]})  # fmt: skip
             block += self.samples.expected[start : start + size]
+            if "wider" in sample:
+                start, size = sample["wider_place"]
+                cases[-1] |= {"wider": sample["wider"], "wider_place": [len(block), size]}
+                block += self.samples.expected[start : start + size]
             judged.append(raw)
         if not cases:
             return

@@ -1,4 +1,4 @@
-"""Tolerances: torch.testing's for the type, or OpInfo's for the operator. Nothing else. Needs torch."""
+"""Tolerances: torch.testing's for the type, or OpInfo's for the operator. Needs torch."""
 
 from __future__ import annotations
 

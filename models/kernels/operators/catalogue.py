@@ -59,7 +59,7 @@ def read_catalogue(path: Path = SNAPSHOT) -> tuple[OperatorSpec, ...]:
                     op_id=row["op_id"], opinfo_name=row["op_id"],
                     variants=tuple(json.loads(row["variants"])),
                     overloads=tuple(json.loads(row["overloads"])),
-                    schema_text=row["schema_text"], family=row["family"],  # type: ignore[arg-type]
+                    schema_text=row["schema_text"], family=row["family"],
                     dtypes=tuple(counts), tests_per_dtype=counts,
                     tags=tuple(row["tags"].split()), exclusion=row["exclusion"] or None,
                 ))  # fmt: skip

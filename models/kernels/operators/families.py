@@ -16,7 +16,9 @@ RANDOM = re.compile(
     r"rand_like|randn_like|randint_like|uniform|pca_lowrank|svd_lowrank|randperm|"
     r"nn\.functional\.(\w*dropout\w*|rrelu|fractional_max_pool[23]d))$"
 )
-UNINITIALISED = re.compile(r"^(new_)?empty(_like|_strided|_permuted)?$|^new_empty_strided$|^resize_")
+UNINITIALISED = re.compile(
+    r"^(new_)?empty(_like|_strided|_permuted)?$|^new_empty_strided$|^resize_"
+)
 """Operators whose values nobody defines: only metadata can be checked."""
 READS_DATA = re.compile(
     r"^(nonzero|nonzero_static|masked_select|unique|unique_consecutive|bincount|argwhere|"
@@ -33,7 +35,7 @@ GAUGE = re.compile(
 
 _RULES: tuple[tuple[Family, str], ...] = (
     ("random", RANDOM.pattern),
-    ("fft", r"^(fft\.|stft$|istft$|signal\.windows\.)"),
+    ("fft", r"^(fft\.|stft$|istft$)"),
     ("sparse", r"^(sparse\.|to_sparse|torch_ops_aten__safe_softmax_sparse)"),
     ("linalg", r"^(linalg\.|cholesky|lu($|_)|qr$|svd$|geqrf$|ormqr$|pinverse$|triangular_solve$|"
                r"logdet$|inverse$|matrix_exp$|trapz|nothing$|symeig)"),
@@ -59,7 +61,7 @@ _RULES: tuple[tuple[Family, str], ...] = (
               r"bincount|hist|__getitem__|select_scatter|slice_scatter|isin|tril_|triu_|where|"
               r"one_hot|item|combinations|cartesian_prod)"),
     ("creation", r"^(new_|empty|zeros|ones|full|arange|linspace|logspace|eye|scalar_tensor|"
-                 r"vander|meshgrid|complex$|polar$)|_like$"),
+                 r"vander|meshgrid|complex$|polar$|zero_$|signal\.windows\.)|_like$"),
     ("copy", r"^(cat|concat|concatenate|stack|hstack|vstack|dstack|column_stack|row_stack|flip|"
              r"fliplr|flipud|roll|rot90|repeat|tile|clone|contiguous|tril$|triu$|constant_pad|"
              r"nn\.functional\.pad|diag|diag_embed|bfloat16|bool|byte|char|double|float|half|int|"
@@ -69,7 +71,7 @@ _RULES: tuple[tuple[Family, str], ...] = (
              r"flatten|ravel|unflatten|alias|detach|as_strided|select|slice|diagonal|"
              r"atleast|broadcast|real|imag|tensor_split|dsplit|hsplit|vsplit|resize|adjoint|"
              r"resolve|positive|unravel|item|squeeze_copy|permute_copy|lift)"),
-    ("special", r"^special\."),
+    ("pointwise", r"^(addcdiv|addcmul|clamp|lerp|logaddexp|native_dropout_backward)"),
 )  # fmt: skip
 _CLASSES: dict[str, Family] = {
     "UnaryUfuncInfo": "unary",
@@ -110,4 +112,4 @@ def tags_of(name: str, opinfo: dict[str, bool]) -> tuple[str, ...]:
     """Return the tags of an operator; `opinfo` holds out, inplace and error_inputs."""
     found = [tag for tag, is_on in opinfo.items() if is_on]
     rules = (("reads_data", READS_DATA), ("uninitialised", UNINITIALISED), ("gauge", GAUGE))
-    return tuple([*found, *(tag for tag, rule in rules if rule.match(name))])
+    return (*found, *(tag for tag, rule in rules if rule.match(name)))

@@ -60,6 +60,17 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
+def opinfo_samples(entry: Any, dtype: Any, seed: int) -> Iterable[Any]:
+    """Yield an entry's samples.
+
+    OpInfo sets its own seed before every sample unless told otherwise: without `set_seed=False`
+    another seed would give the same numbers.
+    """
+    seed_everything(seed)
+    is_public = seed == PUBLIC_SEED
+    return entry.sample_inputs("cpu", dtype, **({} if is_public else {"set_seed": False}))  # type: ignore[no-any-return]
+
+
 def count_tests(entries: Iterable[Any], dtypes: Iterable[str] = PAPER_DTYPES) -> dict[str, int]:
     """Count the samples of entries by dtype; types without any are left out."""
     import torch
@@ -70,8 +81,7 @@ def count_tests(entries: Iterable[Any], dtypes: Iterable[str] = PAPER_DTYPES) ->
         total = 0
         for entry in entries:
             if dtype in entry.supported_dtypes("cpu"):
-                seed_everything(PUBLIC_SEED)
-                total += sum(1 for _ in entry.sample_inputs("cpu", dtype))
+                total += sum(1 for _ in opinfo_samples(entry, dtype, PUBLIC_SEED))
         if total:
             counts[name] = total
     return counts
@@ -100,7 +110,8 @@ def functional_schema(name: str, entry: Any, overloads: tuple[str, ...]) -> str:
     except (TypeError, ValueError):
         signature = None
     if signature is not None and any(
-        parameter.kind is not parameter.VAR_POSITIONAL and parameter.kind is not parameter.VAR_KEYWORD
+        parameter.kind is not parameter.VAR_POSITIONAL
+        and parameter.kind is not parameter.VAR_KEYWORD
         for parameter in signature.parameters.values()
     ):
         parts, is_starred = [], False

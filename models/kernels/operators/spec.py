@@ -17,7 +17,7 @@ MOST_TESTS = 900
 Family = Literal[
     "unary", "binary", "pointwise", "view", "creation", "copy", "reduction", "scan", "sort",
     "index", "matmul", "conv", "norm", "pool", "resample", "loss", "attention", "embedding",
-    "linalg", "fft", "random", "sparse", "special", "other",
+    "linalg", "fft", "random", "sparse", "other",
 ]  # fmt: skip
 """Kinds of operators that share rules for kernels."""
 Split = Literal["train", "holdout"]

@@ -5,7 +5,13 @@ layouts.py  other strides, same values                  shapes.py  other sizes
 values.py   arguments as JSON and bytes                 file.py, build.py  the file of `--data`
 """
 
-from models.kernels.samples.file import Fill, SampleRecord, TensorRecord, read_samples, write_samples
+from models.kernels.samples.file import (
+    Fill,
+    SampleRecord,
+    TensorRecord,
+    read_samples,
+    write_samples,
+)
 from models.kernels.samples.keys import structure_key
 from models.kernels.samples.streams import UNSEEN_DTYPES, Form, Suite, default_dtypes, stream
 

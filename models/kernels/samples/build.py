@@ -50,9 +50,7 @@ def build_record(record: SampleRecord) -> tuple[tuple[Any, ...], dict[str, Any]]
         ((kind, inner),) = value.items()
         if kind == "tensor":
             tensor = TensorRecord.model_validate(inner)
-            data = (
-                base64.b64decode(tensor.stored) if tensor.stored is not None else _filled(tensor)
-            )
+            data = base64.b64decode(tensor.stored) if tensor.stored is not None else _filled(tensor)
             start = len(block)
             block.extend(data)
             strides = tensor.strides or contiguous_strides(tensor.shape)
@@ -81,6 +79,7 @@ def record_of(
     Raises:
         UnsupportedValueError: An argument cannot be written down.
     """
+
     def plain(tensor: Any) -> Any:
         return tensor.resolve_conj().resolve_neg()
 

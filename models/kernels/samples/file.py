@@ -54,8 +54,10 @@ class TensorRecord(Config):
         if 0 in self.shape:
             return self.offset
         steps = self.strides if self.strides is not None else contiguous_strides(self.shape)
-        return self.offset + 1 + sum(
-            (size - 1) * step for size, step in zip(self.shape, steps, strict=True)
+        return (
+            self.offset
+            + 1
+            + sum((size - 1) * step for size, step in zip(self.shape, steps, strict=True))
         )
 
     @property

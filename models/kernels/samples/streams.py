@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from models.kernels.operators.opinfo import PUBLIC_SEED, entries_of, seed_everything
+from models.kernels.operators.opinfo import PUBLIC_SEED, entries_of, opinfo_samples
 from models.kernels.operators.spec import PAPER_DTYPES
 from models.kernels.samples.keys import structure_key
 from models.kernels.samples.layouts import LAYOUTS, with_layout
@@ -52,8 +52,7 @@ def _plain(entry: Any, dtype_name: str, seed: int) -> Iterator[RawSample]:
     dtype = getattr(torch, dtype_name)
     if dtype not in entry.supported_dtypes("cpu"):
         return
-    seed_everything(seed)
-    for index, sample in enumerate(entry.sample_inputs("cpu", dtype)):
+    for index, sample in enumerate(opinfo_samples(entry, dtype, seed)):
         yield RawSample(
             entry.variant_test_name, dtype_name, "functional",
             (sample.input, *sample.args), dict(sample.kwargs), entry.op, index=index,

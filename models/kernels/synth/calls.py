@@ -135,14 +135,15 @@ def serving_signature(name: str, schema: str, overloads: Iterable[str], calls: S
 
     The catalogue's own schema stands where it names types and binds every call. Otherwise the
     overloads that bind some are joined by parameter (`Tensor|Scalar other`); a parameter that
-    some lack gets the default None. `Any` becomes the types seen.
-
-    Raises:
-        UnboundCallError: No overload binds any call.
+    some lack gets the default None. `Any` becomes the types seen. Where no schema binds the
+    calls (functions of any number of tensors, operators as methods), the calls make one.
     """
     own = Signature.parse(schema)
     if "Any" in {kind for one in own.parameters for kind in one.types}:
-        return _typed(name, own, calls)
+        if all(_binds(own, call) for call in calls):
+            return _typed(name, own, calls)
+    elif all(_fits(own, call) for call in calls):
+        return own
     parsed = []
     for text in overloads:
         try:
@@ -151,17 +152,38 @@ def serving_signature(name: str, schema: str, overloads: Iterable[str], calls: S
             continue
         if not any(p.is_written or "Dimname" in p.types for p in one.parameters):
             parsed.append(one)
-    if all(_fits(own, call) for call in calls):
-        return own
     used: list[Signature] = []
     for call in calls:
         fitting = [one for one in parsed if _fits(one, call)]
         if fitting and not any(one in used for one in fitting):
             used.append(min(fitting, key=lambda one: len(one.parameters)))
-    if not used:
-        raise UnboundCallError(f"no schema of {name} binds its samples; correct its catalogue entry")
     used.sort(key=lambda one: -sum(_fits(one, call) for call in calls))
-    return _joined(name, used)
+    if used:
+        joined = _joined(name, used)
+        if all(_binds(joined, call) for call in calls):
+            return joined if all(_fits(joined, call) for call in calls) else _typed(name, joined, calls)
+    return _seen(name, calls)
+
+
+def _binds(signature: Signature, call: Call) -> bool:
+    """Whether a call's arguments have names, whatever their types."""
+    try:
+        bind(signature, call)
+    except UnboundCallError:
+        return False
+    return True
+
+
+def _seen(name: str, calls: Sequence[Call]) -> Signature:
+    """Return a signature made of what the calls pass: `input`, `other`, `arg2` .. and names."""
+    most = max(len(call.args) for call in calls)
+    least = min(len(call.args) for call in calls)
+    names = ["input", "other", *(f"arg{place}" for place in range(2, most))][:most]
+    parts = [f"Any {one}" + ("" if place < least else "=None") for place, one in enumerate(names)]
+    keywords = dict.fromkeys(key for call in calls for key in call.kwargs if key not in names)
+    if keywords:
+        parts += ["*", *(f"Any {key}=None" for key in keywords)]
+    return _typed(name, Signature.parse(f"seen({', '.join(parts)}) -> Any"), calls)
 
 
 def _spelled(parameter: Parameter, types: Sequence[str], default: str | None, optional: bool) -> str:
@@ -184,7 +206,7 @@ def _joined(name: str, used: Sequence[Signature]) -> Signature:
         types = list(dict.fromkeys(kind for one in found for kind in one.types))
         missing = len(found) < len(used)
         default = next((one.default for one in found if one.default is not None), None)
-        if default is None and (missing or must_default) and not found[0].is_keyword_only:
+        if default is None and (missing or (must_default and not found[0].is_keyword_only)):
             default = "None"
         optional = any(one.is_optional for one in found) or default == "None"
         is_keyword = all(one.is_keyword_only for one in found)
@@ -212,10 +234,14 @@ def _typed(name: str, own: Signature, calls: Sequence[Call]) -> Signature:
         if one.is_keyword_only and not starred:
             parts.append("*")
             starred = True
-        kinds = seen.get(one.name, set()) or {"None"}
-        optional = "None" in kinds or one.default == "None"
-        types = sorted(kinds - {"None"}) or ["str" if one.default not in (None, "None") and "'" in str(one.default) else "Scalar"]
-        if "Any" in types:
+        known = set() if "Any" in one.types else {f"{kind}{'[]' if one.is_list else ''}" for kind in one.types}
+        kinds = seen.get(one.name, set()) or (set() if known else {"None"})
+        optional = "None" in kinds or one.default == "None" or one.is_optional
+        types = sorted((kinds | known) - {"None"})
+        if not types:
+            types = ["str" if one.default and "'" in one.default else "Scalar"]
+        # The linter's signatures have no type for a tensor or a list of them.
+        if "Any" in types or len({kind.endswith("[]") for kind in types}) > 1:
             types = ["Any"]
         text = "|".join(f"{kind}{'?' if optional else ''}" for kind in types)
         parts.append(f"{text} {one.name}" + ("" if one.default is None else f"={one.default}"))

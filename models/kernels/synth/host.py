@@ -39,7 +39,7 @@ class HostText:
         for symbol in sorted(value.free_symbols, key=str):
             self.name(symbol)
         text = str(self._printer.doprint(value.xreplace(self._names)))
-        return text.replace("math.trunc", "int")
+        return text.replace("math.trunc", "int").replace("torch.sym_float", "float")
 
     def shape(self, sizes: Sequence[Any]) -> str:
         """Return a shape as host text."""

@@ -110,7 +110,7 @@ class Lowering:
                 listed = list(results) if isinstance(results, list | tuple) else [results]
                 return [self.value(one) for one in listed]
             elif node.op == "get_attr":
-                raise UnsupportedError("a tensor constant in the trace; it would be memorised data")
+                self.env[node] = self.constant(self.trace.constants[node.target])
         raise UnsupportedError("a trace without results")
 
     def keep(self, value: Value) -> Value:
@@ -127,6 +127,22 @@ class Lowering:
             return kernel.load(path, dtype, strided_offset(kernel, index, path))
 
         return self.keep(Value(sizes_of(fake.shape), dtype, load, tensor=path if rank >= 0 else None))
+
+    def constant(self, tensor: Any) -> Value:
+        """Return a tensor of no dimensions that the operator made as a number.
+
+        Raises:
+            UnsupportedError: It has dimensions: it would be memorised data.
+        """
+        if tensor.dim():
+            raise UnsupportedError(f"a tensor constant of shape {tuple(tensor.shape)} in the trace")
+        dtype, number = dtype_of(tensor), tensor.item()
+
+        def load(kernel: Kernel, index: Index) -> Var:
+            scalar = self.operand(kernel, number)
+            return kernel.block(Var(scalar.text, dtype, is_scalar=True), dtype)
+
+        return self.keep(Value((), dtype, load))
 
     def arg(self, value: Any) -> Any:
         """Return an argument of a node: values for nodes, sizes for symbolic numbers."""

@@ -37,7 +37,6 @@ class Program:
     """What serves the calls of one structure key, under guards."""
 
     key: Key
-    open_floats: bool
     guards: tuple[Any, ...]
     symbols: Mapping[Any, str]
     tests: list[str]
@@ -71,9 +70,13 @@ class Synthesizer:
     def __init__(self, signature: Signature, schedule: Schedule) -> None:
         self.made = Synthesis(signature)
         self.schedule = schedule
-        self._open_sizes = frozenset(
-            one.name for one in signature.parameters if "SymInt" in one.types
-        )
+        sizes = frozenset(one.name for one in signature.parameters if "SymInt" in one.types)
+        # A Python function's signature does not say which integers are sizes: try lists of them.
+        lists = frozenset(
+            one.name for one in signature.parameters
+            if one.is_list and "int" in one.types and signature.schema.endswith("-> Any")
+        )  # fmt: skip
+        self._attempts = tuple(dict.fromkeys([(sizes | lists, True), (sizes | lists, False), (sizes, True), (sizes, False), (frozenset(), True), (frozenset(), False)]))
 
     def add(self, call: Call) -> bool:
         """Make sure that a call has a program; False with a reason in `refused` if not."""
@@ -82,24 +85,24 @@ class Synthesizer:
             bound = bind(self.made.signature, call)
         except Exception as error:
             return self._refuse(f"{type(error).__name__}: {error}")
-        for open_floats in (True, False):
-            listed = list(leaves(bound, self._open_sizes, open_floats))
+        tried: set[Key] = set()
+        for attempt in self._attempts:
+            listed = list(leaves(bound, *attempt))
             key = tuple(leaf.key for leaf in listed)
-            if any(
-                one.key == key and one.open_floats == open_floats and self._holds(one, bound)
-                for one in self.made.programs
-            ):
+            if any(one.key == key and self._holds(one, bound) for one in self.made.programs):
                 return True
+            if key in tried:
+                continue
+            tried.add(key)
             if len(self.made.programs) >= MOST_PROGRAMS:
                 return self._refuse(f"more than {MOST_PROGRAMS} structures")
             try:
                 traced = trace(call.function, rebuilder(call, bound), listed)
-                self.made.programs.append(self._program(key, open_floats, traced, listed, bound))
+                self.made.programs.append(self._program(key, traced, listed))
                 return True
             except Exception as error:
-                reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            if not any(leaf.kind == "float" for leaf in listed):
-                break
+                first = str(error).splitlines()[0] if str(error) else ""
+                reason = f"{type(error).__name__}: {first}"
         return self._refuse(reason[:160])
 
     def _refuse(self, reason: str) -> bool:
@@ -111,8 +114,11 @@ class Synthesizer:
         return all(bool(guard.xreplace(_numbers(values))) for guard in program.guards)
 
     def _program(
-        self, key: Key, open_floats: bool, traced: Trace, listed: list[Leaf], bound: Mapping[str, Any]
+        self, key: Key, traced: Trace, listed: list[Leaf]
     ) -> Program:
+        for guard in traced.guards:
+            if (size := _singled_out(guard, traced.symbols)) is not None:
+                raise UnsupportedError(f"a trace that holds for the size {size} only")
         low = Lowering(traced, self.schedule.block, self.schedule.round_between)
         results = low.run()
         names = [self._result(low, one) for one in results]
@@ -129,7 +135,7 @@ class Synthesizer:
         used = [one.name for one in self.made.signature.parameters if _mentions(text, one.name)]
         guard_symbols = HostText(traced.symbols)
         return Program(
-            key, open_floats, traced.guards, dict(traced.symbols),
+            key, traced.guards, dict(traced.symbols),
             [_substituted(guard_symbols, guard, traced.symbols) for guard in traced.guards] if tests else [],
             text, list(out.kernels), set(out.helpers), set(out.rules), used,
         )
@@ -204,6 +210,18 @@ def _numbers(values: Mapping[Any, Any]) -> dict[Any, Any]:
     import sympy
 
     return {symbol: sympy.sympify(value) for symbol, value in values.items()}
+
+
+def _singled_out(guard: Any, symbols: Mapping[Any, str]) -> int | None:
+    """Return the number above 2 that a guard fixes a tensor's size to; None: it fixes none."""
+    import sympy
+
+    if not isinstance(guard, sympy.Eq):
+        return None
+    for one, other in (guard.args, guard.args[::-1]):
+        if other.is_Integer and int(other) > 2 and any(".shape[" in symbols[s] for s in one.free_symbols):
+            return int(other)
+    return None
 
 
 def guard_text(host: HostText, guard: Any) -> str:

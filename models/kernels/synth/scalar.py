@@ -209,6 +209,13 @@ def _copysign(kernel: Kernel, values: list[Var], kind: str) -> Var:
     return kernel.let(f"tl.where({minus}, -{size}, {size})", kind)
 
 
+def _heaviside(kernel: Kernel, values: list[Var], kind: str) -> Var:
+    x, y = values[0].text, kernel.block(values[1], kind).text
+    if kind == "bool":
+        return kernel.let(f"{x} | {y}", "bool")
+    return kernel.let(f"tl.where({x} == 0, {y}, tl.where({x} > 0, {x} * 0 + 1, {x} * 0))" if kind not in FLOATS else f"tl.where({x} == 0, {y}, tl.where({x} > 0, 1.0, 0.0))", kind)
+
+
 def _neg(kernel: Kernel, values: list[Var], kind: str) -> Var:
     return kernel.let(f"-{values[0].text}", kind)
 
@@ -228,6 +235,7 @@ _RULES: dict[str, Rule] = {
     "not": _not,
     "bitwise_not": _bitwise_not,
     "neg": _neg,
+    "heaviside": _heaviside,
     "abs": _unary("tl.abs(X)"),
     "reciprocal": _unary("1.0 / X"),
     "rsqrt": _unary("1.0 / tl.sqrt(X)"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from models.kernels.synth.decompose import own_rules
 from models.kernels.synth.structure import Leaf
 
 _KEPT = (
@@ -17,9 +18,32 @@ _KEPT = (
     "aten::roll",
     "aten::index_select",
     "aten::copysign.Tensor",
-    "aten::upsample",
-    "aten::avg_pool",
-    "aten::max_pool",
+    "aten::diagonal",
+    "aten::split",
+    "aten::split_with_sizes",
+    "aten::unbind",
+    "aten::unfold",
+    "aten::narrow",
+    "aten::select",
+    "aten::slice_scatter",
+    "aten::select_scatter",
+    "aten::diagonal_scatter",
+    "aten::index_add",
+    "aten::index_copy",
+    "aten::index_put",
+    "aten::index_fill",
+    "aten::scatter",
+    "aten::sort",
+    "aten::topk",
+    "aten::heaviside",
+    "aten::avg_pool1d",
+    "aten::avg_pool2d",
+    "aten::avg_pool3d",
+    "aten::max_pool2d_with_indices",
+    "aten::searchsorted",
+    "aten::cummax",
+    "aten::cummin",
+    "aten::logcumsumexp",
 )
 """Rules left out: these operators decompose into worse kernels than their own rule here gives."""
 
@@ -30,6 +54,8 @@ class Trace:
 
     graph: Any
     """torch.fx.Graph over primitives, with fake values in `meta`."""
+    constants: Mapping[str, Any]
+    """Tensors that the operator makes itself, by name in the graph."""
     inputs: tuple[tuple[str, Any], ...]
     """Host text and value of each placeholder."""
     symbols: Mapping[Any, str]
@@ -49,7 +75,7 @@ def decompositions() -> dict[Any, Any]:
         name = str(overload.name())
         if not any(name == one or name.startswith((one + ".", one + "_")) for one in _KEPT):
             kept[overload] = rule
-    return kept
+    return {**kept, **own_rules()}
 
 
 def trace(
@@ -78,7 +104,7 @@ def trace(
     )
 
     env = ShapeEnv(duck_shape=False, specialize_zero_one=True)
-    mode = FakeTensorMode(shape_env=env)
+    mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
     symbols: dict[Any, str] = {}
     inputs: list[tuple[str, Any]] = []
     for place, leaf in enumerate(listed):
@@ -113,10 +139,14 @@ def trace(
         return list(result) if isinstance(result, tuple) else result
 
     with mode, torch.no_grad():
-        graph = make_fx(called, decomposition_table=decompositions(), tracing_mode="real")(
+        module = make_fx(called, decomposition_table=decompositions(), tracing_mode="real")(
             *(fake for _, fake in inputs)
-        ).graph
+        )
+    graph = module.graph
     graph.eliminate_dead_code()
+    constants = {
+        node.target: getattr(module, node.target) for node in graph.nodes if node.op == "get_attr"
+    }
     return Trace(
-        graph, tuple(inputs), symbols, tuple(dict.fromkeys(guard.expr for guard in env.guards))
+        graph, constants, tuple(inputs), symbols, tuple(dict.fromkeys(guard.expr for guard in env.guards))
     )

@@ -81,6 +81,43 @@ def test_what_is_no_condition_is_told_with_its_place(text: str, words: str):
         parse(text, FIELDS)
 
 
+@pytest.mark.parametrize(
+    ("per", "when", "words"),
+    [
+        ("session", 'calls == "5"', "'calls' holds a number and is compared with a text; compare "
+         "it with a number without quotes"),
+        ("session", 'calls != "5"', "holds a number and is compared with a text"),
+        ("session", 'calls in [5, "6"]', "holds a number and is compared with a text"),
+        ("session", "calls == true", "holds a number and is compared with true or false"),
+        ("session", 'calls ~ "5"', "holds a number and is compared with a text"),
+        ("session", "tools > 5", "'tools' holds a text and is compared with a number; compare it "
+         "with a text in quotes"),
+        ("call", "tool == 5", "character 6: 'tool' holds a text and is compared with a number"),
+        ("call", 'requested == "yes"', "'requested' holds true or false and is compared with a "
+         "text; write it alone"),
+    ],
+)  # fmt: skip
+def test_a_comparison_that_can_never_hold_is_refused_with_its_rule(per, when: str, words: str):
+    with pytest.raises(ConfigError, match=r"rule 'r'.*" + words):
+        Policies([Rule("r", "R", when, "s", per=per)])
+    with pytest.raises(ConfigError, match=r"rule 'r'.*" + words):
+        Policies([Rule("r", "R", "not request", "s", unless=when, per=per)])
+
+
+def test_an_argument_of_another_kind_is_told_once_and_no_rule_speaks(caplog):
+    rule = Rule("bulk", "Bulk", 'tool == "fetch" and argument.count > 5', "s")
+    session = told("x", call("fetch", count="7"), call("fetch", count="9"))
+    assert Policies([rule]).check(session) == ()
+    (line,) = caplog.messages
+    assert "rule 'bulk'" in line
+    assert "'argument.count' holds a text and is compared with a number" in line
+    caplog.clear()
+    # Like kinds, an argument that is not there and a test that is not reached tell nothing.
+    assert len(Policies([rule]).check(told("x", call("fetch", count=7)))) == 1
+    assert Policies([rule]).check(told("x", call("fetch"), call("other", count="7"))) == ()
+    assert caplog.messages == []
+
+
 def test_a_pattern_takes_time_that_grows_with_the_text_and_no_more():
     assert not holds('tool ~ "(a+)+$"', tool="a" * 50_000 + "b")
 
@@ -159,6 +196,9 @@ def test_files_of_an_operator_take_the_place_of_rules_by_id(tmp_path: Path):
         (own.read_text().replace('"new"', '"mining"'), "rules mining come twice"),
         (own.read_text().replace("tool ==", "tol =="), "rule 'mining': condition"),
         (own.read_text().replace("sentence", "sentense"), "sentense"),
+        ("rule = []\n", "an empty list of rules.*is_on = false"),
+        ("rule = " + "[" * 5_000, "nests arrays or tables too deeply"),
+        (own.read_text().replace("tool ==", "(" * 900 + "tool =="), "nested too deeply"),
     ):
         own.write_text(text)
         with pytest.raises(ConfigError, match=words):

@@ -3,7 +3,9 @@
 pointwise.py   elementwise primitives        views.py      broadcast, slices, reshapes, joins
 creation.py    constants, ranges, copies     reduction.py  sums, extremes, products, arg-extremes
 scan.py        running sums and products     indexing.py   gathers by loaded indices
-product.py     matrix products
+product.py     matrix products               slices.py     diagonals, splits, windows
+sorting.py     orders by counting            scatter.py    writes to loaded places, as gathers
+window.py      convolutions and pools
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ from models.kernels.synth.emit import (
     product,
     reduction,
     scan,
+    scatter,
+    slices,
+    sorting,
     views,
+    window,
 )
 from models.kernels.synth.scalar import UnsupportedError
 
@@ -30,6 +36,10 @@ FAMILIES: dict[str, dict[str, Callable[..., Any]]] = {
     "scan": scan.RULES,
     "indexing": indexing.RULES,
     "product": product.RULES,
+    "slices": slices.RULES,
+    "sorting": sorting.RULES,
+    "scatter": scatter.RULES,
+    "window": window.RULES,
 }
 """Rules by primitive, by family."""
 

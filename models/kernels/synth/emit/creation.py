@@ -9,6 +9,7 @@ from models.kernels.synth.expression import Kernel, Var
 from models.kernels.synth.layout import Index
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.promotion import HALVES
+from models.kernels.synth.scalar import UnsupportedError
 
 
 def constant(low: Lowering, node: Any, value: Any) -> Value:
@@ -54,6 +55,8 @@ def _copy(low: Lowering, node: Any) -> Value:
 
 def _into(low: Lowering, node: Any) -> Value:
     """copy_(target, source): later uses of the target see the source, in the target's type."""
+    if _is_view(node.args[0]):
+        raise UnsupportedError("a copy into a view, which changes another tensor")
     target, source = low.value(node.args[0]), low.value(node.args[1])
     from models.kernels.synth.emit.pointwise import broadcast_index
 
@@ -63,6 +66,15 @@ def _into(low: Lowering, node: Any) -> Value:
     result = low.pointwise(target.shape, target.dtype, load, [source])
     low.env[node.args[0]] = result
     return result
+
+
+def _is_view(node: Any) -> bool:
+    """Whether a node's tensor may share memory with another one."""
+    from models.kernels.synth.emit.views import RULES as VIEWS
+
+    full = str(node.target)
+    is_alone = "cat" in full or "flip" in full or "roll" in full or "rev" in full
+    return node.op == "placeholder" or (full.rsplit(".", 1)[0] in VIEWS and not is_alone)
 
 
 def _iota(low: Lowering, node: Any) -> Value:
@@ -97,6 +109,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.empty_strided": _zero,
     "prims.empty_strided": _zero,
     "prims.empty_permuted": _zero,
+    "aten.empty_permuted": _zero,
     "aten.new_empty": _zero,
     "aten.new_empty_strided": _zero,
     "prims.clone": _copy,

@@ -152,13 +152,36 @@ def extreme_passes(work: Reduction, dtype: str, is_max: bool) -> str:
     return "top"
 
 
+def extreme(
+    low: Lowering, source: Value, dims: Sequence[int], shape: tuple[Size, ...], is_max: bool
+) -> Value:
+    """Return the largest or smallest element over dimensions; NaN where there is one."""
+    work = Reduction(low, source, dims)
+    name = extreme_passes(work, source.dtype, is_max)
+    return work.finish(f"{name} != 0" if source.dtype == "bool" else name, shape, source.dtype)
+
+
+def arg_extreme(
+    low: Lowering, source: Value, dims: Sequence[int], shape: tuple[Size, ...], is_max: bool
+) -> Value:
+    """Return the number of the first extreme, or of the first NaN."""
+    work = Reduction(low, source, dims)
+    extreme_passes(work, source.dtype, is_max)
+    kernel, kind = work.kernel, compute_type(source.dtype)
+    work.start("place", "9223372036854775807", "int64")
+    with work.columns_loop() as element:
+        x = kernel.convert(element, "int32" if kind in ("bool", "uint8") else kind).text
+        hit = f"{x} == top[:, None]"
+        if kind in FLOATS:
+            hit = f"tl.where(has_nan[:, None], {x} != {x}, {hit})"
+        kernel.line(f"place = tl.where(mask & ({hit}) & (col < place), col, place)")
+    return work.finish("tl.min(place, axis=1)", shape, "int64")
+
+
 def _extreme(is_max: bool) -> Callable[[Lowering, Any], Value]:
     def rule(low: Lowering, node: Any) -> Value:
         source, fake = low.value(node.args[0]), node.meta["val"]
-        dtype = dtype_of(fake)
-        work = Reduction(low, source, _dims(low, node, source))
-        name = extreme_passes(work, source.dtype, is_max)
-        return work.finish(f"{name} != 0" if dtype == "bool" else name, sizes_of(fake.shape), dtype)
+        return extreme(low, source, _dims(low, node, source), sizes_of(fake.shape), is_max)
 
     return rule
 
@@ -166,17 +189,19 @@ def _extreme(is_max: bool) -> Callable[[Lowering, Any], Value]:
 def _arg_extreme(is_max: bool) -> Callable[[Lowering, Any], Value]:
     def rule(low: Lowering, node: Any) -> Value:
         source, fake = low.value(node.args[0]), node.meta["val"]
-        work = Reduction(low, source, _dims(low, node, source))
-        extreme_passes(work, source.dtype, is_max)
-        kernel, kind = work.kernel, compute_type(source.dtype)
-        work.start("place", "9223372036854775807", "int64")
-        with work.columns_loop() as element:
-            x = kernel.convert(element, "int32" if kind in ("bool", "uint8") else kind).text
-            hit = f"{x} == top[:, None]"
-            if kind in FLOATS:
-                hit = f"tl.where(has_nan[:, None], {x} != {x}, {hit})"
-            kernel.line(f"place = tl.where(mask & ({hit}) & (col < place), col, place)")
-        return work.finish("tl.min(place, axis=1)", sizes_of(fake.shape), "int64")
+        return arg_extreme(low, source, _dims(low, node, source), sizes_of(fake.shape), is_max)
+
+    return rule
+
+
+def _extreme_pair(is_max: bool) -> Callable[[Lowering, Any], list[Value]]:
+    def rule(low: Lowering, node: Any) -> list[Value]:
+        source, (values, _) = low.value(node.args[0]), node.meta["val"]
+        dims, shape = [low.arg(node.args[1])], sizes_of(values.shape)
+        return [
+            extreme(low, source, dims, shape, is_max),
+            arg_extreme(low, source, dims, shape, is_max),
+        ]
 
     return rule
 
@@ -213,6 +238,8 @@ RULES: dict[str, Callable[..., Any]] = {
     "prims.amin": _extreme(False),
     "aten.amax": _extreme(True),
     "aten.amin": _extreme(False),
+    "aten.max.dim": _extreme_pair(True),
+    "aten.min.dim": _extreme_pair(False),
     "aten.max": _extreme(True),
     "aten.min": _extreme(False),
     "aten.argmax": _arg_extreme(True),

@@ -266,8 +266,10 @@ def _cat(low: Lowering, node: Any) -> Value:
     return low.pointwise(shape, dtype, load, parts)
 
 
-def _stack(low: Lowering, node: Any) -> Value:
-    raise UnsupportedError("aten.stack without decomposition")
+def _squeeze_in_place(low: Lowering, node: Any) -> Value:
+    result = _squeeze(low, node)
+    low.env[node.args[0]] = result
+    return result
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -279,6 +281,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.t": _transpose,
     "prims.squeeze": _squeeze,
     "aten.squeeze": _squeeze,
+    "aten.squeeze_": _squeeze_in_place,
     "aten.unsqueeze": _unsqueeze,
     "prims.collapse_view": _reshape,
     "prims.split_dim": _reshape,

@@ -33,14 +33,17 @@ def pointwise(execute, expression, dtype, x, y=None):
 @pytest.fixture
 def floats():
     generator = torch.Generator().manual_seed(5)
-    special_values = torch.tensor([0.1, -0.0, float("inf"), float("-inf"), float("nan"), 3e38, 1e-40])
+    special_values = torch.tensor(
+        [0.1, -0.0, float("inf"), float("-inf"), float("nan"), 3e38, 1e-40]
+    )
     return torch.cat([torch.randn(505, generator=generator) * 30, special_values])
 
 
 @pytest.mark.parametrize(("expression", "operation"), [
     ("a + b", torch.add), ("a * b", torch.mul), ("a - b", torch.sub), ("-a", lambda a, b: -a),
     ("tl.maximum(a, b)", torch.fmax), ("a > b", torch.gt),
-    ("tl.abs(a)", lambda a, b: a.abs()), ("tl.where(a > b, a, b)", lambda a, b: torch.where(a > b, a, b)),
+    ("tl.abs(a)", lambda a, b: a.abs()),
+    ("tl.where(a > b, a, b)", lambda a, b: torch.where(a > b, a, b)),
 ])  # fmt: skip
 def test_bfloat16_arithmetic_is_that_of_torch(execute, floats, expression, operation):
     x, y = floats.bfloat16(), floats.flip(0).bfloat16()

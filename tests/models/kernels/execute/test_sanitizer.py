@@ -109,9 +109,11 @@ def test_alignment_is_checked_where_the_profile_wants_it(execute):
 
 
 def test_a_violation_cannot_be_hidden_by_an_except(execute):
-    source = COPY.format(shift="", read="i < n", write="i < 16").replace(
-        "    kernel_copy[(1,)]", "    try:\n        kernel_copy[(1,)]"
-    ).replace("    return out", "    except BaseException:\n        pass\n    return out")
+    source = (
+        COPY.format(shift="", read="i < n", write="i < 16")
+        .replace("    kernel_copy[(1,)]", "    try:\n        kernel_copy[(1,)]")
+        .replace("    return out", "    except BaseException:\n        pass\n    return out")
+    )
     assert violation(execute, source, torch.ones(8))["kind"] == "out_of_bounds"
 
 

@@ -1,4 +1,4 @@
-"""Candidates that loop, fork, allocate, lie or look around: contained, reported, the rest goes on."""
+"""Candidates that loop, fork, allocate, lie or look around: contained and reported."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 """Hand-written honest modules, short and general enough to pass their operators' public samples."""
 
-ADD = '''
+ADD = """
 @triton.jit
 def kernel_add(x, y, o, alpha, n, s0, s1, s2, s3, a0, a1, a2, a3, b0, b1, b2, b3,
                W: tl.constexpr, BOOL: tl.constexpr, B: tl.constexpr):
@@ -46,9 +46,9 @@ def wrapper(input, other, *, alpha=1):
     kernel_add[(triton.cdiv(n, 4096),)](x, y, out, alpha, n, *sizes, *zeros, *x.stride(), *zeros,
                                         *y.stride(), W=wide, BOOL=dtype == torch.bool, B=4096)
     return out
-'''
+"""
 
-EXP = '''
+EXP = """
 @triton.jit
 def kernel_exp(x, o, n, s0, s1, a0, a1, B: tl.constexpr):
     i = tl.program_id(0) * B + tl.arange(0, B)
@@ -57,14 +57,15 @@ def kernel_exp(x, o, n, s0, s1, a0, a1, B: tl.constexpr):
     tl.store(o + i, tl.exp(value), m)
 
 def wrapper(input):
-    out = torch.empty(input.shape, dtype=input.dtype if input.is_floating_point() else torch.float32)
+    dtype = input.dtype if input.is_floating_point() else torch.float32
+    out = torch.empty(input.shape, dtype=dtype)
     n = out.numel()
     x = input if input.ndim == 2 else input.reshape(1, -1)
     kernel_exp[(triton.cdiv(n, 1024),)](x, out, n, *x.shape, *x.stride(), B=1024)
     return out
-'''
+"""
 
-ROWS = '''
+ROWS = """
 @triton.jit
 def kernel_rows(x, o, n, K: tl.constexpr, R: tl.constexpr):
     r = tl.program_id(0) * R + tl.arange(0, R)
@@ -77,9 +78,9 @@ def wrapper(input, dim=None, keepdim=False, dtype=None):
     n = input.shape[-1]
     kernel_rows[(out.numel(),)](input, out, n, K=triton.next_power_of_2(n), R=1)
     return out
-'''
+"""
 
-MATMUL = '''
+MATMUL = """
 @triton.jit
 def kernel_mm(a, b, o, M, N, K, am, ak, bk, bn, T: tl.constexpr, D: tl.constexpr):
     m = tl.program_id(0) * T + tl.arange(0, T)
@@ -103,4 +104,4 @@ def wrapper(input, mat2):
     kernel_mm[(triton.cdiv(M, 16), triton.cdiv(N, 16))](
         input, mat2, out, M, N, K, *input.stride(), *mat2.stride(), T=16, D=wide)
     return out
-'''
+"""

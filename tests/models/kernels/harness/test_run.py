@@ -20,7 +20,7 @@ def candidate(op_id, source):
 
 
 @pytest.mark.parametrize(("op_id", "source", "total"), [
-    ("exp", modules.EXP, 15), ("mm", modules.MATMUL, 15), ("add", modules.ADD, 99),
+    ("exp", modules.EXP, 15), ("mm", modules.MATMUL, 15), ("add", modules.ADD, 55),
 ])  # fmt: skip
 def test_an_honest_module_passes_every_public_sample(harness, op_id, source, total):
     samples = harness.prepare(op_id)
@@ -72,7 +72,7 @@ def test_one_sample_of_each_structure_key_comes_first(harness):
 
 
 CHEATS = {
-    "returns an input": ("exp", "return input", "provenance: a result is an input itself"),
+    "returns an input": ("clone", "return input", "provenance: a result is an input itself"),
     "a constant allocation": ("zeros_like", "return torch.zeros_like(input)", "kernels wrote 0 of"),
     "torch computes": ("exp", "return torch.exp(input)", "dispatch: the wrapper calls aten::exp"),
     "undefined memory": ("exp", "return torch.empty_like(input)", "result"),
@@ -130,9 +130,8 @@ def test_the_first_failure_says_where_and_what(harness, tmp_path):
 
 
 def test_a_crash_costs_its_own_sample_only(harness):
-    source = modules.EXP.replace(
-        "    n = out.numel()",
-        "    n = out.numel()\n    if input.ndim == 0:\n        import os\n        os._exit(0)", 1)  # fmt: skip
+    leaving = "    n = out.numel()\n    if input.ndim == 0:\n        import os\n        os._exit(0)"
+    source = modules.EXP.replace("    n = out.numel()", leaving, 1)
     report = harness.test(candidate("exp", source), harness.prepare("exp"))
     assert report.by_status["no_report"] == 5
     assert report.by_status["passed"] == report.total - 5
@@ -160,11 +159,14 @@ def test_a_module_that_does_not_load_fails_every_sample(harness):
 
 
 def test_results_that_depend_on_undefined_memory_or_time_are_not_repeatable(harness):
-    source = modules.EXP.replace("def wrapper(", "COUNT = [0]\n\ndef fresh(").replace(
-        "kernel_exp[", "COUNT[0] += 1\n    kernel_exp["
-    ).replace("tl.exp(value)", "tl.exp(value) + tiny").replace("n, s0", "n, tiny, s0").replace(
-        "out, n, *x", "out, n, COUNT[0] * 1e-7, *x"
-    ) + "def wrapper(input):\n    return fresh(input)\n"
+    source = (
+        modules.EXP.replace("def wrapper(", "COUNT = [0]\n\ndef fresh(")
+        .replace("kernel_exp[", "COUNT[0] += 1\n    kernel_exp[")
+        .replace("tl.exp(value)", "tl.exp(value) + tiny")
+        .replace("n, s0", "n, tiny, s0")
+        .replace("out, n, *x", "out, n, COUNT[0] * 1e-7, *x")
+        + "def wrapper(input):\n    return fresh(input)\n"
+    )
     report = harness.test(candidate("exp", source), harness.prepare("exp", dtypes=["float32"]))
     assert any("two runs" in outcome.message for outcome in report.outcomes)
 
@@ -178,7 +180,7 @@ def test_a_view_counts_as_metadata_and_a_kernel_s_copy_as_kernel(harness):
 
 def test_a_profile_s_alignment_reaches_the_kernels(harness):
     samples = harness.prepare("exp", dtypes=["float16"])
-    report = harness.test(candidate("exp", modules.EXP.replace("B=1024", "B=8")), samples,
+    report = harness.test(candidate("exp", modules.EXP.replace("1024", "8")), samples,
                           find_profile("padded32"))  # fmt: skip
     assert "misaligned: " in report.first_failure.message
     assert report.profile == "padded32"
@@ -193,32 +195,54 @@ def test_modules_that_call_others_get_them(harness):
     assert report.is_passing
 
 
-def test_error_inputs_and_forms(harness):
-    samples = harness.prepare("mm", "V6", dtypes=["float32"])
-    forms = {sample["form"] for sample in samples.samples}
-    assert forms == {"out", "error"}
-    source = modules.MATMUL.replace(
-        "    M, K = input.shape",
-        "    if input.ndim != 2 or mat2.ndim != 2 or input.shape[1] != mat2.shape[0]:\n"
-        "        raise RuntimeError('mm needs matrices that fit')\n    M, K = input.shape",
-    ).replace("def wrapper(input, mat2)", "def into(input, mat2, out)").replace(
-        "    out = torch.empty((M, N), dtype=input.dtype)\n", ""
-    ) + (
-        "def wrapper(input, mat2):\n    if input.ndim != 2 or mat2.ndim != 2:\n"
-        "        raise RuntimeError('mm needs matrices')\n"
-        "    out = torch.empty((input.shape[0], mat2.shape[1]), dtype=input.dtype)\n"
-        "    return into(input, mat2, out)\n\n"
-        "def wrapper_out(input, mat2, *, out):\n    return into(input, mat2, out)\n"
-    )
-    report = harness.test(candidate("mm", source), samples)
+DOT = """
+@triton.jit
+def kernel_dot(x, y, o, n, sx, sy, B: tl.constexpr):
+    i = tl.arange(0, B)
+    tl.store(o, tl.sum(tl.load(x + i * sx, i < n, 0) * tl.load(y + i * sy, i < n, 0)))
+
+def checked(input, other):
+    if input.ndim != 1 or other.ndim != 1 or input.shape != other.shape:
+        raise RuntimeError("1D tensors of one size, please")
+    if input.dtype != other.dtype:
+        raise RuntimeError("one type, please")
+    return input.shape[0]
+
+def wrapper_out(input, tensor, *, out):
+    n = checked(input, tensor)
+    kernel_dot[(1,)](input, tensor, out, n, input.stride(0), tensor.stride(0),
+                     B=triton.next_power_of_2(n))
+    return out
+
+def wrapper(input, tensor):
+    checked(input, tensor)
+    return wrapper_out(input, tensor, out=torch.empty((), dtype=input.dtype))
+"""
+
+
+def test_out_forms_are_written_and_error_inputs_refused(harness):
+    samples = harness.prepare("dot", "V6", dtypes=["float32"])
+    errors = sum(sample["form"] == "error" for sample in samples.samples)
+    assert errors >= 3
+    assert {sample["form"] for sample in samples.samples} == {"out", "error"}
+    report = harness.test(candidate("dot", DOT), samples)
     assert report.first_failure is None
-    accepting = harness.test(candidate("mm", "def wrapper(*args):\n    return torch.empty(1)\n"),
-                             samples)  # fmt: skip
-    assert accepting.by_status["no_error"] == sum(s["form"] == "error" for s in samples.samples)
+    assert report.by_backing == {"kernel": len(samples) - errors, "value": errors}
+    accepting = harness.test(candidate("dot", "def wrapper(*args):\n    return None\n"), samples)
+    assert accepting.by_status["no_error"] == errors
+    assert "no function wrapper_out" in accepting.first_failure.message
+
+
+def test_half_precision_may_be_more_exact_than_aten_and_the_report_says_so(harness):
+    report = harness.test(candidate("add", modules.ADD), harness.prepare("add"))
+    assert report.passed_by_fp32 == sum(o.oracle == "fp32" for o in report.outcomes)
+    assert 0 < report.passed_by_fp32 < 5
+    assert all(o.dtype in ("float16", "bfloat16") for o in report.outcomes if o.oracle == "fp32")
 
 
 @pytest.mark.parametrize(("suite", "notes"), [
-    ("V2", {"transposed", "sliced", "stride0"}), ("V3", {"20to0", "20to1", "20to257", "0d", "large"}),
+    ("V2", {"transposed", "sliced", "stride0"}),
+    ("V3", {"20to0", "20to1", "20to257", "0d", "large"}),
 ])  # fmt: skip
 def test_layouts_and_shapes_are_made_and_honest_code_that_ignores_strides_fails(
     harness, suite, notes
