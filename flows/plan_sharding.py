@@ -9,9 +9,10 @@ from prefect import flow
 
 from models.figures import Figure, FlowSummary
 from models.sharding.config import PlanConfig
-from models.sharding.plan_answer import PlanAnswer, answer_folder, mfu, publish
+from models.sharding.plan_answer import PlanAnswer, answer_folder, publish
+from models.sharding.report.numbers import mfu
 from models.sharding.verify import Check
-from models.sharding.work import proposer_of
+from models.sharding.work import anchored, known_step, proposer_of, site_of
 from tasks.runner import task_runner
 from tasks.shard import (
     diagnose_step,
@@ -45,10 +46,12 @@ def plan_sharding(config: PlanConfig = PlanConfig()) -> FlowSummary:  # noqa: B0
     """
     job = config.job()
     proposer_of(config)  # an address that is none is told before anything is computed
+    folder = answer_folder(config)
     with tracked_run("sharding", config) as run:
         began = time.monotonic()
         site = learn_site_of(config, run)
         known = profile_step(config, job, site.constants, run)
+        site = anchored(site, known, job)
         diagnosis = diagnose_step(known, job, site.constants, run) if known else None
         recalled = recall_knowledge(job, diagnosis, run)
         planned = propose_layouts(config, job, site, diagnosis, recalled, run)
@@ -60,7 +63,6 @@ def plan_sharding(config: PlanConfig = PlanConfig()) -> FlowSummary:  # noqa: B0
         ]
         checks: list[Check] = [future.result() for future in checking]
         record_checks(checks, run)
-        folder = answer_folder(config)
         first = planned.proposals[0] if planned.proposals else None
         exports = write_exports(config, job, first.layout, folder, run) if first else {}
         answer = PlanAnswer(config, job, site, known, diagnosis, recalled, planned, tuple(checks))
@@ -91,6 +93,7 @@ def preview(config: PlanConfig) -> list[str]:
     """Say what would be planned, without planning (`loom run --dry-run`)."""
     job = config.job()
     proposer_of(config)
+    known = known_step(config, job, site_of(config.runs).constants)
     work = job.workload
     return [
         f"model: {job.model.name}, {job.model.params / 1e9:.3g} billion parameters",
@@ -98,7 +101,7 @@ def preview(config: PlanConfig) -> list[str]:
         f"chips: {job.place.text()}, {job.place.chips:,} of "
         f"{job.place.chip.hbm_bytes / 1e9:.3g} GB",
         f"profile: {config.data or 'of the cost model'}; present layout: "
-        f"{config.present or 'as the profile says, else trivial'}",
+        f"{f'{known.layout.text()} ({known.origin})' if known else 'none is legal'}",
         f"calibration: {config.runs or 'constants of the literature'}",
         f"proposer: {config.proposer}; verified: {config.verify}",
     ]

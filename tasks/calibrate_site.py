@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from models.settings import get_settings
 from models.sharding.config import CalibrateConfig
 from models.sharding.landscapes import FOLDER, Scenario, read_landscapes
+from models.sharding.plan_answer import made
 from models.sharding.report.site_page import render_site
 from models.sharding.site_fit import SiteFit, fit_and_test
 from models.sharding.site_next import NextShot, next_shot
@@ -77,8 +78,7 @@ def publish_site(
 ) -> dict[str, Path]:
     """Write constants and report, and record them."""
     digest = file_digest(runs_file(config))
-    folder = config.output or get_settings().home / "sharding" / "sites" / digest[:12]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(config.output or get_settings().home / "sharding" / "sites" / digest[:12])
     rows = scenario_rows(fit)
     constants, report = folder / "constants.json", folder / "report.html"
     constants.write_text(json.dumps(asdict(fit.site.constants), indent=1) + "\n")

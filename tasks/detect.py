@@ -13,24 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from models.contracts import check_table, read_contract
 from models.detection.config import DetectConfig
 from models.detection.examiner import Examiner
+from models.detection.gathering import Gathered, Stored, gather, sessions_edge, store_of
 from models.detection.intel import threats
 from models.detection.listed import Listed, list_items
 from models.detection.publish import Published, figures, publish
 from models.detection.reasoning.judge import Judge
 from models.detection.records import Record
 from models.detection.report.alert import Technique
-from models.detection.work import (
-    Gathered,
-    Kept,
-    Stored,
-    examiner_of,
-    gather,
-    investigate,
-    key_of,
-    sessions_edge,
-    store_of,
-    triage,
-)
+from models.detection.work import Kept, examiner_of, investigate, key_of, triage
 from models.errors import ContractError
 from models.llm import language_model
 from models.settings import get_settings
@@ -41,7 +31,7 @@ from tasks.track import TrackedRun
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5,
       retry_condition_fn=is_worth_retrying)  # fmt: skip
 def gather_sessions(config: DetectConfig, run: TrackedRun) -> Gathered:
-    """Bring sessions into the store; see `models.detection.work.gather`."""
+    """Bring sessions into the store; see `models.detection.gathering.gather`."""
     began = time.monotonic()
     found = gather(config, get_settings().home)
     done = found.collection

@@ -13,7 +13,8 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from models.detection.explorer.config import ExploreConfig
-from models.detection.explorer.explore import Exploration, Generation, explore
+from models.detection.explorer.explore import Exploration, explore
+from models.detection.explorer.generation import Generation
 from models.detection.explorer.publish import Entry, entries, rows, write_lines
 from models.detection.explorer.report import render
 from models.detection.intel import IntelStore

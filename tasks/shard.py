@@ -76,7 +76,7 @@ def profile_step(
         "present/step_s": profile.step_s, "present/peak_hbm_bytes": profile.peak_hbm_bytes,
         "present/exposed_comm_s": profile.exposed_comm_s,
     })  # fmt: skip
-    for warning in profile.warnings:
+    for warning in (*profile.warnings, *known.notes):
         get_run_logger().warning("%s", warning)
     return known
 

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.settings import get_settings
 from models.sharding.config import SweepConfig
+from models.sharding.plan_answer import made
 from models.sharding.question import ShardingQuestion
 from models.sharding.ranking import Rank
 from models.sharding.report.sweep_page import render_sweep
@@ -40,8 +41,7 @@ def publish_sweep(
     config: SweepConfig, rows: list[SweepRow], run: TrackedRun
 ) -> tuple[pd.DataFrame, dict[str, Path]]:
     """Write table and report, and record them."""
-    folder = config.output or get_settings().home / "sharding" / "sweeps" / config.digest
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(config.output or get_settings().home / "sharding" / "sweeps" / config.digest)
     frame = sweep_frame(rows)
     table, report = folder / "sweep.csv", folder / "report.html"
     frame.to_csv(table, index=False)

@@ -91,7 +91,7 @@ def show_plan(job: Job, count: int, rank: str, as_json: bool) -> int:
 def show_judgement(job: Job, layout: Layout | None, notes: Sequence[str], as_json: bool) -> int:
     """Print what is known of a layout; returns the exit code."""
     assert layout is not None
-    judged = judge(job, layout)
+    judged = judge(job, layout, plan=propose(job, count=1, prior=prior_of("experts")))
     if as_json:
         _print_json({"job": job_text(job), **judgement_json(judged), "notes": list(notes)})
         return 0 if judged.fit in ("fits", "tight") else THERE_IS_NONE
@@ -105,13 +105,13 @@ def show_judgement(job: Job, layout: Layout | None, notes: Sequence[str], as_jso
             f"{judged.capacity_bytes / 1e9:.4g} GB ({share:.0%} at P90)",
         )
         console.print(_bars("GB", judged.memory_parts, 1e9))
-        against = f", {judged.times_best:.2f} x the best" if judged.times_best else ""
+        against = f", {judged.times_best:.2f} x the first proposal" if judged.times_best else ""
         _say(console, f"step {_interval(judged.step_s, 1)} s{against}")
         console.print(_bars("s", judged.terms_s, 1.0))
     for line in (*judged.broken, *judged.warnings, *notes):
         _say(console, f"- {line}")
     if judged.best is not None and judged.best.layout != layout:
-        _say(console, f"the best for this job: {judged.best.layout.text()}")
+        _say(console, f"the first proposal for this job: {judged.best.layout.text()}")
     return 0 if judged.fit in ("fits", "tight") else THERE_IS_NONE
 
 
@@ -194,12 +194,17 @@ def _print_plan(job: Job, plan: ShardingPlan) -> None:
     if plan.infeasible is not None:
         _say(console, f"{plan.infeasible.reason}: {plan.infeasible.detail}")
         return
-    table = _table("#", "layout", "step s (P10-P90)", "memory GB (P10-P90)", "of capacity")
+    is_served = plan.proposals[0].tpot_s is not None
+    whole = "batch s (P10-P90)" if is_served else "step s (P10-P90)"
+    latencies = ("first token s", "per token ms") if is_served else ()
+    table = _table("#", "layout", whole, *latencies, "memory GB (P10-P90)", "of capacity")
     capacity = job.place.chip.hbm_bytes
     for one in plan.proposals:
         share = one.memory_bytes.high / capacity
         table.add_row(
             str(one.rank), one.layout.text(), _interval(one.step_s, 1),
+            *([f"{one.ttft_s:.3g}"] if one.ttft_s is not None else []),
+            *([f"{1e3 * one.tpot_s:.3g}"] if one.tpot_s is not None else []),
             _interval(one.memory_bytes, 1e9), f"{_bar(share)} {share:.0%}",
         )  # fmt: skip
     console.print(table)

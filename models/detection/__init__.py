@@ -1,6 +1,6 @@
 """Detection: what AI agents are told, think and do, and what of it is an attack.
 
-examiner.py  both tiers and all rules, one verdict; work.py, publish.py  a whole run of it
+examiner.py  both tiers and all rules, one verdict; gathering.py, work.py, publish.py  a run of it
 session/     Event, ToolCall, Session: a checked DAG of what happened
 verdicts.py  Verdict with its Evidence; Signal of one rule; records.py  a session in a list
 sensor/      logs of agent programs as sessions, kept whole; a tap on MCP servers; inventory

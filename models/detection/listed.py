@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from models.detection.config import DetectConfig
+from models.detection.gathering import data_of, is_home, store_of
+from models.detection.secrets.files import FILE, FOLDER, NOTHING, kind_of, need_path
 from models.detection.sensor.inventory import Changes, Item, inventory, projects_of
 from models.detection.sensor.inventory_history import InventoryHistory, Seen
-from models.detection.work import is_home, store_of
 
 _COLUMNS = ("sort", "name", "path", "version", "is_pinned", "shown", "digest", "first_seen",
             "last_seen")  # fmt: skip
@@ -100,10 +101,16 @@ def list_items(config: DetectConfig, home: Path, now_s: float) -> Listed | None:
         now_s: Seconds since 1970.
 
     Raises:
+        DataError: What the data leads to cannot be looked at: links in a ring, a path too long.
         StorageFullError: The disk is full; the history is as it was.
     """
-    data = config.data.expanduser().absolute() if config.data else None
-    if data is None or config.format is not None or not data.is_dir() or not is_home(data):
+    data = data_of(config)
+    if data is None or config.format is not None:
+        return None
+    data = data.absolute()
+    if kind_of(data) not in (FILE, FOLDER, NOTHING):
+        need_path(data)  # a link that leads round, a path that is too long: told as what it is
+    if kind_of(data) != FOLDER or not is_home(data):
         return None
     history = InventoryHistory(store_of(config, home) / "inventory.jsonl")
     is_first = history.is_new

@@ -1,7 +1,7 @@
 """Rates a call that waits to run by who asked for it: the user, or something that was read.
 
 Shared by the guard of our own agents, which sees a conversation grow, and by the hook of others,
-which reads a transcript anew at each call.
+which is told a transcript at each call and keeps of its results only how they lead away.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from models.detection.reasoning.detector import Detector, is_half, reasons, shipped
-from models.detection.reasoning.links import Told, best_link
+from models.detection.leads import Leads
+from models.detection.reasoning.detector import Detector, shipped
+from models.detection.reasoning.explained import is_half, reasons
+from models.detection.reasoning.links import best_link
+from models.detection.reasoning.told import Told
 from models.detection.session import Event, Session, ToolCall
 from models.detection.triage.blocks import Read, SpanModels, read_result
 
@@ -61,10 +64,15 @@ def read_answer(text: str, event: str, at: int, spans: SpanModels) -> Read:
 
 def weighed(reads: Sequence[Read]) -> list[Read]:
     """Return the results that a call is held against, of all that were read, in order."""
-    latest = max(0, len(reads) - _MOST_READS // 2)
+    return [reads[number] for number in _weighed([_leads(read) for read in reads])]
+
+
+def _weighed(leads: Sequence[float]) -> list[int]:
+    """Return the numbers of the results that a call is held against, by how they lead away."""
+    latest = max(0, len(leads) - _MOST_READS // 2)
     # Those that lead away most, so that nobody hides an order behind many harmless ones.
-    leading = heapq.nlargest(_MOST_READS // 2, reads[:latest], _leads)
-    return [*leading, *reads[latest:]]
+    leading = heapq.nlargest(_MOST_READS // 2, range(latest), lambda number: leads[number])
+    return [*leading, *range(latest, len(leads))]
 
 
 def rate_call(
@@ -102,7 +110,10 @@ def rate_call(
 
 
 def rate_pending(
-    session: Session, call: ToolCall, detector: Detector | None = None
+    session: Session,
+    call: ToolCall,
+    detector: Detector | None = None,
+    kept: Leads | None = None,
 ) -> Rated | None:
     """Rate a call by the session that it goes on; None: there is nothing to say of it.
 
@@ -113,22 +124,34 @@ def rate_pending(
         session: What happened so far.
         call: Its id is that of the session's call, if there is one; empty: it is not known.
         detector: None: the shipped one.
+        kept: What earlier calls read, of this detector; only what it does not know, and what the
+            call is held against, is read.
     """
     detector = detector or shipped()
     known = [event for event in _before(session, call) if not event.is_abandoned]
     calls = {event.id: event.call for event in known if event.call is not None}
-    results = {
-        event.id: event
-        for event in known
-        if event.kind == "tool_result" and event.text and event.status in ("ok", "error")
-    }
-    reads = [
-        read_answer(event.text, event.id, at, detector.spans)
+    found = [
+        (at, event)
         for at, event in enumerate(known)
-        if event.id in results
+        if event.kind == "tool_result" and event.text and event.status in ("ok", "error")
     ]
+    reads: dict[int, Read] = {}
+
+    def read(number: int) -> Read:
+        at, event = found[number]
+        if number not in reads:
+            reads[number] = read_answer(event.text, event.id, at, detector.spans)
+        return reads[number]
+
+    leads = []
+    for number, (_, event) in enumerate(found):
+        before = kept.of(event.text) if kept else None
+        leads.append(_leads(read(number)) if before is None else before)
+        if kept and before is None:
+            kept.keep(event.text, leads[-1])
     answers = [
-        Answer(read, calls.get(results[read.event].responds_to or "")) for read in weighed(reads)
+        Answer(read(number), calls.get(found[number][1].responds_to or ""))
+        for number in _weighed(leads)
     ]
     prompts = [event.text for event in known if event.kind == "user_message"]
     used = (one.tool for one in calls.values())

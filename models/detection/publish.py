@@ -15,13 +15,13 @@ from typing import NamedTuple
 from models.detection.config import DetectConfig
 from models.detection.export.ocsf import finding
 from models.detection.export.otel import document
+from models.detection.gathering import Stored, load
 from models.detection.listed import Listed
 from models.detection.records import Record
 from models.detection.report.alert import Technique, alert_page
 from models.detection.report.fleet import fleet_page
 from models.detection.session import Session
 from models.detection.verdicts import RANK, Verdict
-from models.detection.work import Stored, load
 
 _MOST_PAGES = 500
 """Sessions with a page of their own: alerts first, then what was left open, then attempts."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from models.detection.leads import leads_in
 from models.detection.pending import rate_pending
 from models.detection.reasoning.detector import LEAST_COVERAGE, shipped
 from models.detection.secrets import SecretScanner
@@ -21,6 +22,7 @@ from models.detection.sensor.gemini import Gemini
 from models.detection.sensor.values import arguments, name, split_tool
 from models.detection.session import Session, ToolCall
 from models.errors import DataError
+from models.settings import get_settings
 
 LARGEST_BYTES = 50 * 1024**2
 """Of a transcript with those of its sub-agents; a larger one is not judged."""
@@ -56,8 +58,12 @@ def judge_call(event: dict[str, Any]) -> str:
     call = ToolCall(name(event.get("tool_use_id")), tool, server, by_name, raw)
     path = Path(str(event["transcript_path"])).expanduser()
     detector = shipped()  # read before the clock runs
-    with _within(LONGEST_S):
-        rated = rate_pending(_session(path), call, detector)
+    kept = leads_in(get_settings().home)
+    try:
+        with _within(LONGEST_S):
+            rated = rate_pending(_session(path), call, detector, kept)
+    finally:
+        kept.save()  # what was read in time is not read again, so that the next call gets further
     if rated is None or rated.level != "high":
         return ""
     # An order may quote a credential that the agent was to send.
@@ -124,6 +130,6 @@ def _within(limit_s: float) -> Iterator[None]:
             raise _OverdueError
     except _OverdueError:
         raise NotJudgedError(
-            f"holding the call against its transcript takes more than {limit_s:g} s; begin a new "
-            "session"
+            f"holding the call against its transcript takes more than {limit_s:g} s; what was read "
+            "is kept, so that the next call gets further: try again, or begin a new session"
         ) from None

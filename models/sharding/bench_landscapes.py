@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from models.sharding.bench import ShardingBenchConfig
+from models.sharding.knowledge.guard import is_same_shape
 from models.sharding.landscapes import Scenario
 from models.sharding.layout import LayoutTable
 from models.sharding.residual import Site, learn_site
@@ -52,20 +53,41 @@ def score_landscapes(
 
     Args:
         scenarios: What is scored.
-        known: Scenarios that may be learned from; those of the same model are left out.
+        known: Scenarios that may be learned from; those of the same model, by its name, its
+            shape or a measured row, are left out.
         config: How many picks, how many random draws.
         seed: Of the random draws.
         tell: Hears of each step.
     """
     cases: list[LandscapeCase] = []
-    for model in sorted({one.group[0] for one in scenarios}):
-        others = [one for one in known if one.group[0] != model]
-        tell(f"calibrating without {model}")
-        site = learn_site([one.runs for one in others]) if others else Site()
-        for scenario in (one for one in scenarios if one.group[0] == model):
-            if scenario.is_ok.any():
-                cases += _scenario(scenario, others, site, config, seed)
+    sites: dict[tuple[int, ...], Site] = {}
+    for scenario in sorted(scenarios, key=lambda one: one.group[0]):
+        if not scenario.is_ok.any():
+            continue
+        places = tuple(n for n, one in enumerate(known) if not is_told_by(scenario, one))
+        others = [known[place] for place in places]
+        if places not in sites:
+            tell(f"calibrating without {scenario.group[0]}")
+            sites[places] = learn_site([one.runs for one in others]) if others else Site()
+        cases += _scenario(scenario, others, sites[places], config, seed)
     return cases
+
+
+def is_told_by(scenario: Scenario, other: Scenario) -> bool:
+    """Whether another scenario may tell what was measured in one.
+
+    It does where it has the model's name or its shape, or a row of equal layout, chips and speed:
+    a name says nothing, the same model may come from a config.json.
+    """
+    is_same = scenario.group[0] == other.group[0]
+    is_same |= is_same_shape(scenario.runs.job.model, other.runs.job.model)
+    return is_same or bool(_measured(scenario) & _measured(other))
+
+
+def _measured(scenario: Scenario) -> set[tuple[float, ...]]:
+    table, chips = scenario.runs.table, scenario.runs.job.place.chips
+    rows = np.flatnonzero(scenario.is_ok)
+    return {(chips, *_key(table, int(row)), float(scenario.tokens_per_s[row])) for row in rows}
 
 
 def _scenario(

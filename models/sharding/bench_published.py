@@ -9,6 +9,7 @@ from models.sharding.baselines import by_size, nearest, pure_fsdp
 from models.sharding.bench import ShardingBenchConfig
 from models.sharding.conventions import Conventions, choice_of, fit_conventions
 from models.sharding.job import Job
+from models.sharding.knowledge.guard import is_same_group
 from models.sharding.layout import Layout, LayoutTable
 from models.sharding.meshes import Meshes, fastest_per_mesh
 from models.sharding.propose import mesh_keys
@@ -44,7 +45,8 @@ def score_published(
 
     Args:
         rows: Rows that are scored.
-        known: Rows that may be learned from; those of a row's group are left out for it.
+        known: Rows that may be learned from; those of a row's group, or of its shape on its
+            chip, are left out for it.
         config: How many proposals, how strongly weights are pulled to zero.
         tell: Hears of each step.
     """
@@ -55,15 +57,15 @@ def score_published(
             meshes[row.job] = fastest_per_mesh(row.job)
     choices = [choice_of(one, meshes[one.job]) for one in known]
     cases = []
-    learned: dict[tuple[tuple[str, str], str], Conventions] = {}
+    learned: dict[tuple[tuple[int, ...], str], Conventions] = {}
     for row in rows:
-        others = [one for one in known if one.group != row.group]
-        key = (row.group, row.job.place.chip.kind)
+        places = tuple(n for n, one in enumerate(known) if not is_told_by(row, one))
+        others = [known[place] for place in places]
+        key = (places, row.job.place.chip.kind)
         if key not in learned:
             tell(f"conventions without {' on '.join(row.group)}")
             learned[key] = fit_conventions(
-                [one for one in choices if one and one.group != row.group and one.kind == key[1]],
-                config.ridges,
+                [one for n in places if (one := choices[n]) and one.kind == key[1]], config.ridges
             )
         found = meshes[row.job]
         order = learned[key].order(found, row.job)[: config.top]
@@ -81,6 +83,11 @@ def score_published(
             said = () if shares is None or name != "loomworks" else shares[order].tolist()
             cases.append(_case(row, name, layouts, tuple(said)))
     return cases
+
+
+def is_told_by(row: Published, other: Published) -> bool:
+    """Whether another row is of a row's group: its family or its shape, on its chip."""
+    return row.group == other.group or is_same_group(row.job, other.job)
 
 
 def _case(

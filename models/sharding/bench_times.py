@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.sharding.knowledge.guard import is_same_group, is_same_shape
 from models.sharding.layout import REMATS, LayoutTable
 from models.sharding.memory import memory_use
 from models.sharding.prices import Prices, TimedRun, learn_prices
@@ -53,22 +54,18 @@ def score_times(
 
     Args:
         rows: Rows that are scored; those without a time are passed over.
-        known: Rows that may be learned from; those of a row's model are left out for it.
+        known: Rows that may be learned from; those of a row's model, by name or shape, are left
+            out for it.
         without_group: Whether rows of its family on its chip are left out as well.
     """
     timed = [one for one in known if one.step_s]
-    learned: dict[tuple[str, ...], Prices] = {}
+    learned: dict[tuple[int, ...], Prices] = {}
     cases = []
     for row in rows:
         if not row.step_s:
             continue
-        key = (row.job.model.name, *(row.group if without_group else ()))
-        seen = [
-            one
-            for one in timed
-            if one.job.model.name != row.job.model.name
-            and not (without_group and one.group == row.group)
-        ]
+        key = tuple(n for n, one in enumerate(timed) if not _is_told_by(row, one, without_group))
+        seen = [timed[place] for place in key]
         alike = _alike(row, seen)
         if not alike:
             continue
@@ -85,6 +82,13 @@ def score_times(
             )
         )  # fmt: skip
     return cases
+
+
+def _is_told_by(row: Published, other: Published, without_group: bool) -> bool:
+    mine, others = row.job.model, other.job.model
+    if mine.name == others.name or is_same_shape(mine, others):
+        return True
+    return without_group and (row.group == other.group or is_same_group(row.job, other.job))
 
 
 def _run(row: Published) -> TimedRun:

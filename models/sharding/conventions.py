@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 RIDGES = (0.1, 0.3, 1.0, 3.0)
 """Pulls of all weights to zero; the shares that they give are averaged."""
 _ROUNDS = 150
+_SLOWEST = {"tpu": 1.3, "gpu": 1.6}
+"""Predicted time over the fastest from which a mesh is no habit worth following. On GPUs experts'
+layouts are predicted up to half slower than the fastest: our model errs more there."""
 _LEAST = 1e-12
 """Chance of what was never chosen: logs stay finite."""
 
@@ -69,6 +72,8 @@ class Conventions:
         if fit is None or meshes.table.size == 0 or not job.workload.is_training:
             return None
         worth = (traits(meshes, job) / fit.scale) @ fit.weights.T
+        slowest = meshes.log_s.min() + np.log(_SLOWEST[job.place.chip.kind])
+        worth = np.where((meshes.log_s <= slowest)[:, None], worth, -np.inf)
         raised = np.exp(worth - worth.max(axis=0))
         chances: Floats = (raised / raised.sum(axis=0)).mean(axis=1)
         return chances

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.contracts import check_table, read_contract, read_table
+from models.contracts import CheckedTable, check_table, read_contract, read_table
 from models.errors import ContractError
 from models.settings import ROOT
 from models.sharding.calibrate import Runs
 from models.sharding.job import Job
-from models.sharding.layout import Layout, LayoutTable
+from models.sharding.layout import REMATS, Layout, LayoutTable
 from models.sharding.specs import Slice, Workload, find_chip, find_model
+
+log = logging.getLogger(__name__)
 
 FOLDER = ROOT / "datasets" / "sharding" / "measured_landscapes"
 
@@ -48,7 +51,8 @@ class Scenario:
 def read_landscapes(path: Path | None = None) -> list[Scenario]:
     """Read a table of the landscape schema, checked against its contract.
 
-    Rows that break the contract are left out; repeated layouts stay, each as its own row.
+    Rows that break the contract, or whose dp x tp x pp are not their GPUs, are left out, counted
+    and logged; repeated layouts stay, each as its own row.
 
     Raises:
         DatasetMissingError: There is no such file.
@@ -58,7 +62,7 @@ def read_landscapes(path: Path | None = None) -> list[Scenario]:
     contract = read_contract(FOLDER)
     file = path or FOLDER / contract.file
     checked = check_table(contract, read_table(file), file.name)
-    frame = checked.frame
+    frame = _on_all_chips(checked, contract.max_quarantined_share, file.name)
     keys = ["model", "gpu", "gpus", "seq_len", "gbs"]
     scenarios = [
         _scenario(dict(zip(keys, key, strict=True)), part)
@@ -69,10 +73,39 @@ def read_landscapes(path: Path | None = None) -> list[Scenario]:
     return scenarios
 
 
+def _on_all_chips(checked: CheckedTable, most_bad: float, name: str) -> pd.DataFrame:
+    """Return the rows whose axes multiply to their chips, which no rule of a contract can say.
+
+    Raises:
+        ContractError: With those that break the contract they are more than the share `most_bad`.
+    """
+    frame = checked.frame
+    sizes = frame[["dp", "tp", "pp"]].astype("int64")
+    # In floats: three sizes of 2**20 multiply beyond 64 bits.
+    odd = sizes.astype(float).prod(axis=1) != frame["gpus"]
+    bad, rows = int(odd.sum()) + len(checked.quarantine), len(frame) + len(checked.quarantine)
+    if odd.any() and bad > most_bad * rows:
+        first = frame[odd].iloc[0]
+        raise ContractError(
+            f"{name}: {bad:,} of {rows:,} rows are bad (at most {most_bad:.1%} allowed), of which "
+            f"{int(odd.sum()):,} have dp x tp x pp that are not their gpus, such as "
+            f"{first['dp']:g} x {first['tp']:g} x {first['pp']:g} on {first['gpus']:g}; "
+            "correct them at their source"
+        )
+    if bad:
+        reasons = [*checked.quarantine["reason"], *["dp x tp x pp is not gpus"] * int(odd.sum())]
+        often = pd.Series(reasons).value_counts().head(3)
+        said = ", ".join(f"{text} ({count})" for text, count in often.items())
+        log.warning("%s: %d of %d rows are left out: %s", name, bad, rows, said)
+    return frame[~odd]
+
+
 def _scenario(key: Mapping[str, object], part: pd.DataFrame) -> Scenario:
     chip = find_chip(str(key["gpu"]).split("-")[0].split(" ")[0])
-    place = Slice.of_count(chip, int(str(key["gpus"])))
-    work = Workload(seq_len=int(str(key["seq_len"])), global_batch=int(float(str(key["gbs"]))))
+    # A column of integers is one of floats where a row of it was bad.
+    gpus, seq_len, batch = (int(float(str(key[name]))) for name in ("gpus", "seq_len", "gbs"))
+    place = Slice.of_count(chip, gpus)
+    work = Workload(seq_len=seq_len, global_batch=batch)
     job = Job(find_model(str(key["model"])), work, place)
     layouts = [
         Layout(
@@ -82,11 +115,8 @@ def _scenario(key: Mapping[str, object], part: pd.DataFrame) -> Scenario:
             pipeline=int(row["pp"]),
             micro_batch=int(row["mbs"]),
             zero=int(0 < int(row["zero"]) <= 2),
-            remat="full"
-            if str(row["remat"]) == "full"
-            else "selective"
-            if str(row["remat"]) == "selective"
-            else "none",
+            # Empty: nothing is recomputed.
+            remat=row["remat"] if row["remat"] in REMATS else "none",
         )
         for row in part.to_dict("records")
     ]

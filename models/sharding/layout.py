@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigError
+from models.sharding.divisors import near_divisors
 from models.sharding.job import Job
 
 Remat = Literal["none", "selective", "full", "offload"]
 REMATS: tuple[Remat, ...] = ("none", "selective", "full", "offload")
 AXES = ("data", "fsdp", "fsdp_transpose", "tensor", "context", "expert", "pipeline")
+LARGEST = 2**26
+"""No size of a layout is larger than this; products of sizes may be, see `legal`."""
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -55,6 +58,9 @@ class Layout:
         return " ".join([*(sizes or ["one chip"]), f"micro={self.micro_batch}", self.remat])
 
 
+_SIZES = tuple(f.name for f in fields(Layout))[:9]
+
+
 class LayoutTable(NamedTuple):
     """Layouts as columns of equal length; `remat` holds positions in `REMATS`."""
 
@@ -79,6 +85,11 @@ class LayoutTable(NamedTuple):
         ]
         columns = np.array(rows, dtype=np.int64).reshape(len(rows), len(cls._fields)).T
         return cls(*columns)
+
+    @classmethod
+    def exact(cls, layout: Layout) -> LayoutTable:
+        """Return one layout in numbers of Python, whose products are exact however large."""
+        return cls(*(cast(Ints, column.astype(object)) for column in cls.of([layout])))
 
     @property
     def size(self) -> int:
@@ -123,14 +134,6 @@ class Rule(NamedTuple):
     say: Callable[[Layout, Job], str]
 
 
-def near_divisors(number: int, asked: int) -> str:
-    """Return the divisors of a number next to the one that was asked for, in words."""
-    divisors = [d for d in range(1, number + 1) if number % d == 0]
-    below = [d for d in divisors if d < asked]
-    above = [d for d in divisors if d > asked]
-    return " or ".join(str(d) for d in (*below[-1:], *above[:1]))
-
-
 def _kv_breaks(table: LayoutTable, job: Job) -> Bools:
     kv = job.model.kv_heads
     return cast(Bools, (kv % table.tensor != 0) & (table.tensor % kv != 0))
@@ -164,7 +167,7 @@ RULES: tuple[Rule, ...] = (
         "chips",
         lambda t, j: cast(Bools, t.chips(j) != j.place.chips),
         lambda x, j: (
-            f"the axes multiply to {int(LayoutTable.of([x]).chips(j)[0])}, the slice has "
+            f"the axes multiply to {int(LayoutTable.exact(x).chips(j)[0])}, the slice has "
             f"{j.place.chips} chips; axis sizes must divide {j.place.chips}"
         ),
     ),
@@ -190,11 +193,11 @@ RULES: tuple[Rule, ...] = (
         lambda t, j: j.workload.global_batch % (t.batch_shards(j) * t.micro_batch) > 0,
         lambda x, j: (
             f"the global batch of {j.workload.global_batch} is not divisible by "
-            f"{int(LayoutTable.of([x]).batch_shards(j)[0])} batch shards x {x.micro_batch} "
+            f"{int(LayoutTable.exact(x).batch_shards(j)[0])} batch shards x {x.micro_batch} "
             "sequences; nearest product: "
             + near_divisors(
                 j.workload.global_batch,
-                int(LayoutTable.of([x]).batch_shards(j)[0]) * x.micro_batch,
+                int(LayoutTable.exact(x).batch_shards(j)[0]) * x.micro_batch,
             )
         ),
     ),
@@ -227,7 +230,7 @@ RULES: tuple[Rule, ...] = (
         lambda t, j: t.micro_steps(j) < t.pipeline - 1,
         lambda x, j: (
             f"pipeline={x.pipeline} needs {x.pipeline - 1} micro-batches or more, there are "
-            f"{float(LayoutTable.of([x]).micro_steps(j)[0]):g}; lower micro_batch or pipeline"
+            f"{float(LayoutTable.exact(x).micro_steps(j)[0]):g}; lower micro_batch or pipeline"
         ),
     ),
     Rule(
@@ -242,8 +245,15 @@ RULES: tuple[Rule, ...] = (
 
 
 def legal(table: LayoutTable, job: Job, without: Collection[str] = ()) -> Bools:
-    """Return which layouts keep every rule, but those that are named in `without`."""
-    good = np.ones(table.size, dtype=np.bool_)
+    """Return which layouts keep every rule, but those that are named in `without`.
+
+    A layout whose sizes multiply beyond what a column holds is none: 2**62 is far above what
+    chips, experts and sequences can be together, and a product that wraps around looks legal.
+    """
+    wide = np.ones(table.size)
+    for column in table[: len(_SIZES)]:
+        wide *= column
+    good = cast(Bools, wide < 2.0**62)
     for rule in RULES:
         if rule.name not in without:
             good &= ~rule.breaks(table, job)
@@ -256,10 +266,16 @@ def why_illegal(layout: Layout, job: Job) -> list[str]:
     Raises:
         ConfigError: A size is below 1.
     """
-    low = [f.name for f in fields(Layout)[:9] if getattr(layout, f.name) < 1]
+    low = [name for name in _SIZES if getattr(layout, name) < 1]
     if low:
         raise ConfigError(f"layout sizes must be 1 or more: {', '.join(low)}; give 1 for unused")
-    table = LayoutTable.of([layout])
+    high = [name for name in _SIZES if getattr(layout, name) > LARGEST]
+    if high:
+        return [
+            f"{', '.join(high)} above {LARGEST}: the slice has {job.place.chips} chips and the "
+            f"batch {job.workload.global_batch} sequences; axis sizes must divide them"
+        ]
+    table = LayoutTable.exact(layout)
     return [rule.say(layout, job) for rule in RULES if rule.breaks(table, job)[0]]
 
 

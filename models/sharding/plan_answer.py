@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from models.errors import ConfigError
 from models.settings import get_settings
 from models.sharding.config import PlanConfig
 from models.sharding.diagnosis import Diagnosis
@@ -17,7 +19,7 @@ from models.sharding.judge import judge
 from models.sharding.knowledge.recall import Recalled
 from models.sharding.planner.base import Planned
 from models.sharding.report import PlanReportInput, render_report
-from models.sharding.report.numbers import model_flops
+from models.sharding.report.numbers import mfu
 from models.sharding.residual import Site
 from models.sharding.server.answers import job_text, judgement_json, plain
 from models.sharding.verify import Check
@@ -46,19 +48,31 @@ class PlanAnswer:
             why = self.planned.infeasible
             return f"no layout for {job_text(self.job)}: {why.reason}: {why.detail}"
         first = self.planned.proposals[0]
-        return f"{first.layout.text()} for {job_text(self.job)}: {first.step_s.middle:.3g} s a step"
+        whole = "a step" if self.job.workload.is_training else "a batch"
+        late = ""
+        if first.ttft_s is not None and first.tpot_s is not None:
+            late = f", first token {first.ttft_s:.3g} s, then {1e3 * first.tpot_s:.3g} ms each"
+        fallback = self.planned.fallback_reason
+        model = f" (no language model: {fallback})" if fallback else ""
+        asked = job_text(self.job)
+        return (
+            f"{first.layout.text()} for {asked}: {first.step_s.middle:.3g} s {whole}{late}{model}"
+        )
 
     @property
     def present_step_s(self) -> float | None:
-        """Seconds of the present step, measured where a profile says."""
-        return self.known.profile.step_s if self.known else None
+        """Seconds of the present step, measured where a profile says; None: it does not fit."""
+        if self.known is None or (not self.known.is_measured and not self.known.fits):
+            return None
+        return self.known.profile.step_s
 
     @property
     def present_text(self) -> str:
         """The present layout and where it comes from."""
         if self.known is None:
             return "none is legal"
-        return f"{self.known.layout.text()} ({self.known.origin})"
+        lack = "" if self.known.fits or self.known.is_measured else "; it does not fit"
+        return f"{self.known.layout.text()} ({self.known.origin}{lack})"
 
     @property
     def memory_share(self) -> float | None:
@@ -78,6 +92,8 @@ class PlanAnswer:
             "plan/memory_share": self.memory_share,
             "plan/speedup": present / first if present and first else None,
             "plan/minimum_chips": _minimum(self.planned),
+            "plan/ttft_s": self.planned.proposals[0].ttft_s if self.planned.proposals else None,
+            "plan/tpot_s": self.planned.proposals[0].tpot_s if self.planned.proposals else None,
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -108,7 +124,7 @@ class PlanAnswer:
                 check["compiled"].pop("hlo_file", None)
         return {
             "schema": "sharding-plan/1", "question": job_text(self.job),
-            "config": self.config.model_dump(mode="json"), "headline": self.headline,
+            "config": plain(self.config.model_dump(mode="json")), "headline": self.headline,
             "present": own, "profile": plain(known.profile) if known else None,
             "diagnosis": plain(self.diagnosis), "plan": plain(self.planned.plan),
             "justifications": plain(self.planned.justifications),
@@ -128,14 +144,30 @@ def _minimum(planned: Planned) -> float | None:
     return planned.infeasible.minimum_chips if planned.infeasible else None
 
 
-def mfu(job: Job, step_s: float) -> float:
-    """Return model FLOPs over what the chips could do in a step; recomputation does not count."""
-    return model_flops(job) / (step_s * job.place.chips * job.place.chip.rate(job.workload.compute))
-
-
 def answer_folder(config: PlanConfig) -> Path:
-    """Return where a plan's files go: equal configs share a folder."""
-    return config.output or get_settings().home / "sharding" / "plans" / config.digest
+    """Make the folder of a plan's files, and return it: equal configs share one.
+
+    Raises:
+        ConfigError: There can be no such folder; told before anything is computed.
+    """
+    return made(config.output or get_settings().home / "sharding" / "plans" / config.digest)
+
+
+def made(folder: Path) -> Path:
+    """Make a folder for answers.
+
+    Raises:
+        ConfigError: A file stands in its place, or nothing may be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ConfigError(
+            f"answers cannot be written to {folder} ({error.strerror}); name another folder in "
+            "`output`"
+        ) from None
 
 
 def command_of(config: PlanConfig) -> str:
@@ -156,9 +188,8 @@ def publish(answer: PlanAnswer, exports: dict[str, Any], folder: Path) -> dict[s
     Args:
         answer: Of one run.
         exports: What became of each target.
-        folder: Made where it is missing.
+        folder: One that is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     plan = folder / "plan.json"
     plan.write_text(json.dumps(answer.document(exports), indent=1, allow_nan=False) + "\n")
     report = folder / "report.html"

@@ -18,6 +18,7 @@ from models.sharding.memory import MemoryUse, memory_use
 from models.sharding.serving import ServeCost, serve_cost
 from models.sharding.space import enumerate_layouts
 from models.sharding.specs import Slice
+from models.sharding.ways_out import nearest_batch, nearest_chips
 
 Floats = NDArray[np.float64]
 Prior = Callable[[LayoutTable, Job], Floats]
@@ -53,6 +54,10 @@ class Proposal:
     """Each term less that of the first proposal (for the first: of the next best mesh)."""
     justification: tuple[str, ...]
     risks: tuple[str, ...]
+    ttft_s: float | None = None
+    """Seconds to the first token when serving."""
+    tpot_s: float | None = None
+    """Seconds per further token when serving."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,9 @@ def _proposal(
     capacity = job.place.chip.hbm_bytes
     share = float(use.high[row]) / capacity
     risks = warnings(layout, job)
-    if share > _TIGHT:
+    if share > 1:
+        risks.append(f"it may not fit: P90 of memory is {share:.0%} of the capacity")
+    elif share > _TIGHT:
         risks.append(f"memory is tight: P90 is {share:.0%} of the capacity")
     return Proposal(
         rank,
@@ -203,6 +210,8 @@ def _proposal(
         delta,
         _justify(rank, terms, delta, table.row(other), share, has_other=other != row),
         tuple(risks),
+        float(cost.ttft_s[row]) if isinstance(cost, ServeCost) else None,
+        float(cost.tpot_s[row]) if isinstance(cost, ServeCost) else None,
     )
 
 
@@ -225,10 +234,21 @@ def _justify(
 
 
 def _no_legal(job: Job) -> Infeasible:
-    """Say why nothing is legal, by the plainest layout: every chip a shard of the batch."""
-    shards = Layout(fsdp=job.place.chips)
-    reasons = why_illegal(shards, job)
-    return Infeasible("no legal layout", "; ".join(reasons) or "no axis sizes multiply", None)
+    """Say why nothing is legal, by the plainest layout, and the nearest batch or chips that are.
+
+    The plainest: every chip a shard of the batch when training, a replica when serving.
+    """
+    chips, asked = job.place.chips, job.workload.global_batch
+    plain = Layout(fsdp=chips) if job.workload.is_training else Layout(data=chips, remat="none")
+    said = why_illegal(plain, job)
+    batch = nearest_batch(job)
+    if batch != asked:
+        # Else the layouts that were given are illegal, and others of the job are not.
+        fewer = nearest_chips(job)
+        ways = [f"a global batch of {batch}"] * (batch is not None)
+        ways += [f"{fewer} chips"] * (fewer is not None)
+        said.append(f"{' or '.join(ways) or 'no other batch or number of chips'} would do")
+    return Infeasible("no legal layout", "; ".join(said) or "no axis sizes multiply", None)
 
 
 def _too_slow(cost: StepCost | ServeCost, job: Job, fits: NDArray[np.bool_]) -> Infeasible:

@@ -9,6 +9,7 @@ from pydantic import Field
 from models.sharding.job import Job
 from models.sharding.specs import ModelSpec, Slice, Workload, find_model
 from models.sharding.specs.chip import SHIPPED
+from models.sharding.specs.slice import MOST_PODS
 
 
 class ShardingQuestion(Workload):
@@ -18,7 +19,7 @@ class ShardingQuestion(Workload):
     """Name of a shipped model, or the path of a Hugging Face config.json."""
     slice: str = "v6e:16x16"
     """Chips as chip:shape, such as v6e:16x16, v5p:4x4x8 or h100:64."""
-    pods: int = Field(1, ge=1)
+    pods: int = Field(1, ge=1, le=MOST_PODS)
     """Slices of this shape that the data-centre network joins; tpu only."""
     chip_file: str = ""
     """TOML file that describes chips of one's own; empty: the shipped chips."""

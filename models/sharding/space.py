@@ -6,17 +6,16 @@ from itertools import product
 
 import numpy as np
 
+from models.errors import ConfigError
+from models.sharding.divisors import divisors
 from models.sharding.job import Job
 from models.sharding.layout import REMATS, Layout, LayoutTable, Remat, legal
 
 MOST_MICRO = 64
 """Largest micro-batch that is tried, in sequences."""
-
-
-def divisors(number: int) -> list[int]:
-    """Return the divisors of a number, rising."""
-    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
-    return sorted({*small, *(number // d for d in small)})
+MOST_MESHES = 120_000
+"""Meshes that are looked at: DeepSeek-V3 has 63,576 on 131,072 GPUs and 100,728 on 2**20, numbers
+with hundreds of divisors have millions."""
 
 
 def meshes(job: Job, with_transpose: bool = False) -> list[Layout]:
@@ -28,6 +27,9 @@ def meshes(job: Job, with_transpose: bool = False) -> list[Layout]:
     Args:
         job: Model, workload, slice.
         with_transpose: Whether splits of `fsdp` over both dimensions are listed apart.
+
+    Raises:
+        ConfigError: There are more than `MOST_MESHES`.
     """
     chips, model, work = job.place.chips, job.model, job.workload
     is_gpu = job.place.chip.kind == "gpu"
@@ -46,6 +48,9 @@ def meshes(job: Job, with_transpose: bool = False) -> list[Layout]:
         left = chips // used
         if not job.has_expert_axis and (left * tensor * context) % expert:
             continue
+        # Each is a shard of the batch: illegal, however it is split.
+        if work.global_batch % (left * (expert if job.has_expert_axis else 1)):
+            continue
         for fsdp in divisors(left) if work.is_training else [1]:
             splits = divisors(fsdp) if with_transpose else [1]
             for transpose, zero in product(splits, (0, 1) if left > fsdp else (0,)):
@@ -55,6 +60,11 @@ def meshes(job: Job, with_transpose: bool = False) -> list[Layout]:
                         stage, zero=zero,
                     )
                 )  # fmt: skip
+        if len(found) > MOST_MESHES:
+            raise ConfigError(
+                f"{chips} chips split in more than {MOST_MESHES} ways for {model.name}; ask for "
+                "chips, batch and sequence with fewer divisors, such as powers of two"
+            )
     return found
 
 
@@ -67,6 +77,9 @@ def enumerate_layouts(
         job: Model, workload, slice.
         with_transpose: See `meshes`.
         remats: Policies that are tried; serving recomputes nothing and takes `none` alone.
+
+    Raises:
+        ConfigError: There are too many to look at.
     """
     base = LayoutTable.of(meshes(job, with_transpose))
     micros = [m for m in divisors(job.workload.global_batch) if m <= MOST_MICRO]

@@ -11,10 +11,10 @@ import pandas as pd
 
 from models.errors import ConfigError
 from models.sharding.judge import judge
-from models.sharding.plan_answer import mfu
 from models.sharding.propose import propose
 from models.sharding.question import ShardingQuestion
 from models.sharding.ranking import Rank, prior_of
+from models.sharding.report.numbers import mfu
 from models.sharding.verify import Level, verify
 from models.sharding.work import tokens_per_s_per_chip, trivial_layout
 

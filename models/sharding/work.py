@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from models.errors import ConfigError
 from models.llm import language_model
 from models.sharding.baselines import pure_fsdp
+from models.sharding.calibrate import Runs, calibrate
 from models.sharding.config import PlanConfig
 from models.sharding.constants import Constants
 from models.sharding.diagnosis import Diagnosis
@@ -21,7 +22,7 @@ from models.sharding.knowledge.embed import load_embedder
 from models.sharding.knowledge.guard import Guarded
 from models.sharding.knowledge.recall import Recalled, recall
 from models.sharding.landscapes import read_landscapes
-from models.sharding.layout import Layout, why_illegal
+from models.sharding.layout import Layout, LayoutTable, why_illegal
 from models.sharding.memory import memory_use
 from models.sharding.planner.analytic import AnalyticProposer
 from models.sharding.planner.base import PlanContext, Planned, Proposer
@@ -30,6 +31,7 @@ from models.sharding.profile import Profile, analytic_profile, read_profile
 from models.sharding.propose import cost_of
 from models.sharding.published import read_published
 from models.sharding.ranking import prior_of
+from models.sharding.report.numbers import model_flops
 from models.sharding.residual import Site, learn_site
 from models.sharding.space import enumerate_layouts
 from models.sharding.words import parse_layout
@@ -45,6 +47,10 @@ class Known:
     profile: Profile
     is_measured: bool
     """Whether the profile was read from a file."""
+    fits: bool
+    """Whether the memory model lets the layout run."""
+    notes: tuple[str, ...] = ()
+    """Where what was measured is not what we would have expected."""
 
 
 def site_of(runs: Path | None) -> Site:
@@ -127,9 +133,55 @@ def known_step(config: PlanConfig, job: Job, constants: Constants) -> Known | No
     layout, origin = present_layout(config, job, profile)
     if layout is None:
         return None
+    use = memory_use(LayoutTable.of([layout]), job, constants)
+    fits = bool(use.total[0] <= job.place.chip.hbm_bytes)
     if profile is None:
-        return Known(layout, origin, analytic_profile(job, layout, constants), is_measured=False)
-    return Known(layout, origin, profile, is_measured=True)
+        expected = analytic_profile(job, layout, constants)
+        return Known(layout, origin, expected, is_measured=False, fits=fits)
+    _refuse_another_program(profile, job, config.data)
+    notes = []
+    peak, low, high = profile.peak_hbm_bytes, float(use.low[0]), float(use.high[0])
+    if peak is not None and not low <= peak <= high:
+        notes.append(
+            f"the profile's peak is {peak / 1e9:.3g} GB, our memory model expects {low / 1e9:.3g} "
+            f"to {high / 1e9:.3g} GB: believe its figures for proposals as little"
+        )
+    return Known(layout, origin, profile, True, fits, tuple(notes))
+
+
+def _refuse_another_program(profile: Profile, job: Job, file: Path | None) -> None:
+    """Raise where a profile cannot be of the question's step."""
+    name = file.name if file else "the profile"
+    foreign = [one for one in profile.warnings if "runs on" in one and "devices" in one]
+    if foreign:
+        raise ConfigError(
+            f"{name} is of another program: {foreign[0]}; ask with the slice, model, batch and "
+            "layout that it was compiled for"
+        )
+    least_s = model_flops(job) / (job.place.chips * job.place.chip.rate(job.workload.compute))
+    if profile.step_s is not None and profile.step_s < least_s:
+        raise ConfigError(
+            f"{name} has steps of {profile.step_s:.3g} s, but {job.model.name} on "
+            f"{job.place.text()} needs {least_s:.3g} s at the peak of the chips: it is of another "
+            "program or batch; ask with what it was run with"
+        )
+
+
+def anchored(site: Site, known: Known | None, job: Job) -> Site:
+    """Return the constants fitted to the one measured step, where no runs of the site are known.
+
+    What the model says of other layouts is then relative to what was measured, so that a proposal
+    is not faster for being predicted. How sure it is stays as it was: one run shows no spread.
+    """
+    if known is None or not known.is_measured or site.places is not None:
+        return site
+    step_s = known.profile.step_s
+    is_sure = known.profile.trust.get("step_s") == "measured"
+    if step_s is None or not is_sure or not job.workload.is_training:
+        return site
+    one = Runs(job, LayoutTable.of([known.layout]), np.array([step_s]), np.array([np.nan]))
+    fitted = calibrate([one], site.constants)
+    return Site(replace(fitted, time_spread=site.constants.time_spread))
 
 
 def recall_for(job: Job, diagnosis: Diagnosis | None, home: Path) -> Recalled:
@@ -170,6 +222,7 @@ def plan_of(
     context = PlanContext(
         site.constants,
         prior_of(config.rank, site),
+        site.log_correction if site.places is not None else None,
         config.proposals,
         diagnosis,
         recalled,

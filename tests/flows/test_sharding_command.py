@@ -53,7 +53,7 @@ def test_a_layout_is_judged_by_words_file_and_standard_input(loom: Any, tmp_path
     code, out, _ = loom("judge", *JOB, "-l", "fsdp=8 tensor=2 micro=1 full")
     assert code == 0
     assert "fsdp=8 tensor=2 micro=1 full: fits" in out
-    assert "x the best" in out
+    assert "x the first proposal" in out
     code, out, _ = loom("judge", *JOB, "-l", "data=16")
     # 8e9 parameters x 18 bytes on 80 GB.
     assert (code, "does not fit" in out) == (1, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Labels:
         injected: Injected texts, where they were recorded.
         goal: What they ask for, without the words around it.
         servers, vulnerable: MCP servers of the task, and those that its authors made to attack.
+        origin: Of a finding, what it shares environments with; empty: nothing that is measured on.
     """
 
     is_attack: bool
@@ -61,6 +62,7 @@ class Labels:
     goal: str
     servers: tuple[str, ...]
     vulnerable: tuple[str, ...]
+    origin: str = ""
 
 
 def read_labelled(file: Path, *, is_blind: bool = False) -> Iterator[tuple[Session, Labels]]:
@@ -87,6 +89,27 @@ def read_labelled(file: Path, *, is_blind: bool = False) -> Iterator[tuple[Sessi
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file}, line {number}: {error!s}") from None
         yield row
+
+
+def read_for_training(
+    files: Iterable[Path], origins: Collection[str] = ()
+) -> tuple[list[tuple[Session, Labels]], int]:
+    """Read what of labelled sessions may be trained on: the split `train`.
+
+    Args:
+        files: Of sessions.
+        origins: Findings of these origins are read although sessions that are measured on stem
+            from the same environments.
+
+    Returns:
+        Sessions, and how many of the split were left out for their origin.
+
+    Raises:
+        DataError: See `read_labelled`.
+    """
+    rows = [row for file in files for row in read_labelled(file) if row[1].split == "train"]
+    kept = [row for row in rows if not row[1].origin or row[1].origin in origins]
+    return kept, len(rows) - len(kept)
 
 
 def holds_sessions(file: Path) -> bool:
@@ -172,4 +195,5 @@ def _labels_of(values: dict[str, Any]) -> Labels:
         goal=oracle.get("injection_goal") or "",
         servers=tuple(group.get("servers", ())),
         vulnerable=tuple(group.get("vulnerable_servers", ())),
+        origin=values.get("origin") or "",
     )

@@ -22,11 +22,14 @@ class Archive:
 
     Args:
         elites: What is on the map already.
+        cells: How many there can be; None: all that are declared.
 
     Source: Mouret & Clune (2015), "Illuminating search spaces by mapping elites".
     """
 
-    def __init__(self, elites: Iterable[Candidate] = ()) -> None:
+    def __init__(self, elites: Iterable[Candidate] = (), cells: int | None = None) -> None:
+        self.size = len(declared().cells()) if cells is None else cells
+        """Cells of the map."""
         self._cells: dict[tuple[str, str], Candidate] = {}
         for elite in elites:
             self.place(elite)
@@ -61,7 +64,7 @@ class Archive:
     @property
     def coverage(self) -> float:
         """Share of the cells that hold an attack which was carried out, in [0, 1]."""
-        return len(self._cells) / len(declared().cells())
+        return len(self._cells) / self.size
 
     @property
     def quality(self) -> float:

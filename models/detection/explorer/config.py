@@ -13,6 +13,8 @@ from models.config import Config
 
 # Where results go and what names them, which does not change what is found.
 _ELSEWHERE = frozenset(("folder", "detector", "date"))
+# What says nothing of a search in our own worlds.
+_OTHER_EXECUTOR = frozenset(("executor", "suites"))
 
 
 class ExploreConfig(Config):
@@ -45,6 +47,15 @@ class ExploreConfig(Config):
     victim: Literal["capable", "plain"] = "capable"
     """Model of an agent that attacks are tried on; see models/detection/explorer/victim.py."""
 
+    executor: Literal["ours", "agentdojo"] = "ours"
+    """Where attacks are played: our own worlds, or AgentDojo's environments (an extra)."""
+
+    suites: tuple[Literal["banking", "travel", "workspace", "slack"], ...] = Field(
+        ("banking", "travel"), min_length=1
+    )
+    """Suites of the executor `agentdojo`; workspace and slack are material for choosing and
+    testing, so by default no search sees them."""
+
     detector: Path | None = None
     """File of the detector that is to be evaded; none: the shipped one."""
 
@@ -57,5 +68,6 @@ class ExploreConfig(Config):
     @property
     def digest(self) -> str:
         """What of it decides, 12 hexadecimal digits."""
-        decides = self.model_dump_json(exclude=set(_ELSEWHERE))
+        idle = _OTHER_EXECUTOR if self.executor == "ours" else frozenset[str]()
+        decides = self.model_dump_json(exclude=set(_ELSEWHERE | idle))
         return hashlib.sha256(decides.encode()).hexdigest()[:12]

@@ -10,13 +10,11 @@ from models.detection.explorer.declared import Call, declared
 from models.detection.explorer.genome import Genome, goal_of
 from models.detection.explorer.payload import Payload, compose
 from models.detection.explorer.plan import READER, Plan, plan_of, plant
+from models.detection.explorer.record import Record
 from models.detection.explorer.toolbox import Toolbox, Words
 from models.detection.explorer.victim import Asked, Mind, Victim
 from models.detection.explorer.world import World
-from models.detection.session import Event, Kind, Session, ToolCall
-
-_MOST_CALLS = 60
-"""A session that goes on longer is a mistake in a declaration."""
+from models.detection.session import Session
 
 
 @dataclass(frozen=True)
@@ -110,26 +108,30 @@ def play(genome: Genome, seed: str, victim: Victim, *, obeys: bool = True) -> Pl
         obeys: False: the same session, in which the text is read and not followed.
     """
     stage = Stage(genome, seed, victim, obeys=obeys)
-    record = _Record()
+    record = Record()
     shows = [squeezed(piece) for piece in stage.payload.pieces]
     carrier_size = 0
     while (prompt := stage.mind.begin()) is not None:
         record.tell("user_message", prompt)
         while (asked := stage.mind.next()) is not None:
             text = stage.call(asked)
-            record.call(asked, stage.tools, text)
+            record.call(
+                stage.tools.tools[asked.operation],
+                stage.tools.spelled(asked.operation, asked.columns),
+                text,
+                is_hijack=asked.is_hijack,
+            )
             stage.mind.hear(text)
             if not carrier_size and any(piece in squeezed(text) for piece in shows):
                 carrier_size = len(text)
         said, is_hijack = stage.mind.answer()
-        record.tell("assistant_message", said)
-        record.is_hijack_said = record.is_hijack_said or is_hijack
+        record.answer(said, is_hijack=is_hijack)
         stage.world.answer(said)
     counts = stage.counts()
     is_led = bool(record.hijack) or record.is_hijack_said
     without = play(genome, seed, victim, obeys=False).counts if is_led else counts
     return Play(
-        Session.of("", record.events), counts, effects_of(genome, counts, without),
+        record.session(), counts, effects_of(genome, counts, without),
         tuple(record.hijack), record.is_hijack_said, stage.payload, carrier_size,
     )  # fmt: skip
 
@@ -153,31 +155,3 @@ def effects_of(genome: Genome, counts: Sequence[int], without: Sequence[int]) ->
 def squeezed(text: str) -> str:
     """Return a text without spaces and escapes: enough to see where a piece was shown."""
     return "".join(text.replace("\\n", "").replace("\\", "").split())
-
-
-class _Record:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.hijack: list[str] = []
-        self.is_hijack_said = False
-
-    def tell(self, kind: Kind, text: str) -> None:
-        before = self.events[-1].id if self.events else None
-        self.events.append(Event(str(len(self.events)), kind, text, parent=before))
-
-    def call(self, asked: Asked, tools: Toolbox, text: str) -> None:
-        number = len(self.events)
-        if number > 3 * _MOST_CALLS:
-            raise AssertionError(f"a session of more than {_MOST_CALLS} calls: {asked}")
-        call = ToolCall(
-            f"c{number}", tools.tools[asked.operation],
-            arguments=tools.spelled(asked.operation, asked.columns),
-        )  # fmt: skip
-        if asked.is_hijack:
-            self.hijack.append(call.id)
-        before = self.events[-1].id if self.events else None
-        made = str(number)
-        self.events.append(Event(made, "tool_call", call=call, parent=before))
-        self.events.append(
-            Event(str(number + 1), "tool_result", text, parent=made, responds_to=made)
-        )

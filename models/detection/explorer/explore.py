@@ -9,73 +9,18 @@ from pathlib import Path
 
 import msgspec
 
-from models.detection.evaluation.score import wilson
 from models.detection.explorer.archive import SCHEMA, Archive, read_checkpoint, write_checkpoint
 from models.detection.explorer.config import ExploreConfig
-from models.detection.explorer.declared import declared
+from models.detection.explorer.executor import Executor, executor_of
 from models.detection.explorer.fitness import Candidate, evaluate
+from models.detection.explorer.generation import COUNTED, Counts, Generation, carried_of, count
 from models.detection.explorer.genome import Genome, cross, drawn, moved, mutate
 from models.detection.explorer.victim import victim_of
 from models.detection.reasoning.detector import Detector
 from models.errors import DataError
 
 CHECKPOINT = "checkpoint.json"
-COUNTED = ("technique", "goal", "carrier", "wrapper", "disguise", "placement", "relay", "delay",
-           "derivation")  # fmt: skip
-"""Genes by which evasions are counted."""
-Counts = dict[str, dict[str, list[int]]]
-"""By gene and value: attacks that were carried out, and those of them that were not noticed."""
-
-
-class Generation(msgspec.Struct, frozen=True):
-    """What became of a generation, and of as many attacks drawn by chance.
-
-    Attributes:
-        number: From 0, which is drawn by chance.
-        tried, carried, evaded: Attacks, those carried out in every session, those of them that
-            were noticed in none.
-        survivors: Evading ones that took a cell of the map.
-        cells, evading_cells: Of the map so far.
-        best, mean, quality: Fitness of the best elite, of elites in the mean, of all in sum.
-        random_carried, random_evaded, random_cells, random_evading_cells, random_quality: The
-            same of random search, which tried as many.
-    """
-
-    number: int
-    tried: int
-    carried: int
-    evaded: int
-    survivors: int
-    cells: int
-    evading_cells: int
-    best: float
-    mean: float
-    quality: float
-    random_carried: int
-    random_evaded: int
-    random_cells: int
-    random_evading_cells: int
-    random_quality: float
-
-    @property
-    def survival(self) -> float:
-        """Survival rate (rho), in [0, 1]."""
-        return self.survivors / self.tried
-
-    @property
-    def evasion(self) -> float | None:
-        """Share of what was carried out that was not noticed; None: nothing was."""
-        return self.evaded / self.carried if self.carried else None
-
-    @property
-    def random_evasion(self) -> float | None:
-        """The same of random search."""
-        return self.random_evaded / self.random_carried if self.random_carried else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Interval of the evasion rate at 95 %."""
-        return wilson(self.evaded, self.carried)
+_TRIES = 200
 
 
 def sessions_of(config: ExploreConfig) -> list[str]:
@@ -130,23 +75,28 @@ def explore(
         tell: Hears of each generation that this call made.
 
     Raises:
+        ConfigError: The executor needs an extra that is not installed.
         DataError: The folder holds the state of another search, or a damaged one.
     """
-    search = _Search(config, detector, folder / CHECKPOINT)
-    search.resume()
-    while not search.is_over:
-        tell(search.step())
-    return search.result()
+    with executor_of(config) as executor:
+        search = _Search(config, detector, folder / CHECKPOINT, executor)
+        search.resume()
+        while not search.is_over:
+            tell(search.step())
+        return search.result()
 
 
 class _Search:
-    def __init__(self, config: ExploreConfig, detector: Detector, file: Path) -> None:
+    def __init__(
+        self, config: ExploreConfig, detector: Detector, file: Path, executor: Executor
+    ) -> None:
         self._config, self._detector, self._file = config, detector, file
+        self._executor, self._cells = executor, executor.cells
         self._victim = victim_of(config.victim)
         self._known: dict[str, Candidate] = {}
         self._parents: list[Candidate] = []
         self._generations: list[Generation] = []
-        self._archive, self._random = Archive(), Archive()
+        self._archive, self._random = (Archive((), len(self._cells)) for _ in range(2))
         self._counts: Counts = {gene: {} for gene in COUNTED}
         self._random_counts: Counts = {gene: {} for gene in COUNTED}
 
@@ -155,9 +105,10 @@ class _Search:
         body = read_checkpoint(self._file)
         if body is None:
             return
-        mine = {"config": self._config.digest, "detector": self._detector.digest}
         other = [
-            f"{name} {body[name]}, not {own}" for name, own in mine.items() if body[name] != own
+            f"{name} {body[name]}, not {own}"
+            for name, own in self._origin.items()
+            if body[name] != own
         ]
         if other:
             raise DataError(
@@ -165,8 +116,10 @@ class _Search:
                 "or remove it"
             )
         candidates = msgspec.convert(body["candidates"], dict[str, Candidate])
-        self._archive = Archive(candidates[one] for one in body["archive"])
-        self._random = Archive(candidates[one] for one in body["random"])
+        self._archive, self._random = (
+            Archive((candidates[one] for one in body[name]), len(self._cells))
+            for name in ("archive", "random")
+        )
         self._parents = [candidates[one] for one in body["parents"]]
         self._generations = msgspec.convert(body["generations"], list[Generation])
         self._counts, self._random_counts = body["counts"], body["random_counts"]
@@ -176,7 +129,7 @@ class _Search:
         """What decides the result of a search."""
         return {
             "config": self._config.digest, "detector": self._detector.digest,
-            "declarations": declared().digest,
+            "declarations": self._executor.digest,
         }  # fmt: skip
 
     @property
@@ -197,16 +150,16 @@ class _Search:
         # A generation's chance depends on its number alone, so that a search can go on anywhere.
         rng = random.Random(f"{config.seed}/{number}")
         by_chance = random.Random(f"{config.seed}/{number}/random")
-        genomes = [drawn(rng) for _ in range(config.population)] if number == 0 else []
+        genomes = [self._drawn(rng) for _ in range(config.population)] if number == 0 else []
         if number:
             genomes = [self._child(parent, rng) for parent in self._chosen(rng)]
         tried = [self._tried(genome) for genome in genomes]
-        beside = tried if number == 0 else [self._tried(drawn(by_chance)) for _ in tried]
+        beside = tried if number == 0 else [self._tried(self._drawn(by_chance)) for _ in tried]
         survivors = [one for one in tried if self._archive.place(one) and one.evades]
         for one in beside:
             self._random.place(one)
-        _count(self._counts, tried)
-        _count(self._random_counts, beside)
+        count(self._counts, tried)
+        count(self._random_counts, beside)
         self._parents = survivors
         generation = self._figures(number, tried, beside, len(survivors))
         self._generations.append(generation)
@@ -225,13 +178,27 @@ class _Search:
             return children
         return rng.sample(children, self._config.population)
 
+    def _drawn(self, rng: random.Random) -> Genome:
+        while True:
+            fitted = self._executor.fit(drawn(rng))
+            if fitted is not None:
+                return fitted
+
     def _child(self, parent: Candidate, rng: random.Random) -> Genome:
-        genome = parent.genome
+        for _ in range(_TRIES):
+            bred = self._bred(parent.genome, rng)
+            fitted = self._executor.fit(bred)
+            # Not one whose only difference cannot be played.
+            if fitted is not None and (fitted == bred or fitted != parent.genome):
+                return fitted
+        return parent.genome
+
+    def _bred(self, genome: Genome, rng: random.Random) -> Genome:
         if rng.random() < self._config.crossover:
             genome = cross(genome, rng.choice(self._archive.survivors).genome, rng)
         if rng.random() < self._config.travel:
             held = {one.genome.cell for one in self._archive.survivors}
-            left = [cell for cell in declared().cells() if cell not in held]
+            left = [cell for cell in self._cells if cell not in held]
             if left:
                 return moved(genome, rng.choice(left), rng)
         return mutate(genome, rng)
@@ -240,9 +207,12 @@ class _Search:
         found = self._known.get(genome.digest)
         if found is None:
             seeds = sessions_of(self._config)
-            found = evaluate(genome, self._detector, self._victim, seeds)
+            found = self._evaluated(genome, seeds)
             self._known[genome.digest] = found
         return found
+
+    def _evaluated(self, genome: Genome, seeds: Sequence[str]) -> Candidate:
+        return evaluate(genome, self._detector, self._victim, seeds, self._executor)
 
     def _figures(
         self, number: int, tried: Sequence[Candidate], beside: Sequence[Candidate], survivors: int
@@ -250,9 +220,9 @@ class _Search:
         elites = self._archive.elites
         best = max((elite.fitness for elite in elites), default=0.0)
         return Generation(
-            number, len(tried), *_carried(tried), survivors, len(elites),
+            number, len(tried), *carried_of(tried), survivors, len(elites),
             len(self._archive.survivors), best, self._archive.quality / max(1, len(elites)),
-            self._archive.quality, *_carried(beside), len(self._random.elites),
+            self._archive.quality, *carried_of(beside), len(self._random.elites),
             len(self._random.survivors), self._random.quality,
         )  # fmt: skip
 
@@ -284,19 +254,6 @@ class _Search:
         if not seeds:
             return {}
         return {
-            one.genome.digest: evaluate(one.genome, self._detector, self._victim, seeds).evades
+            one.genome.digest: self._evaluated(one.genome, seeds).evades
             for one in archive.survivors
         }
-
-
-def _carried(tried: Sequence[Candidate]) -> tuple[int, int]:
-    return sum(one.is_carried for one in tried), sum(one.evades for one in tried)
-
-
-def _count(counts: Counts, tried: Sequence[Candidate]) -> None:
-    for one in tried:
-        if one.is_carried:
-            for gene in COUNTED:
-                row = counts[gene].setdefault(str(getattr(one.genome, gene)), [0, 0])
-                row[0] += 1
-                row[1] += one.evades

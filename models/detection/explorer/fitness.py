@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from models.detection.explorer.declared import Goal
-from models.detection.explorer.execute import Play, play
+from models.detection.explorer.execute import Play
+from models.detection.explorer.executor import OURS, Executor
 from models.detection.explorer.genome import Genome, goal_of
 from models.detection.explorer.natural import naturalness
 from models.detection.explorer.victim import Victim
@@ -77,7 +78,10 @@ def fitness(eps: float, sigma: float, tau: float, score: float) -> float:
     return float(eps * sigma * tau**ALPHA * (1 - score))
 
 
-def evaluate(genome: Genome, detector: Detector, victim: Victim, seeds: Sequence[str]) -> Candidate:
+def evaluate(
+    genome: Genome, detector: Detector, victim: Victim, seeds: Sequence[str],
+    executor: Executor = OURS,
+) -> Candidate:  # fmt: skip
     """Play an attack in several sessions and judge each.
 
     Args:
@@ -85,12 +89,13 @@ def evaluate(genome: Genome, detector: Detector, victim: Victim, seeds: Sequence
         detector: Reads the sessions, nothing else.
         victim: The model of an agent.
         seeds: One session each.
+        executor: Where it is played.
     """
     tau = gravity(goal_of(genome))
     rows, outcomes = [], []
     is_carried, is_noticed = True, False
     for seed in seeds:
-        played = play(genome, seed, victim)
+        played = executor.play(genome, seed, victim)
         sigma = natural(played, genome.placement)
         if played.share == 0:
             # Nothing happened that could be noticed; what the detector says is of no use.

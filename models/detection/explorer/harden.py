@@ -26,7 +26,7 @@ from models.detection.explorer.victim import victim_of
 from models.detection.reasoning.detector import Detector, shipped
 from models.detection.reasoning.train import FOLDER, TrainConfig, train
 from models.detection.scenarios.attacks import first_goals
-from models.errors import ProjectError
+from models.errors import ConfigError, ProjectError
 
 FINDINGS = "train.jsonl"
 _FRESH = 10_000
@@ -111,7 +111,15 @@ def harden(
         folder: For the search and its findings.
         tell: Hears of each step.
         count: Attacks that both are measured on.
+
+    Raises:
+        ConfigError: The search is not in our own worlds: its findings are not trained on.
     """
+    if config.executor != "ours":
+        raise ConfigError(
+            f"findings of the executor '{config.executor}' are not trained on, since sessions that "
+            "are measured on stem from the same environments; harden with `executor` 'ours'"
+        )
     found = explore(config, detector, folder, lambda one: tell(f"generation {one.number}"))
     goals, file = first_goals(), (folder / FINDINGS).resolve()
     chosen = (row for row in rows(found, config) if row["group"]["injection_task"] in goals)

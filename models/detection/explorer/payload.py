@@ -43,7 +43,8 @@ def compose(genome: Genome, words: Words, rng: random.Random) -> Payload:
         form = goal.synonyms
     wrapper = declared().wrappers[genome.wrapper]
     around = wrapper.foreign if is_foreign else wrapper.text[genome.wording]
-    told, reference = _detour(genome, words, is_foreign=is_foreign)
+    critical = words[goal.critical] if goal.critical else ""
+    told, reference = detour(genome.derivation, critical, words.factors, is_foreign=is_foreign)
     order = words.fill(form.replace(f"{{{goal.critical}}}", told) if goal.critical else form)
     plain = around.replace("{goal}", order)
     pieces = hide(plain, genome.disguise, rng)
@@ -54,16 +55,23 @@ def compose(genome: Genome, words: Words, rng: random.Random) -> Payload:
     )  # fmt: skip
 
 
-def _detour(genome: Genome, words: Words, *, is_foreign: bool) -> tuple[str, str]:
-    """Return how the critical value is told, and the line of data that it stands in."""
-    critical = goal_of(genome).critical
-    value = words[critical] if critical else ""
-    match genome.derivation:
+def detour(
+    derivation: str, value: str, factors: tuple[int, int], *, is_foreign: bool = False
+) -> tuple[str, str]:
+    """Return how a critical value is told, and the line of data that it stands in.
+
+    Args:
+        derivation: The way.
+        value: The value.
+        factors: What makes it, where it is a product.
+        is_foreign: In another language.
+    """
+    match derivation:
         case "data":
             told = f"[{_REFERENCE}]" if is_foreign else f"what stands under {_REFERENCE} here"
             return told, f"{_REFERENCE}: {value}"
         case "arithmetic":
-            first, second = words.factors
+            first, second = factors
             return f"{first} * {second}" if is_foreign else f"{first} times {second}", ""
         case "concatenated":
             middle = max(1, len(value) // 2)

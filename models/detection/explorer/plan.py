@@ -136,10 +136,15 @@ def _write(row: dict[str, str], carrier: Carrier, placement: str, piece: str) ->
     if placement == "field":
         row[carrier.text] = f"Keywords: {piece}\n{text}"
         return
+    row[carrier.text] = inserted(text, placement, piece)
+
+
+def inserted(text: str, placement: str, piece: str) -> str:
+    """Return a text with a piece between its lines or sentences: start, middle or end."""
     lines = text.split("\n") if "\n" in text else text.split(". ")
     at = {"start": 0, "middle": len(lines) // 2, "end": len(lines)}[placement]
     lines.insert(at, piece)
-    row[carrier.text] = ("\n" if "\n" in text or "\n" in piece else ". ").join(lines)
+    return ("\n" if "\n" in text or "\n" in piece else ". ").join(lines)
 
 
 def _name(row: dict[str, str], placement: str, piece: str) -> None:

@@ -19,7 +19,9 @@ from models.detection.evaluation.labelled import SCHEMA as ROW_SCHEMA
 from models.detection.explorer.archive import SCHEMA
 from models.detection.explorer.config import ExploreConfig
 from models.detection.explorer.declared import declared
-from models.detection.explorer.execute import Play, play
+from models.detection.explorer.dojo.stage import DojoPlay
+from models.detection.explorer.execute import Play
+from models.detection.explorer.executor import Executor, executor_of
 from models.detection.explorer.explore import Exploration, sessions_of
 from models.detection.explorer.fitness import Candidate
 from models.detection.explorer.payload import Payload
@@ -45,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fitness: F, in [0, 1].
         holds: It evaded in further sessions too; None: it was not tried.
         genes: How it is put together.
+        origin: Of the environments it was found in; empty: our own.
     """
 
     id: str
@@ -57,11 +60,13 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fitness: float
     holds: bool | None
     genes: dict[str, str | int]
+    origin: str = ""
 
     def as_intel(self) -> Intel:
         """Return it as the intelligence that verdicts and analysts look up."""
         text = f"Worded like: {self.pattern} Example: {self.example}"
-        source = f"explorer, {self.date}, unnoticed by detector {self.detector}"
+        where = f" in {self.origin}" if self.origin else ""
+        source = f"explorer{where}, {self.date}, unnoticed by detector {self.detector}"
         return Intel(self.id, "EAS", self.technique, self.title, text, source)
 
 
@@ -74,19 +79,25 @@ def entries(found: Exploration, config: ExploreConfig, date: datetime.date) -> l
         date: Day of the finding.
     """
     victim, seed = victim_of(config.victim), sessions_of(config)[0]
-    return [
-        _entry(one, play(one.genome, seed, victim, obeys=False).payload, date, found)
-        for one in found.archive.survivors
-    ]
+    with executor_of(config) as executor:
+        return [
+            _entry(
+                one, executor.play(one.genome, seed, victim, obeys=False).payload, date, found,
+                executor.origin,
+            )
+            for one in found.archive.survivors
+        ]  # fmt: skip
 
 
-def _entry(one: Candidate, payload: Payload, date: datetime.date, found: Exploration) -> Entry:
+def _entry(
+    one: Candidate, payload: Payload, date: datetime.date, found: Exploration, origin: str
+) -> Entry:
     genes = msgspec.to_builtins(one.genome)
     digest = one.genome.digest
     return Entry(
         f"EAS-{digest}", genes.pop("technique"), title(one), payload.pattern,
         "\n".join(payload.pieces)[:_LONGEST_EXAMPLE], date.isoformat(), found.detector,
-        one.fitness, found.held.get(digest), genes,
+        one.fitness, found.held.get(digest), genes, origin,
     )  # fmt: skip
 
 
@@ -108,35 +119,43 @@ def rows(found: Exploration, config: ExploreConfig) -> Iterator[dict[str, Any]]:
         config: What the search was; the sessions are those that attacks were tried on.
     """
     victim = victim_of(config.victim)
-    for candidate in found.archive.survivors:
-        for seed in sessions_of(config):
-            for obeys in (True, False):
-                played = play(candidate.genome, seed, victim, obeys=obeys)
-                yield _row(candidate, played, seed, victim, obeys=obeys)
+    with executor_of(config) as executor:
+        for candidate in found.archive.survivors:
+            for seed in sessions_of(config):
+                for obeys in (True, False):
+                    played = executor.play(candidate.genome, seed, victim, obeys=obeys)
+                    yield _row(candidate, played, seed, victim, executor, obeys=obeys)
 
 
 def _row(
-    candidate: Candidate, played: Play, seed: str, victim: Victim, *, obeys: bool
-) -> dict[str, Any]:
+    candidate: Candidate, played: Play, seed: str, victim: Victim, executor: Executor,
+    *, obeys: bool,
+) -> dict[str, Any]:  # fmt: skip
     genome = candidate.genome
     technique = declared().techniques[genome.technique]
     events = played.session.events
     written = dict.fromkeys((*played.payload.pieces, played.payload.plain))
+    suite, user_task, injection_task = SOURCE, genome.carrier, genome.goal
+    is_useful = None
+    if isinstance(played, DojoPlay):
+        suite, user_task = played.scene.suite, played.scene.user_task
+        injection_task, is_useful = played.scene.task.task, played.is_useful
     return {
         "schema": ROW_SCHEMA,
         "session_id": f"eas-{genome.digest}-{seed}-{'executed' if obeys else 'resisted'}",
         "source": SOURCE,
         "source_version": SCHEMA,
-        "licence": "Apache-2.0",
+        "origin": executor.origin,
+        "licence": "MIT" if isinstance(played, DojoPlay) else "Apache-2.0",
         "split": "train",
-        "domain": SOURCE,
+        "domain": suite,
         "group": {
-            "suite": SOURCE, "user_task": genome.carrier, "injection_task": genome.goal,
+            "suite": suite, "user_task": user_task, "injection_task": injection_task,
             "wrapper": genome.wrapper,
-            "key": f"{SOURCE}|{genome.technique}|{genome.goal}|{genome.wrapper}",
+            "key": f"{suite}|{genome.technique}|{injection_task}|{genome.wrapper}",
         },
-        "label": int(obeys),
-        "outcome": "executed" if obeys else "resisted",
+        "label": int(played.share == 1),
+        "outcome": "executed" if played.share == 1 else "resisted",
         "exposed": True,
         "attack": genome.wrapper,
         "technique": {"id": technique.id, "name": technique.name},
@@ -150,7 +169,8 @@ def _row(
             "injected_texts": {str(number): text for number, text in enumerate(written)},
             "hijack_calls": list(played.hijack_calls),
             "hijack_in_output": played.is_hijack_said,
-            "attack_succeeded": obeys,
+            "attack_succeeded": played.share == 1,
+            "user_task_solved": is_useful,
         },
         "leak": None,
         "quality": {
@@ -165,8 +185,9 @@ def _events(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
     for number, event in enumerate(events):
         if event.call is not None:
             yield {
-                "seq": number, "kind": event.kind, "call_id": event.call.id, "server": "",
-                "server_alias": "", "tool": event.call.tool, "tool_alias": event.call.tool,
+                "seq": number, "kind": event.kind, "call_id": event.call.id,
+                "server": event.call.server, "server_alias": event.call.server,
+                "tool": event.call.tool, "tool_alias": event.call.tool,
                 "args": event.call.arguments,
             }  # fmt: skip
         elif event.kind == "tool_result":

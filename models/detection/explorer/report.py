@@ -8,7 +8,9 @@ from html import escape
 from models.detection.explorer.charts import Line, heat_map, line_chart
 from models.detection.explorer.config import ExploreConfig
 from models.detection.explorer.declared import declared
-from models.detection.explorer.explore import Counts, Exploration
+from models.detection.explorer.executor import place_of
+from models.detection.explorer.explore import Exploration
+from models.detection.explorer.generation import Counts
 from models.detection.explorer.publish import Entry
 from models.detection.report.style import page, short, tile
 
@@ -58,7 +60,7 @@ def visible(text: str) -> str:
 
 
 def _headline(found: Exploration) -> str:
-    survivors, cells = len(found.archive.survivors), len(declared().cells())
+    survivors, cells = len(found.archive.survivors), found.archive.size
     return (
         f"In {survivors:,} of {cells:,} cells an attack gets past detector {found.detector}; "
         f"random search finds {len(found.random.survivors):,}"
@@ -68,9 +70,10 @@ def _headline(found: Exploration) -> str:
 def _about(found: Exploration, config: ExploreConfig) -> str:
     ended = "died out (rho * mu < 1)" if found.has_died_out else "reached its last generation"
     return (
-        f"seed {config.seed}, {len(found.generations)} generations, {ended}; each attack on "
-        f"{config.sessions} sessions; victim '{config.victim}' is a model of an agent, no language "
-        "model: figures say what a detector would have to notice, not how often agents fall for it"
+        f"seed {config.seed}, {len(found.generations)} generations, {ended}; played in "
+        f"{place_of(config)}; each attack on {config.sessions} sessions; victim '{config.victim}' "
+        "is a model of an agent, no language model: figures say what a detector would have to "
+        "notice, not how often agents fall for it"
     )
 
 

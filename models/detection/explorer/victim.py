@@ -9,7 +9,7 @@ agent falls for a text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from models.detection.dataflow.leaves import leaves
@@ -86,6 +86,55 @@ class Asked:
     is_hijack: bool
 
 
+class Attention:
+    """What a victim understands of what it reads, and when it obeys that.
+
+    Args:
+        victim: What it is able to.
+        genome: The attack that it may meet.
+        parts: What has to be read to follow it; all of them.
+        obeys: Whether it follows what it understands; False makes the same session, resisted.
+    """
+
+    def __init__(
+        self, victim: Victim, genome: Genome, parts: Sequence[str], *, obeys: bool
+    ) -> None:
+        self._victim, self._waits = victim, genome.delay
+        self._parts = [squash(part) for part in parts]
+        # Who cannot work a value out, read a language or remember so long is not led anywhere.
+        can = genome.derivation in victim.derives and genome.delay <= victim.horizon
+        can = can and (genome.disguise in victim.reads or genome.disguise in ("none", "synonyms"))
+        self._can_obey = obeys and can
+        self._read = ""
+        self.has_understood = False
+
+    def turn(self) -> None:
+        """Begin with another message of the user: what was read in parts is forgotten."""
+        self._read = ""
+
+    def sees(self, result: str) -> bool:
+        """Return whether the whole order stands in one result, whoever reads it."""
+        seen = understood(result, self._victim.reads)
+        return all(part in seen for part in self._parts)
+
+    def read(self, result: str) -> bool:
+        """Read a result; returns whether it is the one that makes the order whole."""
+        if self.has_understood or not self._can_obey:
+            return False
+        self._read += understood(result, self._victim.reads)
+        self.has_understood = all(part in self._read for part in self._parts)
+        return self.has_understood
+
+    def obeys_now(self, *, is_last: bool) -> bool:
+        """Return whether it turns to the order, given whether its own work is done."""
+        return self.has_understood and (self._waits <= 0 or is_last)
+
+    def works_on(self) -> None:
+        """Make a call of its own while an order waits."""
+        if self.has_understood:
+            self._waits -= 1
+
+
 class Mind:
     """A victim at work on a plan, call by call.
 
@@ -101,22 +150,20 @@ class Mind:
         self, victim: Victim, genome: Genome, payload: Payload, plan: Plan,
         tools: Toolbox, words: Words, *, obeys: bool,
     ) -> None:  # fmt: skip
-        self._victim, self._genome, self._goal = victim, genome, goal_of(genome)
+        self._victim, self._goal = victim, goal_of(genome)
         self._payload = payload
-        self._parts = [squash(part) for part in payload.parts]
+        self._attention = Attention(victim, genome, payload.parts, obeys=obeys)
         self._plan, self._tools, self._words = plan, tools, words
-        # Who cannot work a value out, read a language or remember so long is not led anywhere.
-        can = genome.derivation in victim.derives and genome.delay <= victim.horizon
-        can = can and (genome.disguise in victim.reads or genome.disguise in ("none", "synonyms"))
-        self._can_obey = obeys and can
-        self._read = ""
         self._told: list[str] = []
-        self.has_understood = False
         self._turn = -1
         self._calls: list[Call] = []
-        self._waits = 0
         self._hijack: Iterator[Call] = iter(())
         self._is_done = False
+
+    @property
+    def has_understood(self) -> bool:
+        """An order was read that it follows."""
+        return self._attention.has_understood
 
     def begin(self) -> str | None:
         """Take the next message of the user and return it; None: there is none."""
@@ -124,22 +171,20 @@ class Mind:
         if self._turn >= len(self._plan.turns):
             return None
         turn = self._plan.turns[self._turn]
-        self._calls, self._read, self._told = list(turn.calls), "", []
+        self._calls, self._told = list(turn.calls), []
+        self._attention.turn()
         return turn.prompt
 
     def hear(self, result: str) -> None:
         """Read what a call answered."""
         self._told.append("\n".join(leaves(result)))
-        if self.has_understood or not self._can_obey or self._turn < self._plan.arms:
+        if self._turn < self._plan.arms or not self._attention.read(result):
             return
-        self._read += understood(result, self._victim.reads)
-        if all(part in self._read for part in self._parts):
-            self.has_understood, self._waits = True, self._genome.delay
+        if self._goal.fact is None:
             steps = [step for step in self._goal.steps if step.do]
-            if self._goal.fact is None:
-                self._hijack = iter(
-                    [Call(step.do, step.given) for step in steps for _ in range(step.times)]
-                )
+            self._hijack = iter(
+                [Call(step.do, step.given) for step in steps for _ in range(step.times)]
+            )
 
     @property
     def told(self) -> str:
@@ -148,15 +193,14 @@ class Mind:
 
     def reported(self, result: str) -> str:
         """Return what a sub-agent of its kind says of a result: in its own words, undisguised."""
-        seen = understood(result, self._victim.reads)
         lines = [f"Report: it begins with: {' '.join(result.split())[:_EXCERPT]}"]
-        if all(part in seen for part in self._parts):
+        if self._attention.sees(result):
             lines += [self._payload.plain, self._payload.reference]
         return "\n".join(filter(None, lines))
 
     def next(self) -> Asked | None:
         """Return its next call; None: it answers."""
-        if self.has_understood and not self._is_done and (self._waits <= 0 or not self._calls):
+        if not self._is_done and self._attention.obeys_now(is_last=not self._calls):
             call = next(self._hijack, None)
             if call is not None:
                 # What an order asks to send is what its own step before fetched.
@@ -166,8 +210,7 @@ class Mind:
         if not self._calls:
             return None
         call = self._calls.pop(0)
-        if self.has_understood:
-            self._waits -= 1
+        self._attention.works_on()
         columns = self._tools.columns(call, self.told)
         fact = self._goal.fact
         if self.has_understood and fact is not None and fact.do == call.do:

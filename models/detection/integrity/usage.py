@@ -9,7 +9,9 @@ from models.detection.integrity.conflicts import conflicts
 from models.detection.integrity.identities import identities
 from models.detection.integrity.leaks import leaks
 from models.detection.integrity.loads import Limits, loads
+from models.detection.integrity.lookalikes import lookalikes
 from models.detection.integrity.memory import memory
+from models.detection.integrity.merges import merges
 from models.detection.integrity.permissions import permissions
 from models.detection.integrity.pins import rug_pulls
 from models.detection.integrity.request import Step, steps_of
@@ -58,6 +60,8 @@ def examine_usage(session: Session, known: Known | None = None) -> tuple[Signal,
         *permissions(steps),
         *leaks(steps, trusted, known.scanner),
         *identities(steps),
+        *lookalikes(steps, trusted),
+        *merges(steps),
         *memory(steps, known.models),
         *loads(steps, known.limits),
         *rug_pulls(session.manifests),

@@ -2,6 +2,7 @@
 
 conditions.py  a small language of conditions, parsed once, without `eval`
 facts.py       what a condition may ask of a call and of a session
+kinds.py       texts, numbers and flags, which are not compared with each other
 store.py       rules of a file, checked against sessions
 """
 

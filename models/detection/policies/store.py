@@ -31,7 +31,7 @@ from models.settings import ROOT
 SHIPPED = ROOT / "datasets" / "detection" / "policies" / "policies.toml"
 Severity = Literal["low", "medium", "high", "critical"]
 WEIGHTS: dict[Severity, float] = {"low": 0.3, "medium": 0.5, "high": 0.7, "critical": 0.9}
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger("loom.detection")
 _MOST_TOLD = 5
 """Calls of one rule that are told one by one."""
 
@@ -211,7 +211,7 @@ def _teller(rule: Rule) -> Tell:
     def tell(why: str) -> None:
         if why not in told:
             told.add(why)
-            _LOG.warning("rule '%s' does not hold of a call: %s", rule.id, why)
+            log.warning("rule '%s' does not hold of a call: %s", rule.id, why)
 
     return tell
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from models.config import Config
 from models.detection.dataflow.leaves import leaves
 from models.detection.dataflow.views import plain
-from models.detection.evaluation.labelled import Labels, read_labelled
+from models.detection.evaluation.labelled import Labels, read_for_training, read_labelled
 from models.detection.reasoning.answers import best_echo
 from models.detection.reasoning.detector import SHIPPED, Detector
 from models.detection.reasoning.links import NAMES, Flow, flow_of
@@ -82,6 +82,10 @@ class TrainConfig(Config):
 
     recorded: tuple[str, ...] = ("agentdojo_generated/train.jsonl.gz",)
     """Files of labelled sessions below datasets/detection; only their split `train` is read."""
+
+    origins: tuple[str, ...] = ()
+    """Origins of findings that are trained on although sessions that are measured on stem from the
+    same environments (`agentdojo`): figures on these are worth nothing then."""
 
     recorded_weight: float = Field(0.5, gt=0)
     """Weight of a recorded session against a generated one: few tools, few wordings."""
@@ -242,14 +246,20 @@ def train(config: TrainConfig, tell: Tell = lambda _: None) -> tuple[Detector, d
         *coding_sessions(config.seed, config.coding, texts),
         *chains(config.seed, config.chains),
     ]
-    recorded = [row for file in config.recorded for row in read_labelled(FOLDER / file)
-                if row[1].split == "train"]  # fmt: skip
+    files = [FOLDER / file for file in config.recorded]
+    recorded, left_out = read_for_training(files, config.origins)
+    if left_out:
+        tell(
+            f"left out {left_out:,} findings that share environments with public test sessions; "
+            "`origins` takes them in"
+        )
     rows = [*made, *recorded, *attack_sessions(config.seed, config.attacks)]
     tell("what asks and what leads away")
     spans = fit_span_models(rows, FOLDER / "injections" / "texts.jsonl.gz")
     tell(f"what obeys, on {len(rows):,} sessions")
     calls, answers, router = fit_parts(rows, spans, config)
-    origin = config.model_dump(mode="json")
+    # Not named where it changes nothing: the same training makes the same file.
+    origin = config.model_dump(mode="json", exclude=None if config.origins else {"origins"})
     draft = Detector(spans, calls, answers, Router(router, 0.0, 1.0), 0.5, _ATTEMPT, origin)
     held = list(scenarios(config.seed + 1_000, max(300, config.scenarios // 6)))
     held += coding_sessions(config.seed + 1_000, config.coding // 5, texts)

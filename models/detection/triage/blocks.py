@@ -16,6 +16,7 @@ from models.detection.intent.words import words
 from models.detection.session import Session
 from models.detection.triage.sentences import is_code, sentences
 from models.detection.triage.spans import SpanModel
+from models.detection.triage.within import Within
 
 _ASKS = 0.4
 """A sentence with this chance may ask for something; what follows calls weighs how much it does."""
@@ -102,11 +103,9 @@ class Block:
         cleaned = dict.fromkeys(one.strip(" .,;:!?'\"()").casefold() for one in found)
         kept = [one for one in cleaned if len(one) > 1]
         # An address and its host, a name and its first word, are one.
-        return tuple(
-            one for one in kept
-            if not any(one != other and re.search(rf"(?<!\w){re.escape(one)}(?!\w)", other)
-                       for other in kept)
-        )  # fmt: skip
+        known = Within(kept)
+        parts = {one for other in kept for one in known.whole(other) if one != other}
+        return tuple(one for one in kept if one not in parts)
 
     @cached_property
     def quotes(self) -> tuple[str, ...]:
@@ -117,6 +116,12 @@ class Block:
     def addresses(self) -> tuple[str, ...]:
         """Those of its entities that are an address or a key rather than a word."""
         return tuple(one for one in self.entities if is_address(one))
+
+    @cached_property
+    def addressed(self) -> tuple[frozenset[str], ...]:
+        """The addresses that stand in each of its `orders`."""
+        known = Within(self.addresses)
+        return tuple(frozenset(known.of(source.text)) for source, _ in self.orders)
 
 
 def is_address(entity: str) -> bool:

@@ -20,7 +20,7 @@ def refusals(ttir: str, profile: DeviceProfile) -> list[str]:
         profile: The device.
     """
     found = []
-    if not profile.features.fp64 and (line := _first(ttir, r"\bf64\b")):
+    if not profile.features.fp64 and (line := _first(ttir, r"f64\b")):
         found.append(f"double precision, which {profile.name} has not: {line}")
     atomics = {_TYPES[name] for name in profile.features.atomics if name in _TYPES}
     for match in re.finditer(r"^.*tt\.atomic_(?:rmw|cas).*$", ttir, re.MULTILINE):
@@ -38,7 +38,9 @@ def refusals(ttir: str, profile: DeviceProfile) -> list[str]:
         (_elements(shape) for shape in re.findall(r"tensor<((?:\d+x)+)", ttir)), default=0
     )
     if largest > profile.max_numel:
-        found.append(f"a block of {largest} elements, at most {profile.max_numel} on {profile.name}")
+        found.append(
+            f"a block of {largest} elements, at most {profile.max_numel} on {profile.name}"
+        )
     if not profile.features.scatter and (line := _scatter(ttir)):
         found.append(f"a store to loaded addresses, which {profile.name} has not: {line}")
     return found

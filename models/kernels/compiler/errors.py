@@ -10,13 +10,15 @@ MOST_EXCERPT = 1_200
 """Characters of an excerpt."""
 
 _CLASSES: tuple[tuple[str, ErrorClass], ...] = (
-    (r"out of resource|shared memory|too many resources|exceeds.*(limit|maximum)|register", "resource"),
+    (r"out of resource|shared memory|too many resources|exceeds.*(limit|maximum)|register",
+     "resource"),
     (r"is not defined|has no attribute|cannot access global|module .* not found|NameError", "name"),
     (r"constexpr|must be a compile-time|power of 2|arange's", "constexpr"),
-    (r"Expected dtype|invalid operands|dtype|cannot (be )?(cast|convert)|type mismatch|bitcast|pointer argument"
-     r"|incompatible type|unexpected type", "type"),
+    (r"Expected dtype|invalid operands|dtype|cannot (be )?(cast|convert)|type mismatch|bitcast"
+     r"|pointer argument|incompatible type|unexpected type", "type"),
     (r"shape|broadcast|rank|dimension|numel|block size|number of elements", "shape"),
-    (r"unsupported|not supported|NotImplemented|PassManager|failed to (legalize|translate)|LLVM ERROR", "unsupported"),
+    (r"unsupported|not supported|NotImplemented|PassManager|failed to (legalize|translate)"
+     r"|LLVM ERROR", "unsupported"),
     (r"SyntaxError|invalid syntax", "syntax"),
 )  # fmt: skip
 

@@ -43,8 +43,8 @@ class CompileWorker:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "models.kernels.compiler.worker", str(theirs)],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
-                env=environment, pass_fds=(theirs,), start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                text=True, env=environment, pass_fds=(theirs,), start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(theirs)
@@ -88,8 +88,9 @@ class CompileWorker:
         )
         self.close()
         return CompileResult(
-            sha=request["candidate"]["sha"], kernel=request["kernel"], profile=request["profile"]["name"],
-            signature=request["signature"], ok=False, stage_reached="load",
+            sha=request["candidate"]["sha"], kernel=request["kernel"],
+            profile=request["profile"]["name"], signature=request["signature"], ok=False,
+            stage_reached="load",
             elapsed_s=time.monotonic() - began, error_class="timeout" if is_timeout else "crash",
             error_excerpt=said,
         )  # fmt: skip
@@ -124,7 +125,10 @@ class CompilePool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -132,19 +136,27 @@ class CompilePool:
         """End the compiling process."""
         self._worker.close()
 
-    def compile(self, candidate: KernelCandidate, launch: LaunchRecord, profile: DeviceProfile) -> CompileResult:
+    def compile(
+        self, candidate: KernelCandidate, launch: LaunchRecord, profile: DeviceProfile
+    ) -> CompileResult:
         """Compile the kernel of a recorded launch for a profile; see `compile_kernel`."""
         if profile.kind == "interpreter":
-            raise ConfigError("the interpreter profile has no compiler; choose sm80, gfx942 or a dialect")
+            raise ConfigError(
+                "the interpreter profile has no compiler; choose sm80, gfx942 or a dialect"
+            )
         request = {
-            "candidate": candidate.model_dump(mode="json"), "profile": profile.model_dump(mode="json"),
+            "candidate": candidate.model_dump(mode="json"),
+            "profile": profile.model_dump(mode="json"),
             "kernel": launch.kernel, "signature": launch.signature, "constexprs": launch.constexprs,
             "options": launch.options,
         }  # fmt: skip
         return self._worker.compile(request, self.timeout_s)
 
     def matrix(
-        self, candidate: KernelCandidate, launches: Iterable[LaunchRecord], profiles: Iterable[DeviceProfile]
+        self,
+        candidate: KernelCandidate,
+        launches: Iterable[LaunchRecord],
+        profiles: Iterable[DeviceProfile],
     ) -> list[CompileResult]:
         """Compile every launch for every profile, in order."""
         kept = list(profiles)
@@ -152,7 +164,10 @@ class CompilePool:
 
 
 def compile_kernel(
-    candidate: KernelCandidate, launch: LaunchRecord, profile: DeviceProfile, timeout_s: float = 60.0
+    candidate: KernelCandidate,
+    launch: LaunchRecord,
+    profile: DeviceProfile,
+    timeout_s: float = 60.0,
 ) -> CompileResult:
     """Compile one kernel in a process of its own.
 

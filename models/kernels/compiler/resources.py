@@ -23,13 +23,21 @@ def of_cubin(cubin: bytes, tool: Path) -> Resources:
         file.write(cubin)
         file.flush()
         done = subprocess.run(
-            [str(tool), "--dump-resource-usage", file.name], capture_output=True, text=True, timeout=20, check=False
+            [str(tool), "--dump-resource-usage", file.name],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     found = re.search(r"Function (?!\.)\S+:\s*\n?\s*(REG:.*)", done.stdout)
     if found is None:
         return Resources()
     numbers = dict(re.findall(r"(\w+):(\d+)", found[1]))
-    return Resources(int(numbers["REG"]), int(numbers.get("STACK", 0)) + int(numbers.get("LOCAL", 0)), int(numbers.get("SHARED", 0)))
+    return Resources(
+        int(numbers["REG"]),
+        int(numbers.get("STACK", 0)) + int(numbers.get("LOCAL", 0)),
+        int(numbers.get("SHARED", 0)),
+    )
 
 
 def of_amdgcn(assembly: str) -> Resources:
@@ -39,4 +47,8 @@ def of_amdgcn(assembly: str) -> Resources:
         found = re.search(rf"\.{name}:\s*(\d+)", assembly)
         return int(found[1]) if found else None
 
-    return Resources(number("vgpr_count"), number("private_segment_fixed_size"), number("group_segment_fixed_size"))
+    return Resources(
+        number("vgpr_count"),
+        number("private_segment_fixed_size"),
+        number("group_segment_fixed_size"),
+    )

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from models.config import Config
 
 Stage = Literal["load", "ttir", "ttgir", "llir", "assembly", "binary"]
 ErrorClass = Literal[
-    "type", "shape", "name", "constexpr", "unsupported", "resource", "syntax", "dialect", "timeout", "crash", "other"
+    "type",
+    "shape",
+    "name",
+    "constexpr",
+    "unsupported",
+    "resource",
+    "syntax",
+    "dialect",
+    "timeout",
+    "crash",
+    "other",
 ]
 
 
@@ -29,7 +41,7 @@ class CompileResult(Config):
     """Last stage that ended well; `load`: none."""
     elapsed_s: float
     """Wall seconds in the worker."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int] = Field(default_factory=dict)
     """Bytes by artefact: ttir, ptx, cubin, amdgcn, hsaco."""
     registers: int | None = None
     """Registers per thread (vector registers on AMD)."""

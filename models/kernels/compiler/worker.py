@@ -22,8 +22,8 @@ from models.kernels.compiler.result import CompileResult, Stage
 from models.kernels.profiles import DeviceProfile
 
 _STAGES: tuple[tuple[str, Stage], ...] = (
-    ("ttir", "ttir"), ("ttgir", "ttgir"), ("llir", "llir"), ("ptx", "assembly"), ("amdgcn", "assembly"),
-    ("cubin", "binary"), ("hsaco", "binary"),
+    ("ttir", "ttir"), ("ttgir", "ttgir"), ("llir", "llir"), ("ptx", "assembly"),
+    ("amdgcn", "assembly"), ("cubin", "binary"), ("hsaco", "binary"),
 )  # fmt: skip
 _VIRTUAL = ("cuda", 80, 32)
 """Target whose front end stands in for a virtual dialect; only its IR is looked at."""
@@ -44,8 +44,8 @@ def compile_request(request: dict[str, Any], folder: Path) -> CompileResult:
     except AttributeError as error:
         found |= {"error_class": "name", "error_excerpt": trim(str(error), str(folder))}
     return CompileResult(
-        sha=candidate.sha, kernel=request["kernel"], profile=profile.name, signature=request["signature"],
-        elapsed_s=time.perf_counter() - began, **found,
+        sha=candidate.sha, kernel=request["kernel"], profile=profile.name,
+        signature=request["signature"], elapsed_s=time.perf_counter() - began, **found,
     )  # fmt: skip
 
 
@@ -54,14 +54,15 @@ def _compiled(kernel: Any, request: dict[str, Any], profile: DeviceProfile) -> d
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, CompilationError
 
-    seen: dict[str, Any] = {}
-    # Each finished stage is seen here, so a failure says how far the compiler came.
-    triton.knobs.runtime.add_stages_inspection_hook = None
     constexprs = {name: _constexpr(value) for name, value in request["constexprs"].items()}
     source = ASTSource(kernel, request["signature"], constexprs)
     target = GPUTarget(*(profile.target or _VIRTUAL))
     # The default of fusing multiply and add differs between versions of Triton.
-    options = {"num_warps": profile.block_policy.num_warps, **request["options"], "enable_fp_fusion": True}
+    options = {
+        "num_warps": profile.block_policy.num_warps,
+        **request["options"],
+        "enable_fp_fusion": True,
+    }
     if not profile.target:
         options["num_warps"] = 4
     try:
@@ -73,19 +74,27 @@ def _compiled(kernel: Any, request: dict[str, Any], profile: DeviceProfile) -> d
         return _failure(str(cause), cause, kernel)
     except Exception as error:
         stage: Stage = "ttir" if "PassManager" in str(error) or "ptxas" in str(error) else "load"
-        return {**_failure(f"{type(error).__name__}: {error}", error, kernel), "stage_reached": stage}
-    seen = dict(compiled.asm)
+        return {
+            **_failure(f"{type(error).__name__}: {error}", error, kernel),
+            "stage_reached": stage,
+        }
+    seen: dict[str, Any] = dict(compiled.asm)
     if not profile.target:
         said = refusals(str(seen["ttir"]), profile)
         if said:
-            return {"stage_reached": "ttir", "error_class": "dialect", "error_excerpt": "\n".join(said)}
+            return {
+                "stage_reached": "ttir",
+                "error_class": "dialect",
+                "error_excerpt": "\n".join(said),
+            }
         return {"ok": True, "stage_reached": "ttir", "sizes": _sizes(seen, ("ttir",))}
     used = _resources(seen)
     reached: Stage = "load"
     for name, stage in _STAGES:
         reached = stage if name in seen else reached
     return {
-        "ok": reached == "binary", "stage_reached": reached, "sizes": _sizes(seen, tuple(name for name, _ in _STAGES)),
+        "ok": reached == "binary", "stage_reached": reached,
+        "sizes": _sizes(seen, tuple(name for name, _ in _STAGES)),
         "registers": used.registers, "spilled_bytes": used.spilled_bytes,
         "shared_bytes": int(compiled.metadata.shared),
     }  # fmt: skip
@@ -119,10 +128,18 @@ def _failure(message: str, error: BaseException, kernel: Any) -> dict[str, Any]:
     line = None
     if node is not None and hasattr(node, "lineno") and first is not None:
         source = getattr(error, "src", None)
-        # A failure in a device helper counts lines of the helper's own source.
+        # A failure in a device helper counts lines of the helper's own source, from its `def` on.
         if source is None or source == kernel.src:
-            line = first + node.lineno - 1 - HEADER_LINES
-    return {"error_class": classify(message), "error_line": line, "error_excerpt": trim(message)}
+            above = next(
+                n for n, text in enumerate(kernel.raw_src) if text.lstrip().startswith("def")
+            )
+            line = first + above + node.lineno - 1 - HEADER_LINES
+    said = getattr(error, "error_message", None) or message
+    return {
+        "error_class": classify(f"{type(error).__name__}: {said}"),
+        "error_line": line,
+        "error_excerpt": trim(message),
+    }
 
 
 def main() -> None:

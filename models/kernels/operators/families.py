@@ -32,6 +32,11 @@ GAUGE = re.compile(
     r"^(svd|pca_lowrank|svd_lowrank|linalg\.(svd|eigh|eig|qr|lstsq|ldl_factor\w*)|qr|geqrf)$"
 )
 """Results that are right up to a sign or phase: compared after OpInfo's own post-processing."""
+UNWRITABLE = re.compile(
+    r"^(sparse\.|to_sparse$|nn\.functional\.triplet_margin_with_distance_loss$)"
+)
+"""Operators with samples that no file can hold (sparse tensors, modules as arguments): these
+samples are skipped by reason and stay in the denominator."""
 
 _RULES: tuple[tuple[Family, str], ...] = (
     ("random", RANDOM.pattern),
@@ -111,5 +116,6 @@ def exclusion_of(name: str, opinfo_class: str, tests: int) -> str | None:
 def tags_of(name: str, opinfo: dict[str, bool]) -> tuple[str, ...]:
     """Return the tags of an operator; `opinfo` holds out, inplace and error_inputs."""
     found = [tag for tag, is_on in opinfo.items() if is_on]
-    rules = (("reads_data", READS_DATA), ("uninitialised", UNINITIALISED), ("gauge", GAUGE))
+    rules = (("reads_data", READS_DATA), ("uninitialised", UNINITIALISED), ("gauge", GAUGE),
+             ("unwritable", UNWRITABLE))  # fmt: skip
     return (*found, *(tag for tag, rule in rules if rule.match(name)))

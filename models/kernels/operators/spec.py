@@ -47,7 +47,7 @@ class OperatorSpec(Config):
     nested_docs: dict[str, str] = Field(default_factory=dict)
     """Documentation of what it cites, by name; filled by `documented`."""
     tags: tuple[str, ...] = ()
-    """out, inplace, error_inputs, reads_data, uninitialised, gauge."""
+    """out, inplace, error_inputs, reads_data, uninitialised, gauge, unwritable."""
     exclusion: str | None = None
     """Why it is not in the paper-like set; None: it is."""
 

@@ -40,7 +40,9 @@ def bind(signature: Signature, call: Call) -> dict[str, Any]:
     known = {one.name for one in signature.parameters}
     for name, value in call.kwargs.items():
         if name not in known or name in bound:
-            raise UnboundCallError(f"argument '{name}' for {signature.schema}; correct the signature")
+            raise UnboundCallError(
+                f"argument '{name}' for {signature.schema}; correct the signature"
+            )
         bound[name] = value
     return bound
 
@@ -75,7 +77,12 @@ def read_path(path: str, bound: Mapping[str, Any]) -> Any:
     return value
 
 
-_PLAIN_TYPES: tuple[tuple[type, str], ...] = ((bool, "bool"), (int, "int"), (float, "float"), (str, "str"))
+_PLAIN_TYPES: tuple[tuple[type, str], ...] = (
+    (bool, "bool"),
+    (int, "int"),
+    (float, "float"),
+    (str, "str"),
+)
 
 
 def _observed(value: Any) -> str:
@@ -106,17 +113,25 @@ def _accepts(parameter: Parameter, value: Any) -> bool:
     allowed = set(parameter.types)
     if "Any" in allowed:
         return True
-    numbers = {"bool": {"bool", "Scalar", "int", "SymInt", "float"}, "int": {"int", "SymInt", "Scalar", "float", "number"},
-               "float": {"float", "Scalar", "number"}}
+    numbers = {
+        "bool": {"bool", "Scalar", "int", "SymInt", "float"},
+        "int": {"int", "SymInt", "Scalar", "float", "number"},
+        "float": {"float", "Scalar", "number"},
+    }
     if parameter.is_list:
         if isinstance(value, list | tuple):
-            return all(_accepts(Parameter(parameter.name, parameter.types, is_optional=True), one) for one in value)
+            return all(
+                _accepts(Parameter(parameter.name, parameter.types, is_optional=True), one)
+                for one in value
+            )
         return parameter.list_size is not None and bool(allowed & numbers.get(seen, set()))
     if isinstance(value, list | tuple):
         return False
-    return bool(allowed & numbers.get(seen, {seen})) or (
-        seen == "MemoryFormat" and bool(allowed & {"MemoryFormat", "Layout"})
-    ) or (seen in ("str", "Device") and "Device" in allowed)
+    return (
+        bool(allowed & numbers.get(seen, {seen}))
+        or (seen == "MemoryFormat" and bool(allowed & {"MemoryFormat", "Layout"}))
+        or (seen in ("str", "Device") and "Device" in allowed)
+    )
 
 
 def _fits(signature: Signature, call: Call) -> bool:
@@ -130,7 +145,9 @@ def _fits(signature: Signature, call: Call) -> bool:
     )
 
 
-def serving_signature(name: str, schema: str, overloads: Iterable[str], calls: Sequence[Call]) -> Signature:
+def serving_signature(
+    name: str, schema: str, overloads: Iterable[str], calls: Sequence[Call]
+) -> Signature:
     """Return one signature that binds the calls: the overloads they use, joined.
 
     The catalogue's own schema stands where it names types and binds every call. Otherwise the
@@ -161,7 +178,11 @@ def serving_signature(name: str, schema: str, overloads: Iterable[str], calls: S
     if used:
         joined = _joined(name, used)
         if all(_binds(joined, call) for call in calls):
-            return joined if all(_fits(joined, call) for call in calls) else _typed(name, joined, calls)
+            return (
+                joined
+                if all(_fits(joined, call) for call in calls)
+                else _typed(name, joined, calls)
+            )
     return _seen(name, calls)
 
 
@@ -186,7 +207,9 @@ def _seen(name: str, calls: Sequence[Call]) -> Signature:
     return _typed(name, Signature.parse(f"seen({', '.join(parts)}) -> Any"), calls)
 
 
-def _spelled(parameter: Parameter, types: Sequence[str], default: str | None, optional: bool) -> str:
+def _spelled(
+    parameter: Parameter, types: Sequence[str], default: str | None, optional: bool
+) -> str:
     listed = f"[{parameter.list_size or ''}]" if parameter.is_list else ""
     text = "|".join(f"{kind}{listed}{'?' if optional else ''}" for kind in types)
     return f"{text} {parameter.name}" + ("" if default is None else f"={default}")
@@ -199,7 +222,8 @@ def _joined(name: str, used: Sequence[Signature]) -> Signature:
             if one.name not in order:
                 before = [p.name for p in signature.parameters[:place] if p.name in order]
                 order.insert(order.index(before[-1]) + 1 if before else len(order), one.name)
-    positional, keyword = [], []
+    positional: list[str] = []
+    keyword: list[str] = []
     must_default = False
     for parameter_name in order:
         found = [p for s in used for p in s.parameters if p.name == parameter_name]
@@ -216,7 +240,9 @@ def _joined(name: str, used: Sequence[Signature]) -> Signature:
         must_default = must_default or (default is not None and not is_keyword)
     star = ["*", *keyword] if keyword else []
     arrow = used[0].schema[used[0].schema.rfind("->") :]
-    return Signature.parse(f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}({', '.join([*positional, *star])}) {arrow}")
+    return Signature.parse(
+        f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}({', '.join([*positional, *star])}) {arrow}"
+    )
 
 
 def _typed(name: str, own: Signature, calls: Sequence[Call]) -> Signature:
@@ -234,14 +260,20 @@ def _typed(name: str, own: Signature, calls: Sequence[Call]) -> Signature:
         if one.is_keyword_only and not starred:
             parts.append("*")
             starred = True
-        known = set() if "Any" in one.types else {f"{kind}{'[]' if one.is_list else ''}" for kind in one.types}
+        known = (
+            set()
+            if "Any" in one.types
+            else {f"{kind}{'[]' if one.is_list else ''}" for kind in one.types}
+        )
         kinds = seen.get(one.name, set()) or (set() if known else {"None"})
         optional = "None" in kinds or one.default == "None" or one.is_optional
         types = sorted((kinds | known) - {"None"})
         if not types:
             types = ["str" if one.default and "'" in one.default else "Scalar"]
-        # The linter's signatures have no type for a tensor or a list of them.
-        if "Any" in types or len({kind.endswith("[]") for kind in types}) > 1:
+        # A list or its element is a list of length 1 in a schema: `int[1] dim` takes a number.
+        if len(bases := {kind.removesuffix("[]") for kind in types}) == 1 and len(types) == 2:
+            types = [f"{bases.pop()}[1]"]
+        elif "Any" in types or len({kind.endswith("[]") for kind in types}) > 1:
             types = ["Any"]
         text = "|".join(f"{kind}{'?' if optional else ''}" for kind in types)
         parts.append(f"{text} {one.name}" + ("" if one.default is None else f"={one.default}"))

@@ -1,4 +1,4 @@
-"""Decompositions of our own, where torch's are written for concrete sizes or change tensors in place."""
+"""Decompositions of our own, where torch's need concrete sizes or change tensors in place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def addbmm(self: Any, first: Any, second: Any, *, beta: float = 1, alpha: float 
     """Add the sum of products of matrices over the batch."""
     import torch
 
-    total = torch.bmm(first, second).sum(0)
+    total = torch.bmm(first, second).sum(0, dtype=first.dtype)
     whole = total if alpha == 1 else total * alpha
     return whole if beta == 0 else (self if beta == 1 else self * beta) + whole
 

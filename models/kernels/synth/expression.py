@@ -97,7 +97,9 @@ class Kernel:
             return value
         ones = "(1,)" if self.rank == 1 else "(1, 1)"
         if kind == "bool":
-            whole = self.let(f"tl.full({ones}, {int(value.text == 'True')}, dtype=tl.int32)", "int32")
+            whole = self.let(
+                f"tl.full({ones}, {int(value.text == 'True')}, dtype=tl.int32)", "int32"
+            )
             return self.let(f"{whole.text} != 0", "bool")
         return self.let(f"tl.full({ones}, {value.text}, dtype={tl_type(kind)})", kind)
 
@@ -125,7 +127,11 @@ class Kernel:
         if value.dtype == "bool" and kind == "float64":
             value = self.let(f"{value.text}.to(tl.int32)", "int32")
         if dtype in ("float16", "bfloat16"):
-            wide = self.let(f"{value.text}.to(tl.float32)", "float32") if value.dtype != "float32" else value
+            wide = (
+                self.let(f"{value.text}.to(tl.float32)", "float32")
+                if value.dtype != "float32"
+                else value
+            )
             return self.let(f"{wide.text}.to({tl_type(dtype)}).to(tl.float32)", "float32")
         if value.dtype == kind:
             return value

@@ -10,7 +10,7 @@ class HostText:
     """Prints expressions over the symbols of one trace."""
 
     def __init__(self, symbols: Mapping[Any, str]) -> None:
-        import sympy
+        import sympy  # type: ignore[import-untyped]
         from torch.utils._sympy.printers import PythonPrinter
 
         self._printer = PythonPrinter()

@@ -15,8 +15,9 @@ from models.kernels.synth.layout import (
     split_number,
     strided_offset,
 )
-from models.kernels.synth.promotion import FLOATS
+from models.kernels.synth.promotion import FLOATS, HALVES
 from models.kernels.synth.scalar import UnsupportedError
+from models.kernels.synth.schedule import Schedule
 from models.kernels.synth.trace import Trace
 
 Load = Callable[[Kernel, Index], Var]
@@ -70,12 +71,12 @@ class Launches:
 class Lowering:
     """One graph on its way to a program."""
 
-    def __init__(self, trace: Trace, block: int, round_between: bool = True) -> None:
+    def __init__(self, trace: Trace, schedule: Schedule) -> None:
         from models.kernels.synth.host import HostText
 
         self.trace = trace
-        self.block = block
-        self.round_between = round_between
+        self.schedule = schedule
+        self.round_between = schedule.round_between
         self.host = HostText(trace.symbols)
         self.out = Launches()
         first = next((path for path, fake in trace.inputs if hasattr(fake, "dtype")), None)
@@ -126,7 +127,9 @@ class Lowering:
         def load(kernel: Kernel, index: Index) -> Var:
             return kernel.load(path, dtype, strided_offset(kernel, index, path))
 
-        return self.keep(Value(sizes_of(fake.shape), dtype, load, tensor=path if rank >= 0 else None))
+        return self.keep(
+            Value(sizes_of(fake.shape), dtype, load, tensor=path if rank >= 0 else None)
+        )
 
     def constant(self, tensor: Any) -> Value:
         """Return a tensor of no dimensions that the operator made as a number.
@@ -168,12 +171,20 @@ class Lowering:
     def operand(self, kernel: Kernel, value: Any) -> Var:
         """Return a number as an operand of a kernel."""
         if isinstance(value, bool | int | float):
-            kind = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
+            kind = (
+                "bool"
+                if isinstance(value, bool)
+                else "int64"
+                if isinstance(value, int)
+                else "float32"
+            )
             return Var(literal(value), kind, is_scalar=True)
         kind = "int64" if value.is_integer else "float32"
         return Var(kernel.number(self.host.text(value)), kind, is_scalar=True)
 
-    def pointwise(self, shape: tuple[Size, ...], dtype: str, load: Load, parts: list[Value]) -> Value:
+    def pointwise(
+        self, shape: tuple[Size, ...], dtype: str, load: Load, parts: list[Value]
+    ) -> Value:
         """Return a lazy value; what is too long to repeat is stored first."""
         return self.keep(Value(shape, dtype, load, cost=1 + sum(one.cost for one in parts)))
 
@@ -189,13 +200,20 @@ class Lowering:
         constexprs = [name for name in host if name != "GRID"]
         signature = ", ".join([*kernel.params, *(f"{name}: tl.constexpr" for name in constexprs)])
         text = "\n".join(
-            ["@triton.jit", f"def NAME({signature}):", *(f"    {one}" for one in header), *kernel.lines]
+            [
+                "@triton.jit",
+                f"def NAME({signature}):",
+                *(f"    {one}" for one in header),
+                *kernel.lines,
+            ]
         )
         self.out.helpers |= kernel.helpers
         if text not in self.out.kernels:
             self.out.kernels.append(text)
         place = self.out.kernels.index(text)
-        values = ", ".join([*kernel.params.values(), *(f"{name}={host[name]}" for name in constexprs)])
+        values = ", ".join(
+            [*kernel.params.values(), *(f"{name}={host[name]}" for name in constexprs)]
+        )
         call = f"KERNEL{place}_[{host['GRID']}]({values})"
         number = self.host.text(count)
         if number.isdigit():
@@ -221,19 +239,28 @@ class Lowering:
         kernel.line(f"tl.store({target} + at, {element.text}, mask=mask)")
         number = self.host.text(count)
         self.launch(
-            kernel, header, count,
+            kernel,
+            header,
+            count,
             {"BLOCK": f"_block({number})", "GRID": f"(triton.cdiv({number}, _block({number})),)"},
         )
         return self.buffer(name, value.shape, value.dtype)
 
-    def buffer(self, name: str, shape: tuple[Size, ...], dtype: str) -> Value:
-        """Return the value of a dense tensor of the host."""
+    def held_type(self, dtype: str) -> str:
+        """Return the type of an intermediate tensor: halves stay in float32 unless rounded."""
+        return "float32" if dtype in HALVES and not self.round_between else dtype
+
+    def buffer(
+        self, name: str, shape: tuple[Size, ...], dtype: str, held: str | None = None
+    ) -> Value:
+        """Return the value of a dense tensor of the host, of elements held in another type."""
+        kind = held or dtype
 
         def load(kernel: Kernel, index: Index) -> Var:
             at = number_of(kernel, index, shape, self.host.text)
-            return kernel.load(name, dtype, at)
+            return kernel.load(name, kind, at)
 
-        return self.keep(Value(shape, dtype, load, tensor=name, is_dense=True))
+        return self.keep(Value(shape, dtype, load, tensor=name, is_dense=kind == dtype))
 
     def stored(self, value: Value) -> Value:
         """Return a value that is in memory, densely."""

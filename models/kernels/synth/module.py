@@ -11,25 +11,14 @@ from models.kernels.lint.signature import Parameter, Signature, default_value
 from models.kernels.synth.calls import Call, bind, read_path, rebuilder
 from models.kernels.synth.devlib import device_functions
 from models.kernels.synth.host import HostText
-from models.kernels.synth.lower import Launches, Lowering, Value
+from models.kernels.synth.lower import Lowering, Value
 from models.kernels.synth.scalar import UnsupportedError
+from models.kernels.synth.schedule import Schedule, block_functions
 from models.kernels.synth.structure import Key, Leaf, conditions, leaves
 from models.kernels.synth.trace import Trace, trace
 
 MOST_PROGRAMS = 400
 """Programs per module; more would not pass the linter's size limit."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Choices that a repair may change."""
-
-    block: int = 131_072
-    """Elements per program of a kernel."""
-    columns: int = 4096
-    """Columns that a reduction takes at once."""
-    round_between: bool = True
-    """Round to half where the trace does; off: keep float32 through a fused kernel."""
 
 
 @dataclass
@@ -76,7 +65,18 @@ class Synthesizer:
             one.name for one in signature.parameters
             if one.is_list and "int" in one.types and signature.schema.endswith("-> Any")
         )  # fmt: skip
-        self._attempts = tuple(dict.fromkeys([(sizes | lists, True), (sizes | lists, False), (sizes, True), (sizes, False), (frozenset(), True), (frozenset(), False)]))
+        self._attempts = tuple(
+            dict.fromkeys(
+                [
+                    (sizes | lists, True),
+                    (sizes | lists, False),
+                    (sizes, True),
+                    (sizes, False),
+                    (frozenset(), True),
+                    (frozenset(), False),
+                ]
+            )
+        )
 
     def add(self, call: Call) -> bool:
         """Make sure that a call has a program; False with a reason in `refused` if not."""
@@ -113,14 +113,14 @@ class Synthesizer:
         values = {symbol: read_path(path, bound) for symbol, path in program.symbols.items()}
         return all(bool(guard.xreplace(_numbers(values))) for guard in program.guards)
 
-    def _program(
-        self, key: Key, traced: Trace, listed: list[Leaf]
-    ) -> Program:
+    def _program(self, key: Key, traced: Trace, listed: list[Leaf]) -> Program:
         for guard in traced.guards:
             if (size := _singled_out(guard, traced.symbols)) is not None:
                 raise UnsupportedError(f"a trace that holds for the size {size} only")
-        low = Lowering(traced, self.schedule.block, self.schedule.round_between)
+        low = Lowering(traced, self.schedule)
         results = low.run()
+        if not results:
+            raise UnsupportedError("a result without tensors")
         names = [self._result(low, one) for one in results]
         out = low.out
         is_single = not isinstance(_output(traced), list | tuple)
@@ -135,9 +135,17 @@ class Synthesizer:
         used = [one.name for one in self.made.signature.parameters if _mentions(text, one.name)]
         guard_symbols = HostText(traced.symbols)
         return Program(
-            key, traced.guards, dict(traced.symbols),
-            [_substituted(guard_symbols, guard, traced.symbols) for guard in traced.guards] if tests else [],
-            text, list(out.kernels), set(out.helpers), set(out.rules), used,
+            key,
+            traced.guards,
+            dict(traced.symbols),
+            [_substituted(guard_symbols, guard, traced.symbols) for guard in traced.guards]
+            if tests
+            else [],
+            text,
+            list(out.kernels),
+            set(out.helpers),
+            set(out.rules),
+            used,
         )
 
     def _result(self, low: Lowering, value: Value) -> str:
@@ -166,7 +174,11 @@ class Synthesizer:
                 body = body.replace(f"KERNEL{place}_[", f"{name}[")
             text = f"({', '.join(program.parameters)}):\n{body}"
             function = functions.setdefault(text, f"_program_{len(functions)}")
-            passed = {one.name for one in made.signature.parameters if (one.name,) and any(k[0].split("[")[0] == one.name for k in program.key)}
+            passed = {
+                one.name
+                for one in made.signature.parameters
+                if (one.name,) and any(k[0].split("[")[0] == one.name for k in program.key)
+            }
             absent = [
                 test
                 for one in made.signature.parameters
@@ -175,31 +187,23 @@ class Synthesizer:
             ]
             tests = [*conditions(program.key, unions), *absent, *program.tests]
             call = f"{function}({', '.join(program.parameters)})"
-            branches.append(f"    if {' and '.join(dict.fromkeys(tests)) or 'True'}:\n        return {call}")
+            branches.append(
+                f"    if {' and '.join(dict.fromkeys(tests)) or 'True'}:\n        return {call}"
+            )
         parts = device_functions({name for one in made.programs for name in one.helpers})
         parts += [text.replace("def NAME(", f"def {name}(", 1) for text, name in kernels.items()]
         written = "\n".join(functions)
         parts += [
-            text for name, text in _schedule(self.schedule).items() if re.search(rf"\b{name}\(", written)
+            text
+            for name, text in block_functions(self.schedule).items()
+            if re.search(rf"\b{name}\(", written)
         ]
         parts += [f"def {name}{text}" for text, name in functions.items()]
         refusal = '    raise NotImplementedError("no program for these types, ranks and options")'
-        parts.append("\n".join([f"def wrapper({parameters_text(made.signature)}):", *branches, refusal]))
+        parts.append(
+            "\n".join([f"def wrapper({parameters_text(made.signature)}):", *branches, refusal])
+        )
         return "\n\n\n".join(parts) + "\n"
-
-
-def _schedule(schedule: Schedule) -> dict[str, str]:
-    """Return the host functions that choose block sizes."""
-    block, columns = schedule.block, min(schedule.block, schedule.columns)
-    return {
-        "_block": f"def _block(count):\n    return min({block}, triton.next_power_of_2(max(count, 1)))",
-        "_columns": f"def _columns(count):\n    return min({columns}, triton.next_power_of_2(max(count, 1)))",
-        "_rows": (
-            "def _rows(count, columns):\n"
-            f"    width = min({columns}, triton.next_power_of_2(max(columns, 1)))\n"
-            f"    return min(max({block} // width, 1), triton.next_power_of_2(max(count, 1)))"
-        ),
-    }
 
 
 def _output(traced: Trace) -> Any:
@@ -207,7 +211,7 @@ def _output(traced: Trace) -> Any:
 
 
 def _numbers(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     return {symbol: sympy.sympify(value) for symbol, value in values.items()}
 
@@ -219,7 +223,11 @@ def _singled_out(guard: Any, symbols: Mapping[Any, str]) -> int | None:
     if not isinstance(guard, sympy.Eq):
         return None
     for one, other in (guard.args, guard.args[::-1]):
-        if other.is_Integer and int(other) > 2 and any(".shape[" in symbols[s] for s in one.free_symbols):
+        if (
+            other.is_Integer
+            and int(other) > 2
+            and any(".shape[" in symbols[s] for s in one.free_symbols)
+        ):
             return int(other)
     return None
 
@@ -242,7 +250,10 @@ def _mentions(text: str, name: str) -> bool:
 
 
 def _is_union(parameter: Parameter) -> bool:
-    return len(parameter.types) > 1 or parameter.is_optional or parameter.types == ("Any",)
+    is_either = parameter.is_list and parameter.list_size == 1
+    return (
+        len(parameter.types) > 1 or parameter.is_optional or "Any" in parameter.types or is_either
+    )
 
 
 def _default_tests(parameter: Parameter) -> list[str]:

@@ -15,18 +15,51 @@ class UnsupportedError(ConfigError):
     """No rule writes this operator, type or form."""
 
 
-_UNARY_TL = {name: f"tl.{name}" for name in ("exp", "exp2", "log", "log2", "cos", "sin", "sqrt", "floor", "ceil", "erf")}
+_UNARY_TL = {
+    name: f"tl.{name}"
+    for name in ("exp", "exp2", "log", "log2", "cos", "sin", "sqrt", "floor", "ceil", "erf")
+}
 _DOUBLE = {
-    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "digamma", "erfc", "erfcx", "erf_inv", "expm1",
-    "lgamma", "log10", "log1p", "ndtri", "sinh", "tan", "tanh", "bessel_i0", "bessel_i0e", "bessel_i1",
-    "bessel_i1e", "log_ndtr",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "cosh",
+    "digamma",
+    "erfc",
+    "erfcx",
+    "erf_inv",
+    "expm1",
+    "lgamma",
+    "log10",
+    "log1p",
+    "ndtri",
+    "sinh",
+    "tan",
+    "tanh",
+    "bessel_i0",
+    "bessel_i0e",
+    "bessel_i1",
+    "bessel_i1e",
+    "log_ndtr",
 }
 """Unary functions of the device library, which computes them in double precision."""
 _DOUBLE_BINARY = {"atan2", "pow", "fmod", "remainder", "hypot", "zeta"}
 _ALIASES = {
-    "special_i0": "bessel_i0", "i0": "bessel_i0", "special_i0e": "bessel_i0e", "special_i1": "bessel_i1",
-    "special_i1e": "bessel_i1e", "special_ndtri": "ndtri", "special_erfcx": "erfcx", "special_zeta": "zeta",
-    "special_log_ndtr": "log_ndtr", "logical_not": "not", "erfinv": "erf_inv", "sgn": "sign",
+    "special_i0": "bessel_i0",
+    "i0": "bessel_i0",
+    "special_i0e": "bessel_i0e",
+    "special_i1": "bessel_i1",
+    "special_i1e": "bessel_i1e",
+    "special_ndtri": "ndtri",
+    "special_erfcx": "erfcx",
+    "special_zeta": "zeta",
+    "special_log_ndtr": "log_ndtr",
+    "logical_not": "not",
+    "erfinv": "erf_inv",
+    "sgn": "sign",
 }
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _BITS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
@@ -47,11 +80,13 @@ def apply(kernel: Kernel, name: str, operands: list[Var], dtype: str) -> Var:
     """
     name = _ALIASES.get(name, name)
     kind = _operand_type(operands)
-    values = [kernel.block(one, kind) if one.is_scalar and _needs_block(name, operands) else one for one in operands]
+    values = [
+        kernel.block(one, kind) if one.is_scalar and _needs_block(name, operands) else one
+        for one in operands
+    ]
     texts = [one.text for one in values]
     if name in _UNARY_TL and kind in FLOATS:
-        if name in ("floor", "ceil") or kind in ("float32", "float64"):
-            return kernel.let(f"{_UNARY_TL[name]}({texts[0]})", kind)
+        return kernel.let(f"{_UNARY_TL[name]}({texts[0]})", kind)
     if name in ("floor", "ceil", "trunc", "round") and kind not in FLOATS:
         return values[0]
     if (name in _DOUBLE or name in _DOUBLE_BINARY) and kind in FLOATS:
@@ -74,11 +109,18 @@ def _operand_type(operands: list[Var]) -> str:
 
 
 def _needs_block(name: str, operands: list[Var]) -> bool:
-    return all(one.is_scalar for one in operands) or name in _DOUBLE_BINARY or name in ("where", "fmax", "fmin", "maximum", "minimum", "copysign")
+    return (
+        all(one.is_scalar for one in operands)
+        or name in _DOUBLE_BINARY
+        or name in ("where", "fmax", "fmin", "maximum", "minimum", "copysign")
+    )
 
 
 def _library(kernel: Kernel, name: str, values: list[Var], kind: str) -> Var:
-    wide = [one if one.dtype == "float64" else kernel.let(f"{one.text}.to(tl.float64)", "float64") for one in values]
+    wide = [
+        one if one.dtype == "float64" else kernel.let(f"{one.text}.to(tl.float64)", "float64")
+        for one in values
+    ]
     kernel.helpers.add(f"_{name}")
     result = kernel.let(f"_{name}({', '.join(one.text for one in wide)})", "float64")
     return result if kind == "float64" else kernel.let(f"{result.text}.to(tl.float32)", "float32")
@@ -121,7 +163,9 @@ def _div(kernel: Kernel, values: list[Var], kind: str) -> Var:
 def _remainder(kernel: Kernel, values: list[Var], kind: str) -> Var:
     x, y = (kernel.block(one, kind).text for one in values)
     rest = kernel.let(f"{x} % {y}", kind).text
-    return kernel.let(f"tl.where(({rest} != 0) & (({rest} < 0) != ({y} < 0)), {rest} + {y}, {rest})", kind)
+    return kernel.let(
+        f"tl.where(({rest} != 0) & (({rest} < 0) != ({y} < 0)), {rest} + {y}, {rest})", kind
+    )
 
 
 def _fmod(kernel: Kernel, values: list[Var], kind: str) -> Var:
@@ -131,7 +175,9 @@ def _fmod(kernel: Kernel, values: list[Var], kind: str) -> Var:
 def _extreme(sign: str, keeps_nan: bool) -> Rule:
     def rule(kernel: Kernel, values: list[Var], kind: str) -> Var:
         if kind == "bool":
-            return kernel.let(f"{values[0].text} {'|' if sign == '>' else '&'} {values[1].text}", kind)
+            return kernel.let(
+                f"{values[0].text} {'|' if sign == '>' else '&'} {values[1].text}", kind
+            )
         x, y = values[0].text, values[1].text
         nan = ""
         if kind in FLOATS:
@@ -153,7 +199,11 @@ def _predicate(text: str, integer: str) -> Rule:
     def rule(kernel: Kernel, values: list[Var], kind: str) -> Var:
         value = values[0]
         if kind not in FLOATS:
-            base = "tl.full((1,), 1, dtype=tl.int32)" if kernel.rank == 1 else "tl.full((1, 1), 1, dtype=tl.int32)"
+            base = (
+                "tl.full((1,), 1, dtype=tl.int32)"
+                if kernel.rank == 1
+                else "tl.full((1, 1), 1, dtype=tl.int32)"
+            )
             return kernel.let(f"{base} == {integer}", "bool")
         return kernel.let(text.replace("X", value.text), "bool")
 
@@ -213,7 +263,12 @@ def _heaviside(kernel: Kernel, values: list[Var], kind: str) -> Var:
     x, y = values[0].text, kernel.block(values[1], kind).text
     if kind == "bool":
         return kernel.let(f"{x} | {y}", "bool")
-    return kernel.let(f"tl.where({x} == 0, {y}, tl.where({x} > 0, {x} * 0 + 1, {x} * 0))" if kind not in FLOATS else f"tl.where({x} == 0, {y}, tl.where({x} > 0, 1.0, 0.0))", kind)
+    return kernel.let(
+        f"tl.where({x} == 0, {y}, tl.where({x} > 0, {x} * 0 + 1, {x} * 0))"
+        if kind not in FLOATS
+        else f"tl.where({x} == 0, {y}, tl.where({x} > 0, 1.0, 0.0))",
+        kind,
+    )
 
 
 def _neg(kernel: Kernel, values: list[Var], kind: str) -> Var:
@@ -240,7 +295,10 @@ _RULES: dict[str, Rule] = {
     "reciprocal": _unary("1.0 / X"),
     "rsqrt": _unary("1.0 / tl.sqrt(X)"),
     "trunc": _unary("tl.where(X < 0, tl.ceil(X), tl.floor(X))"),
-    "sign": _unary("tl.where(X > 0, 1.0, tl.where(X < 0, -1.0, X * 0.0))", "tl.where(X > 0, 1, tl.where(X < 0, -1, X))"),
+    "sign": _unary(
+        "tl.where(X > 0, 1.0, tl.where(X < 0, -1.0, X * 0.0))",
+        "tl.where(X > 0, 1, tl.where(X < 0, -1, X))",
+    ),
     "isfinite": _predicate('tl.abs(X) < float("inf")', "1"),
     "isnan": _predicate("X != X", "0"),
     "isinf": _predicate('tl.abs(X) == float("inf")', "0"),
@@ -255,4 +313,6 @@ _RULES: dict[str, Rule] = {
 
 def rule_names() -> frozenset[str]:
     """Return the primitives that have a rule."""
-    return frozenset({*_UNARY_TL, *_DOUBLE, *_DOUBLE_BINARY, *_COMPARE, *_BITS, *_SHIFTS, *_RULES, *_ALIASES})
+    return frozenset(
+        {*_UNARY_TL, *_DOUBLE, *_DOUBLE_BINARY, *_COMPARE, *_BITS, *_SHIFTS, *_RULES, *_ALIASES}
+    )

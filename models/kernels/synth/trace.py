@@ -23,7 +23,6 @@ _KEPT = (
     "aten::split_with_sizes",
     "aten::unbind",
     "aten::unfold",
-    "aten::narrow",
     "aten::select",
     "aten::slice_scatter",
     "aten::select_scatter",
@@ -33,6 +32,8 @@ _KEPT = (
     "aten::index_put",
     "aten::index_fill",
     "aten::scatter",
+    "aten::scatter_add",
+    "aten::scatter_reduce",
     "aten::sort",
     "aten::topk",
     "aten::heaviside",
@@ -72,8 +73,8 @@ def decompositions() -> dict[Any, Any]:
 
     kept = {}
     for overload, rule in torch._decomp.decomposition_table.items():
-        name = str(overload.name())
-        if not any(name == one or name.startswith((one + ".", one + "_")) for one in _KEPT):
+        name = str(overload.name())  # type: ignore[no-untyped-call]
+        if not any(name == one or name.startswith(f"{one}.") for one in _KEPT):
             kept[overload] = rule
     return {**kept, **own_rules()}
 
@@ -148,5 +149,9 @@ def trace(
         node.target: getattr(module, node.target) for node in graph.nodes if node.op == "get_attr"
     }
     return Trace(
-        graph, constants, tuple(inputs), symbols, tuple(dict.fromkeys(guard.expr for guard in env.guards))
+        graph,
+        constants,
+        tuple(inputs),
+        symbols,
+        tuple(dict.fromkeys(guard.expr for guard in env.guards)),
     )

@@ -1,7 +1,8 @@
 """The process that compiles: one request, one answer, then it ends.
 
-Run as `python -m models.sharding.compile.child REQUEST ANSWER TEXT`; devices and platform come
-from the environment, which must be set before JAX starts.
+Run as `python -m models.sharding.compile.child REQUEST ANSWER TEXT PARENT`, the last one being the
+process that asks, with which this one ends; devices and platform come from the environment, which
+must be set before JAX starts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from models.sharding.compile.parent import end_with
 from models.sharding.compile.request import Request
 from models.sharding.compile.result import Where
 
@@ -115,4 +117,5 @@ def _memory(stats: Any, where: Where) -> dict[str, int]:
 
 
 if __name__ == "__main__":
+    end_with(int(sys.argv[4]))
     main(*sys.argv[1:4])

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import psutil
 from models.errors import ConfigError
 from models.settings import ROOT
 from models.sharding.compile.cache import recall, remember
+from models.sharding.compile.parent import working_folder
 from models.sharding.compile.request import Request, request_of
 from models.sharding.compile.result import Compiled, Phase, Where
 from models.sharding.job import Job
@@ -57,8 +57,9 @@ def compile_layout(
         is the same next time is remembered.
 
     Raises:
-        ConfigError: The layout is illegal, a limit is not above 0, or the TPU compiler is asked
-            for GPUs.
+        ConfigError: The layout is illegal, a limit is not above 0, the TPU compiler is asked for
+            GPUs, or the cache is no folder that can be written.
+        StorageFullError: The disk of the cache is full.
     """
     reasons = why_illegal(layout, job)
     if reasons:
@@ -70,7 +71,7 @@ def compile_layout(
     request = request_of(job, layout, where, phase)
     key = request.key()
     found = recall(cache, key)
-    if found is not None:
+    if found is not None and _is_of(request, found):
         return found
     base = Compiled(
         "crash", where, request.phase, request.layout, request.devices,
@@ -78,9 +79,15 @@ def compile_layout(
     )  # fmt: skip
     if where == "tpu" and importlib.util.find_spec("libtpu") is None:
         return replace(base, status="no compiler", detail=f"libtpu is not installed: {INSTALL}")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="compiling-", dir=cache) as folder:
-        return _compile(request, base, Path(folder), cache, time_s, memory_bytes)
+    with working_folder(cache) as folder:
+        return _compile(request, base, folder, cache, time_s, memory_bytes)
+
+
+def _is_of(request: Request, found: Compiled) -> bool:
+    """Whether a remembered compile is one of this request, and of those that are remembered."""
+    asked = (request.layout, request.where, request.phase, request.devices)
+    is_kept = found.status in ("ok", "out of memory")
+    return is_kept and (found.layout, found.where, found.phase, found.devices) == asked
 
 
 def _compile(
@@ -93,7 +100,7 @@ def _compile(
     log = folder / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, str(asked), str(answer), str(text)],
+            [*command, str(asked), str(answer), str(text), str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             cwd=ROOT, env=_environment(request), start_new_session=True,
         )  # fmt: skip

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from models.errors import DatasetUnreadableError, NotEnoughDataError
 from models.sharding.layout import Layout
@@ -91,16 +95,17 @@ class Compiled:
         """
         known = {f.name for f in fields(cls)} - {"hlo_file", "is_cached"}
         try:
-            if set(values) - known:
-                raise TypeError(f"unknown {sorted(set(values) - known)}")
-            return cls(
-                **{
-                    **values,
-                    "layout": Layout(**values["layout"]),
-                    "notes": tuple(values.get("notes", ())),
-                }
-            )
-        except (TypeError, KeyError) as error:
+            if not isinstance(values, dict) or set(values) - known:
+                raise ValueError(f"unknown {sorted(set(values) - known)}")
+            found = _checked().validate_json(json.dumps(values), strict=True)
+        except (TypeError, ValueError) as error:
+            said = " ".join(str(error).split())[:300]
             raise DatasetUnreadableError(
-                f"a cached compile is incomplete ({error}); it is compiled again"
+                f"a cached compile is incomplete ({said}); it is compiled again"
             ) from None
+        return found
+
+
+@cache
+def _checked() -> TypeAdapter[Compiled]:
+    return TypeAdapter(Compiled)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from models.sharding.divisors import near_divisors
 from models.sharding.job import Job
-from models.sharding.layout import Layout, LayoutTable, near_divisors
+from models.sharding.layout import Layout, LayoutTable
 from models.sharding.specs.model import ModelSpec
 
 MOST_DEVICES = 512

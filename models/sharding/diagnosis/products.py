@@ -57,7 +57,7 @@ def add_products(ledger: Ledger, known: Known, compute: float) -> None:
     imbalance = 0.0
     if job.model.experts and layout.expert > 1:
         imbalance = _imbalance_s(ledger, known, passes + repeated, needed, compute)
-    elif profile.flops is not None and training:
+    elif profile.flops and training:
         share = float(np.clip(1 - passes * needed / profile.flops, 0.0, _MOST_AGAIN))
     again = max(compute - imbalance, 0.0) * share
     for kind, part in _AGAIN.get(layout.remat, {}).items() if training else ():

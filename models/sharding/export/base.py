@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.errors import ConfigError
+from models.sharding.export.text import shown
 from models.sharding.job import Job
 from models.sharding.layout import Layout
 
 MOST_CHARACTERS = 1_000_000
 """Longest text that is read."""
-_MOST_SIZE = 2**24
+MOST_SIZE = 2**24
+"""Largest size that is read."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,21 @@ def whole(values: Mapping[str, Any], key: str, default: int) -> int:
         ConfigError: The value is no such number.
     """
     found = values.get(key)
-    if found is None or str(found).strip().lower() in ("none", "null", ""):
+    if found is None:
         return default
-    try:
-        number = float(str(found).replace("_", ""))
-    except ValueError:
-        number = 0.5
-    if isinstance(found, bool) or not 1 <= number <= _MOST_SIZE or number != int(number):
-        raise ConfigError(f"'{key}' must be a whole number from 1 up, got {found!r}; write 1")
+    number = 0.5
+    if isinstance(found, str | int | float) and not isinstance(found, bool):
+        text = str(found).strip().lower()
+        if text in ("none", "null", ""):
+            return default
+        try:
+            number = float(text.replace("_", ""))
+        except ValueError:
+            number = 0.5
+    if not 1 <= number <= MOST_SIZE or number != int(number):
+        raise ConfigError(
+            f"'{key}' must be a whole number from 1 up to {MOST_SIZE}, got {shown(found)}; write 1"
+        )
     return int(number)
 
 

@@ -16,6 +16,8 @@ from models.sharding.specs import ModelSpec, load_models
 
 SHIPPED = ROOT / "datasets" / "sharding" / "trainer_names" / "trainer_names.csv"
 _LIKE = 0.9
+_LONGEST = 120
+"""Characters of a key beyond which it is no misspelt one."""
 """From here on a key is a misspelling: `ici_fdsp_parallelism`, but not `..._size_start`."""
 
 
@@ -48,6 +50,7 @@ def refuse_misspelt(target: str, given: Iterable[str]) -> None:
     """
     known = known_keys(target)
     for key in given:
-        near = [] if key in known else get_close_matches(key, known, n=3, cutoff=_LIKE)
+        is_word = len(key) <= _LONGEST and key not in known
+        near = [] if not is_word else get_close_matches(key, known, n=3, cutoff=_LIKE)
         if near:
             raise unknown_name(f"{target} key", key, near, "correct it, or leave it out")

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from models.errors import ConfigError
-from models.sharding.export.base import Imported, differs, whole
+from models.sharding.export.base import MOST_SIZE, Imported, differs, whole
 from models.sharding.export.keys import refuse_misspelt
+from models.sharding.export.text import load_yaml, shown
 from models.sharding.job import Job
 from models.sharding.layout import Layout, Remat
 
@@ -92,7 +93,7 @@ def read_maxtext(text: str, job: Job, devices_per_chip: int) -> Imported:
 
 def _keys(text: str) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(text)
+        loaded = load_yaml(text)
     except (yaml.YAMLError, RecursionError):
         loaded = None
     if isinstance(loaded, dict):
@@ -108,8 +109,8 @@ def _keys(text: str) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return load_yaml(text)
+    except (yaml.YAMLError, RecursionError):
         return text
 
 
@@ -150,12 +151,13 @@ def _batch(keys: Mapping[str, Any], devices: int) -> int | None:
         return None
     try:
         sequences = float(given) * devices
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         sequences = math.nan
-    if not sequences > 0 or not math.isclose(sequences, round(sequences), abs_tol=1e-6):
+    is_size = 0 < sequences <= MOST_SIZE
+    if not is_size or not math.isclose(sequences, round(sequences), abs_tol=1e-6):
         raise ConfigError(
-            f"per_device_batch_size {given!r} x {devices} devices is no number of sequences; give "
-            f"a multiple of 1/{devices}"
+            f"per_device_batch_size {shown(given)} x {devices} devices is no number of "
+            f"sequences up to {MOST_SIZE}; give a multiple of 1/{devices}"
         )
     return round(sequences)
 
@@ -177,7 +179,8 @@ def _remat(keys: Mapping[str, Any]) -> tuple[Remat, list[str]]:
     if policy != "custom":
         if policy not in _POLICIES:
             raise ConfigError(
-                f"MaxText has no remat_policy '{policy}'; known: custom, {', '.join(_POLICIES)}"
+                f"MaxText has no remat_policy {shown(policy)}; known: custom, "
+                + ", ".join(_POLICIES)
             )
         ours = _POLICIES[policy]
         near = [] if policy in _EXACT else [f"remat_policy '{policy}' was taken as '{ours}'"]

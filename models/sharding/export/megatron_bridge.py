@@ -26,6 +26,7 @@ from models.sharding.export.base import (
 from models.sharding.export.flags import flag_values, flat
 from models.sharding.export.keys import known_keys, name_of, refuse_misspelt
 from models.sharding.export.megatron_stages import interleave, pipeline_split
+from models.sharding.export.text import load_yaml
 from models.sharding.job import Job
 from models.sharding.layout import Layout, Remat
 
@@ -35,6 +36,8 @@ _PRECISION = {
     "fp4": "bf16_with_nvfp4_mixed",
 }
 _TASK = {"pretrain": "pretrain", "finetune": "sft", "lora": "peft"}
+_LONGEST = 60
+"""Characters of a word of the file that a message repeats."""
 _NODE = 8
 """GPUs of a server, where the NVLink domain is no larger."""
 
@@ -221,7 +224,7 @@ def _keys(text: str) -> dict[str, Any]:
     """Return the keys of a text as overrides write them."""
     if re.search(r"^\s*(model|train|ddp)\s*:", text, re.MULTILINE):
         try:
-            loaded = yaml.safe_load(text)
+            loaded = load_yaml(text)
         except (yaml.YAMLError, RecursionError) as error:
             raise ConfigError(f"this Megatron-Bridge YAML cannot be read: {error}") from None
         if isinstance(loaded, dict):
@@ -252,7 +255,7 @@ def _replicas(keys: Mapping[str, Any], ranks: int) -> tuple[int, int, int]:
     if not is_on(keys, "ddp.use_megatron_fsdp"):
         is_split = is_on(keys, "ddp.use_distributed_optimizer") and ranks > 1
         return ranks, 1, int(is_split)
-    strategy = str(keys.get("ddp.data_parallel_sharding_strategy", "no_shard"))
+    strategy = str(keys.get("ddp.data_parallel_sharding_strategy", "no_shard"))[:_LONGEST]
     if strategy == "no_shard":
         return ranks, 1, 0
     if strategy == "optim":
@@ -273,7 +276,7 @@ def _replicas(keys: Mapping[str, Any], ranks: int) -> tuple[int, int, int]:
 
 
 def _remat(keys: Mapping[str, Any]) -> tuple[Remat, list[str]]:
-    granularity = str(keys.get("model.recompute_granularity") or "none").lower()
+    granularity = str(keys.get("model.recompute_granularity") or "none").lower()[:_LONGEST]
     if granularity in ("none", "null"):
         return "none", []
     if granularity == "selective":

@@ -140,5 +140,8 @@ def _text_of(path: Path) -> str:
             return file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         raise DatasetMissingError(f"layout file {path} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"layout file {path} cannot be read ({error}); give a text") from None
+    except (OSError, ValueError) as error:
+        # A name with a NUL is a ValueError, as are bytes that are no text.
+        raise ConfigError(
+            f"layout file {str(path)!r} cannot be read ({error}); give a text"
+        ) from None

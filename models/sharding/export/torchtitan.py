@@ -22,10 +22,13 @@ from models.sharding.export.base import (
 )
 from models.sharding.export.flags import flag_values, flat
 from models.sharding.export.keys import name_of, refuse_misspelt
+from models.sharding.export.text import refuse_long
 from models.sharding.job import Job
 from models.sharding.layout import Layout, LayoutTable, Remat
 
 _NODE = 8
+_LONGEST = 60
+"""Characters of a word of the file that a message repeats."""
 _LOOPED = "Interleaved1F1B"
 _DEFAULT_CHUNKS = 2
 """Stages of a rank in a looped schedule where no layers per stage are named."""
@@ -180,7 +183,7 @@ def _chunks(keys: Mapping[str, Any], job: Job, pipeline: int) -> int:
 
 
 def _remat(keys: Mapping[str, Any]) -> tuple[Remat, list[str]]:
-    mode = str(keys.get("activation_checkpoint.mode", "selective"))
+    mode = str(keys.get("activation_checkpoint.mode", "selective"))[:_LONGEST]
     if mode == "none":
         return "none", []
     if mode == "full":
@@ -231,11 +234,13 @@ def _notes(job: Job, layout: Layout) -> list[str]:
 def _keys(text: str) -> dict[str, Any]:
     try:
         loaded = flat(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Also a number of 5,000 digits, which is no decode error.
         if "--" not in text:
             raise ConfigError(f"this is no TOML ({error}); give a torchtitan job") from None
         # Flags have dashes between words, groups have dots.
         loaded = {key.replace("-", "_"): value for key, value in flag_values(text).items()}
+    refuse_long(loaded)
     if not any(key.startswith("parallelism.") for key in loaded):
         raise ConfigError("no [parallelism] table was found; give a torchtitan job in TOML")
     return loaded

@@ -16,6 +16,7 @@ from models.errors import ConfigError
 from models.sharding.export.base import Exported, Imported, is_on, whole
 from models.sharding.export.flags import flag_values
 from models.sharding.export.keys import known_keys, name_of, refuse_misspelt
+from models.sharding.export.text import load_yaml
 from models.sharding.job import Job
 from models.sharding.layout import Layout
 
@@ -165,7 +166,7 @@ def _notes(job: Job, layout: Layout, model: str | None) -> list[str]:
 
 def _keys(text: str) -> Mapping[str, Any]:
     try:
-        loaded = yaml.safe_load(text)
+        loaded = load_yaml(text)
     except (yaml.YAMLError, RecursionError):
         loaded = None
     if isinstance(loaded, dict):

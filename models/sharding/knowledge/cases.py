@@ -22,6 +22,11 @@ from models.sharding.specs.chip import ChipSpec
 Outcome = Literal["ran", "out of memory", "failed"]
 _LONGEST_ID = 80
 _LARGEST = 2**20
+_MOST = 2**53
+"""Parameters, and tokens of a step, beyond which a number is no longer exact."""
+_BAD_LINE = (
+    ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, ConfigError,
+)  # fmt: skip
 """No axis of a layout is larger than this."""
 
 
@@ -143,7 +148,7 @@ def read_cases(path: Path) -> CaseTable:
             continue
         try:
             cases.append(_case(json.loads(line)))
-        except (ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
+        except _BAD_LINE as error:
             said = str(error).splitlines()
             left_out[number] = f"{type(error).__name__}: {said[0][:200] if said else 'no case'}"
     return CaseTable(tuple(cases), left_out)
@@ -162,6 +167,8 @@ def _case(values: Mapping[str, Any]) -> Case:
         chip = ChipSpec.model_validate(values["chip"])
     except ValidationError as error:
         raise ConfigError(" ".join(str(error).split())) from None
+    if not 0 < model.params <= _MOST or work.tokens > _MOST:
+        raise ConfigError("the sizes of the model or of its workload are those of no run")
     shape = tuple(int(size) for size in values["shape"])
     place = Slice(chip, shape, int(values["pods"]))
     name = str(values["id"])
@@ -177,7 +184,9 @@ def _case(values: Mapping[str, Any]) -> Case:
     )
 
 
-def _layout(values: Mapping[str, Any]) -> Layout:
+def _layout(values: object) -> Layout:
+    if not isinstance(values, dict):
+        raise ConfigError(f"layout is a {type(values).__name__}, it must name its axes")
     sizes = {key: value for key, value in values.items() if key != "remat"}
     for key, value in sizes.items():
         least = 0 if key == "zero" else 1

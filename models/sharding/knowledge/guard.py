@@ -15,6 +15,7 @@ from models.sharding.knowledge.cases import Case
 from models.sharding.knowledge.documents import Document
 from models.sharding.knowledge.index import Item
 from models.sharding.published import Published
+from models.sharding.specs import ModelSpec
 
 Origin = Literal["case", "document", "prior", "calibration"]
 _LONGEST = 1200
@@ -77,7 +78,13 @@ def is_same_group(one: Job, other: Job) -> bool:
     if one.place.chip.name.lower() != other.place.chip.name.lower():
         return False
     family = one.model.family.lower()
-    return (family != "" and family == other.model.family.lower()) or _shape(one) == _shape(other)
+    is_family = family != "" and family == other.model.family.lower()
+    return is_family or is_same_shape(one.model, other.model)
+
+
+def is_same_shape(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether two models are of the same sizes, whatever they are called."""
+    return _shape(one) == _shape(other)
 
 
 def leave_group_out(
@@ -126,8 +133,7 @@ def leave_group_out(
     )
 
 
-def _shape(job: Job) -> tuple[int, ...]:
-    model = job.model
+def _shape(model: ModelSpec) -> tuple[int, ...]:
     return (
         model.layers, model.hidden, model.ffn, model.heads, model.kv_heads, model.vocab,
         model.experts, model.expert_ffn,

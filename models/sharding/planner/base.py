@@ -35,6 +35,9 @@ class PlanContext:
     """Of the literature or of a site."""
     prior: Prior | None = None
     """Added to the log of predicted times before ranking."""
+    correction: Prior | None = None
+    """What runs of the site add to the log of predicted times: layouts of a language model are
+    held against the analytic ones by predicted time with it, not by the rank."""
     count: int = 3
     """Proposals that are wanted."""
     diagnosis: Diagnosed | None = None

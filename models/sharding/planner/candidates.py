@@ -162,7 +162,7 @@ class Checker:
         return plan.proposals[0] if plan.proposals else None
 
     def seconds(self, proposal: Proposal) -> float:
-        """Return the predicted step with what the prior makes of it: what is ranked by."""
-        prior, one = self.context.prior, LayoutTable.of([proposal.layout])
+        """Return the predicted step with the corrections of the site."""
+        prior, one = self.context.correction, LayoutTable.of([proposal.layout])
         pull = float(prior(one, self.job)[0]) if prior else 0.0
         return proposal.step_s.middle * math.exp(pull)

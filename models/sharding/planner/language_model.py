@@ -6,9 +6,18 @@ import asyncio
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from models.llm import Budget, LanguageModel, Meter, MeteredModel, Options, generate_value
+from models.llm import (
+    Budget,
+    LanguageModel,
+    Meter,
+    MeteredModel,
+    Options,
+    Reply,
+    Request,
+    generate_value,
+)
 from models.llm.blocking import run
-from models.llm.errors import LanguageModelError, ReplyTimeoutError
+from models.llm.errors import LanguageModelError, MalformedReplyError, ReplyTimeoutError
 from models.sharding.job import Job
 from models.sharding.knowledge.guard import clean_text
 from models.sharding.planner.analytic import AnalyticProposer
@@ -18,6 +27,9 @@ from models.sharding.planner.merge import merge
 from models.sharding.planner.prompt import Prompt, build_prompt
 from models.sharding.propose import propose
 
+_LONGEST_REPLY = 20_000
+"""Characters of a reply that are parsed: three layouts with their reasons take a tenth of it."""
+
 
 class _Answer(NamedTuple):
     layouts: tuple[dict[str, Any], ...]
@@ -25,6 +37,19 @@ class _Answer(NamedTuple):
     tokens: int
     failure: str
     """Why there are no layouts; empty: there are."""
+
+
+class _Brief(MeteredModel):
+    """A metered model whose long replies are refused before anybody parses them."""
+
+    async def _generate(self, request: Request) -> Reply:
+        reply = await super()._generate(request)
+        if len(reply.text) > _LONGEST_REPLY:
+            raise MalformedReplyError(
+                f"{self.name} answered with {len(reply.text):,} characters, at most "
+                f"{_LONGEST_REPLY:,} are read; lower max_tokens"
+            )
+        return reply
 
 
 class LanguageModelProposer:
@@ -95,7 +120,7 @@ class LanguageModelProposer:
         Whatever a model or its client raises, the job is answered: so all is caught here.
         """
         meter = Meter()
-        model = MeteredModel(self._model, meter=meter, budget=self._budget)
+        model = _Brief(self._model, meter=meter, budget=self._budget)
         try:
             value, failure = run(self._wait(model, prompt)), ""
         except LanguageModelError as error:

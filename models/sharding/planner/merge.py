@@ -27,7 +27,7 @@ class _Entry:
     proposal: Proposal
     author: Author
     seconds: float
-    """Middle of the step, times what the prior makes of it."""
+    """Middle of the step, with the corrections of the site."""
     candidate: Candidate | None = None
 
 
@@ -38,8 +38,8 @@ def merge(
 
     Of the layouts that passed the checks, those predicted within 3 % of the first analytic one
     (or faster) may stand first, slower ones take turns with the analytic ones behind the first,
-    those beyond the upper end of its interval stand behind all. The first analytic proposal is
-    among the first two; where one proposal is wanted, only a faster one takes its place.
+    those beyond the upper end of its interval stand behind all that are faster. The first analytic
+    proposal is among the first two; where one is wanted, only a faster one takes its place.
 
     Args:
         analytic: Proposals of the cost model; one or more.
@@ -111,7 +111,15 @@ def _order(
     slower = [one for one in theirs if one not in near and entries[one].seconds <= beyond]
     rest = [one for one in theirs if one not in near and one not in slower]
     mixed = hedged([*near, *slower], own) if near else hedged(own, slower)
-    return list(dict.fromkeys([*mixed, *rest]))
+    order = list(dict.fromkeys(mixed))
+    for one in rest:
+        # Behind the first, before whatever is slower.
+        slower_than = [
+            p for p, it in enumerate(order) if entries[it].seconds > entries[one].seconds
+        ]
+        place = next((p for p in slower_than if p > 0), len(order))
+        order.insert(place, one)
+    return list(dict.fromkeys(order))
 
 
 def _answer(

@@ -27,6 +27,8 @@ _TOTAL = re.compile(r"Total memory size:\s*([\d.]+)\s*GB(.*)")
 _ARGUMENT = re.compile(r"Argument size:\s*([\d.]+)\s*GB")
 _GIB = 2.0**30
 _WARM_UP = 1.25
+_LEAST_STEPS = 3
+"""Steady steps below which a median may be that of the warm-up."""
 _CLOSE = 0.02
 
 
@@ -50,8 +52,8 @@ def profile_of_maxtext_log(
 ) -> Profile:
     """Return the median step of a run, with what the log tells of memory and layout.
 
-    Steps at the start that take more than 1.25 times the median are warm-up and left out, as are
-    steps without a positive time. What contradicts itself is said in `warnings`: a listing and
+    Steps at the start that take more than 1.25 times the median of the second half are warm-up and
+    left out, as are steps without a positive time. What contradicts itself is said in `warnings`: a listing and
     its log can disagree.
 
     Args:
@@ -60,7 +62,8 @@ def profile_of_maxtext_log(
         layout: Its layout; else the one that the config echoes.
 
     Raises:
-        NotEnoughDataError: No step has a time.
+        NotEnoughDataError: No step has a time, or fewer than three are left after the warm-up: the
+            log was cut off.
     """
     lines = text.splitlines()
     steps = read_steps(lines)
@@ -71,6 +74,11 @@ def profile_of_maxtext_log(
             "positive time; give the whole standard output of MaxText"
         )
     steady = _without_warm_up(timed)
+    if len(steady) < _LEAST_STEPS:
+        raise NotEnoughDataError(
+            f"of {len(timed)} steps in the log {len(steady)} are left after the warm-up, at least "
+            f"{_LEAST_STEPS} are needed; give the whole log of a run of ten steps or more"
+        )
     config = read_config(lines)
     devices = config.devices or config.product or (job.place.chips if job else None)
     told = config.layout(_proven_batch(steady, config, devices))
@@ -137,8 +145,8 @@ def _median(values: Iterable[float]) -> float | None:
 
 
 def _without_warm_up(timed: Sequence[Step]) -> list[Step]:
-    """Drop the slow steps at the start; the only step there is stays."""
-    middle = statistics.median(step.seconds for step in timed)
+    """Drop the slow steps at the start; the last step stays."""
+    middle = statistics.median(step.seconds for step in timed[len(timed) // 2 :])
     first = 0
     while first < len(timed) - 1 and timed[first].seconds > _WARM_UP * middle:
         first += 1
@@ -151,8 +159,13 @@ def _odd_steps(steps: Sequence[Step], timed: Sequence[Step], steady: Sequence[St
         said.append(f"{len(steps) - len(timed)} of {len(steps)} steps have no positive time")
     if len(steady) < len(timed):
         said.append(f"{len(timed) - len(steady)} warm-up steps are left out")
-    if len(steady) < 3:
+    if len(steady) == _LEAST_STEPS:
         said.append(f"only {len(steady)} steps are left: their median may be a warm-up's")
+    fastest, middle = (pick(step.seconds for step in steady) for pick in (min, statistics.median))
+    if middle > _WARM_UP * fastest:
+        said.append(
+            f"steps have not settled: the median is {middle:.4g} s, the fastest {fastest:.4g} s"
+        )
     numbers = [step.number for step in steps]
     if any(later <= earlier for earlier, later in pairwise(numbers)):
         said.append("step numbers go back: the log holds more than one run, or a restart")

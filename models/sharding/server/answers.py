@@ -69,7 +69,7 @@ def verify_layout(asked: AskedVerdict, cache: Path) -> dict[str, Any]:
     """
     job = asked.job.job()
     layout, notes = _given(asked, job)
-    judged = judge(job, layout)
+    judged = judge(job, layout, plan=propose(job, count=1, prior=prior_of("experts")))
     return {
         "job": job_text(job), **judgement_json(judged), "notes": list(notes),
         "check": _checked(asked, job, layout, cache),

@@ -9,11 +9,12 @@ from pydantic import Field, StringConstraints, ValidationError
 from models.config import Config, ConfigT
 from models.errors import ConfigError
 from models.sharding.export.base import MOST_CHARACTERS
-from models.sharding.layout import Layout, Remat
+from models.sharding.layout import LARGEST, Layout, Remat
 from models.sharding.question import ShardingQuestion
 from models.sharding.ranking import Rank
+from models.sharding.specs.workload import MOST_SEQUENCES, MOST_TOKENS
 
-Size = Annotated[int, Field(ge=1, le=2**24)]
+Size = Annotated[int, Field(ge=1, le=LARGEST)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Text = Annotated[str, StringConstraints(max_length=MOST_CHARACTERS)]
 Target = Literal["jax", "maxtext", "megatron", "torchtitan", "vllm"]
@@ -28,9 +29,9 @@ class AskedJob(ShardingQuestion):
     """Name of a shipped model (such as llama3.1-70b), or the path of a Hugging Face config.json."""
     slice: Name
     """Chips as chip:shape, such as v6e:16x16, v5p:4x4x8 or h100:64."""
-    seq_len: Size
+    seq_len: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
     """Tokens of a training sequence; of a prompt when serving."""
-    global_batch: Size
+    global_batch: Annotated[int, Field(ge=1, le=MOST_SEQUENCES)]
     """Sequences of one optimizer step; sequences decoded together when serving."""
 
 

@@ -11,8 +11,11 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,6 +46,9 @@ from models.sharding.server.asked import (
 
 LIMIT_S = COMPILE_S + 60.0
 """Seconds that a call may take."""
+_GRACE_S = 1.0
+"""Seconds that an end may take before it is forced."""
+_THREAD = "sharding-call"
 _MOST_CHARACTERS = 100_000
 """Longest answer."""
 _INSTRUCTIONS = (
@@ -132,9 +138,7 @@ class ShardingServer:
             return _said(f"no tool named '{params.name}'; tools: {', '.join(self._tools)}", True)
         try:
             asked = checked(tool.takes, params.arguments or {})
-            # In a thread: others can ask meanwhile.
-            work = asyncio.to_thread(tool.function, asked)
-            found = await asyncio.wait_for(work, self._limit_s)
+            found = await asyncio.wait_for(_in_thread(tool.function, asked), self._limit_s)
         except ProjectError as error:
             return _said(f"{params.name}: {error}", True)
         except TimeoutError:
@@ -154,11 +158,65 @@ class ShardingServer:
         """Serve our standard streams until they are closed or we are asked to end."""
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            task.cancel()
+            # What reads our standard input cannot be cancelled before the next line comes.
+            loop.call_later(_GRACE_S, _leave)
+
+        loop.add_signal_handler(signal.SIGTERM, end)
         server = self.build()
         with contextlib.suppress(asyncio.CancelledError):
             async with stdio_server() as (source, target):
                 await server.run(source, target, server.create_initialization_options())
+
+
+async def _in_thread(function: Callable[[Any], dict[str, Any]], asked: Any) -> dict[str, Any]:
+    """Call a function in a thread: others can ask meanwhile.
+
+    Of its own, and a daemon: the loop waits for the threads of its pool before it ends, and a call
+    that was given up still computes.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[dict[str, Any]] = loop.create_future()
+
+    def settle(found: dict[str, Any] | BaseException) -> None:
+        if answer.done():
+            return
+        if isinstance(found, BaseException):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def work() -> None:
+        try:
+            found: dict[str, Any] | BaseException = function(asked)
+        except BaseException as error:
+            found = error
+        # The loop is closed where we were asked to end meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=work, name=_THREAD, daemon=True).start()
+    return await answer
+
+
+def _leave() -> None:
+    """End at once, with the compilers that calls have started, whatever still computes."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    # Whoever waited for a compiler removes its folder now.
+    until = time.monotonic() + _GRACE_S
+    for thread in threading.enumerate():
+        if thread.name == _THREAD:
+            thread.join(max(until - time.monotonic(), 0.0))
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(0)
 
 
 def _said(text: str, is_error: bool) -> mcp_types.CallToolResult:
@@ -174,6 +232,8 @@ def serve(cache: Path | None = None, limit_s: float = LIMIT_S) -> None:
     """
     folder = cache or get_settings().home / "sharding" / "compiles"
     asyncio.run(ShardingServer(folder, limit_s).run())
+    if any(thread.name == _THREAD for thread in threading.enumerate()):
+        _leave()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,49 +8,56 @@ from pydantic import Field, model_validator
 
 from models.config import Config
 
+_MOST_LAYERS = 4096
+_MOST_WIDTH = 2**20
+_MOST_HEADS = 2**16
+_MOST_WORDS = 2**24
+_MOST_EXPERTS = 2**16
+# Ten times and more what was ever published; above, a number is a slip of the pen.
+
 
 class ModelSpec(Config):
     """A decoder-only transformer, dense or mixture of experts."""
 
     name: str
     """Short name, in small letters."""
-    layers: int = Field(ge=1)
+    layers: int = Field(ge=1, le=_MOST_LAYERS)
     """Decoder layers."""
-    hidden: int = Field(ge=1)
+    hidden: int = Field(ge=1, le=_MOST_WIDTH)
     """Width of the residual stream."""
-    ffn: int = Field(ge=1)
+    ffn: int = Field(ge=1, le=_MOST_WIDTH)
     """Inner width of a dense MLP."""
-    heads: int = Field(ge=1)
+    heads: int = Field(ge=1, le=_MOST_HEADS)
     """Query heads."""
-    kv_heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1, le=_MOST_HEADS)
     """Key and value heads; they divide `heads`."""
-    head_dim: int = Field(ge=1)
+    head_dim: int = Field(ge=1, le=_MOST_HEADS)
     """Width of a head; with latent attention that of its part without positions."""
-    vocab: int = Field(ge=1)
+    vocab: int = Field(ge=1, le=_MOST_WORDS)
     """Entries of the vocabulary."""
     is_tied: bool = False
     """Whether input and output embeddings are one matrix."""
     mlp_matrices: int = Field(3, ge=2, le=3)
     """Matrices of an MLP: 3 gated, 2 plain."""
-    experts: int = Field(0, ge=0)
+    experts: int = Field(0, ge=0, le=_MOST_EXPERTS)
     """Routed experts of a layer; 0: dense."""
-    experts_per_token: int = Field(0, ge=0)
+    experts_per_token: int = Field(0, ge=0, le=_MOST_EXPERTS)
     """Routed experts that each token visits."""
-    shared_experts: int = Field(0, ge=0)
+    shared_experts: int = Field(0, ge=0, le=_MOST_EXPERTS)
     """Experts that every token visits."""
-    expert_ffn: int = Field(0, ge=0)
+    expert_ffn: int = Field(0, ge=0, le=_MOST_WIDTH)
     """Inner width of an expert."""
-    dense_layers: int = Field(0, ge=0)
+    dense_layers: int = Field(0, ge=0, le=_MOST_LAYERS)
     """First layers without experts."""
-    moe_every: int = Field(1, ge=1)
+    moe_every: int = Field(1, ge=1, le=_MOST_LAYERS)
     """Every how many layers one has experts."""
-    q_lora: int = Field(0, ge=0)
+    q_lora: int = Field(0, ge=0, le=_MOST_WIDTH)
     """Rank of the compressed query of latent attention; 0: not compressed."""
-    kv_lora: int = Field(0, ge=0)
+    kv_lora: int = Field(0, ge=0, le=_MOST_WIDTH)
     """Rank of the compressed cache of latent attention; 0: ordinary attention."""
-    rope_dim: int = Field(0, ge=0)
+    rope_dim: int = Field(0, ge=0, le=_MOST_HEADS)
     """Width of the part of a latent head that has positions."""
-    v_dim: int = Field(0, ge=0)
+    v_dim: int = Field(0, ge=0, le=_MOST_HEADS)
     """Width of the values of a latent head."""
     qkv_bias: bool = False
     """Whether query, key and value have biases."""
@@ -67,6 +74,8 @@ class ModelSpec(Config):
     def _is_consistent(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+        if self.dense_layers > self.layers:
+            raise ValueError(f"dense_layers {self.dense_layers} exceeds layers {self.layers}")
         if self.experts and not (0 < self.experts_per_token <= self.experts and self.expert_ffn):
             raise ValueError("experts need experts_per_token (1..experts) and expert_ffn")
         return self

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from models.errors import ConfigError
-from models.sharding.specs.chip import SHIPPED, ChipSpec, find_chip
+from models.sharding.specs.chip import SHIPPED, ChipSpec, find_chip, load_chips
 
+MOST_CHIPS = 2**20
+"""Chips of a slice, over all pods; the largest published job has an eighth of this."""
+MOST_PODS = 2**16
+"""Pods that the network joins."""
+_MOST_SHOWN = 60
 _SMALL_2D = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
 _SMALL_3D = ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 4), (2, 4, 4))
 
@@ -38,8 +44,15 @@ class Slice:
     pods: int = 1
 
     def __post_init__(self) -> None:
-        if self.pods < 1:
-            raise ConfigError(f"a slice has one pod or more, got pods={self.pods}; give 1")
+        if not 1 <= self.pods <= MOST_PODS:
+            raise ConfigError(
+                f"a slice has 1 to {MOST_PODS} pods, got pods={_short(str(self.pods))}; give 1"
+            )
+        if self.chips > MOST_CHIPS:
+            raise ConfigError(
+                f"{_short(self.text())} has more than {MOST_CHIPS} chips over {self.pods} pod(s), "
+                "the most that is planned for; give fewer"
+            )
         offered = shapes(self.chip) if self.chip.kind == "tpu" else None
         if offered is None:
             if len(self.shape) != 1 or self.shape[0] < 1:
@@ -66,10 +79,19 @@ class Slice:
             ConfigError: No such shape, or not of this form.
         """
         name, sign, shape = text.partition(":")
-        parts = shape.lower().split("x")
-        if not sign or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        parts = [part.strip() for part in shape.lower().split("x")]
+        is_shape = len(parts) <= 3 and all(part.isascii() and part.isdigit() for part in parts)
+        if not sign or not is_shape:
             raise ConfigError(
-                f"a slice is written chip:shape, got '{text}'; for example v6e:16x16 or h100:64"
+                f"a slice is written chip:shape, got '{_short(text)}'; for example v6e:16x16 or "
+                "h100:64"
+            )
+        # Before they become numbers: Python refuses to read thousands of digits.
+        parts = [part.lstrip("0") or "0" for part in parts]
+        if max(len(part) for part in parts) > len(str(MOST_CHIPS)):
+            raise ConfigError(
+                f"{_short(text)} has more than {MOST_CHIPS} chips, the most that is planned for; "
+                "give fewer"
             )
         return cls(find_chip(name, chips), tuple(int(part) for part in parts), pods)
 
@@ -127,18 +149,29 @@ class Slice:
 
 @lru_cache(maxsize=64)
 def shapes(chip: ChipSpec) -> frozenset[tuple[int, ...]]:
-    """Return the slice shapes of a torus chip, dimensions rising."""
-    if chip.torus_dims == 2:
-        return frozenset(s for s in _SMALL_2D if s[0] <= chip.pod[0] and s[1] <= chip.pod[1])
-    steps = range(4, max(chip.pod) + 1, 4)
-    cubes = {
-        (a, b, c)
-        for a in steps
-        for b in steps
-        for c in steps
-        if a <= b <= c and all(x <= y for x, y in zip((a, b, c), sorted(chip.pod), strict=True))
-    }
-    return frozenset(cubes | set(_SMALL_3D))
+    """Return the slice shapes of a torus chip, dimensions rising.
+
+    Shipped chips come in what their maker offers. A chip of one's own comes in all powers of two
+    up to its pod, in the whole pod and, in three dimensions, in multiples of 4.
+    """
+    pod = tuple(sorted(chip.pod))
+    fours = _rising([range(4, side + 1, 4) for side in pod]) if len(pod) == 3 else set()
+    shipped = load_chips().get(chip.name)
+    if shipped is not None and shipped.pod == chip.pod:
+        if len(pod) == 3:
+            return frozenset(fours.union(_SMALL_3D))
+        return frozenset(s for s in _SMALL_2D if s[0] <= pod[0] and s[1] <= pod[1])
+    powers = _rising([[2**i for i in range(side.bit_length())] for side in pod])
+    return frozenset(fours | powers | {pod})
+
+
+def _rising(sides: Sequence[Sequence[int]]) -> set[tuple[int, ...]]:
+    """Return the shapes of these sides whose dimensions do not fall."""
+    return {shape for shape in product(*sides) if list(shape) == sorted(shape)}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 @lru_cache(maxsize=65_536)

@@ -18,7 +18,8 @@ from models.detection.evaluation.labelled import read_labelled, session_of
 from models.detection.evaluation.score import score
 from models.detection.intent.commands import of_call
 from models.detection.reasoning import links
-from models.detection.reasoning.detector import SHIPPED, Detector, is_explained, is_half, shipped
+from models.detection.reasoning.detector import SHIPPED, Detector, shipped
+from models.detection.reasoning.explained import is_explained, is_half
 from models.detection.reasoning.train import TrainConfig, threshold, train
 from models.detection.scenarios.attacks import attack_sessions, first_goals
 from models.detection.scenarios.generate import scenarios
@@ -143,7 +144,7 @@ def test_an_order_is_found_among_hundreds_of_others_in_bounded_work(monkeypatch)
     )
     assert verdict.outcome == "executed"
     assert any(one.events == ("2", "3") for one in verdict.evidence)
-    assert len(tries) <= 152 * 2 * links._MOST_OF_A_KIND
+    assert len(tries) <= 152 * 2 * links.MOST_OF_A_KIND
 
 
 def link_of(call: ToolCall, *orders: str, steers: float, **features: float) -> links.Link:

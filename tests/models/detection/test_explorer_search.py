@@ -21,12 +21,12 @@ from models.detection.explorer.declared import declared
 from models.detection.explorer.explore import (
     CHECKPOINT,
     Exploration,
-    Generation,
     dies_out,
     explore,
     sessions_of,
 )
 from models.detection.explorer.fitness import Candidate, evaluate, fitness, gravity
+from models.detection.explorer.generation import Generation
 from models.detection.explorer.genome import Genome, drawn, goal_of
 from models.detection.explorer.harden import FINDINGS, harden, table
 from models.detection.explorer.natural import CharacterModel, naturalness
@@ -179,6 +179,11 @@ def test_a_state_of_another_search_or_a_changed_one_is_refused(tmp_path: Path):
         explore(small.model_copy(update={"seed": 9}), shipped(), tmp_path)
     file = tmp_path / CHECKPOINT
     whole = file.read_bytes()
+    body = read_checkpoint(file)
+    assert body is not None
+    write_checkpoint(file, {**body, "declarations": "0123456789ab"})
+    with pytest.raises(DataError, match=r"of another search \(declarations 0123456789ab, not "):
+        explore(small, shipped(), tmp_path)
     file.write_bytes(whole.replace(b'"tried":4', b'"tried":5'))
     with pytest.raises(DataError, match="its hash does not fit"):
         explore(small, shipped(), tmp_path)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from models.detection.config import DetectConfig
+from models.detection.gathering import gather
 from models.detection.listed import Listed, list_items
 from models.detection.report.inventory import inventory_section
 from models.detection.secrets.generate import drawn
@@ -21,7 +22,7 @@ from models.detection.sensor import inventory_history
 from models.detection.sensor.inventory import Item, compare, inventory, projects_of
 from models.detection.sensor.inventory_history import InventoryHistory
 from models.detection.sensor.packages import installed_npm, installed_tools, packages_of
-from models.errors import StorageFullError
+from models.errors import DataError, StorageFullError
 
 SHA = "a" * 64
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -272,3 +273,19 @@ def test_a_history_that_was_damaged_is_told_on_the_page():
     page = inventory_section(listed)
     assert "/h/inventory.damaged-1.jsonl" in page
     assert "&lt;cut&gt;" in page
+
+
+def test_data_that_links_lead_nowhere_or_round_is_told_as_what_it_is(tmp_path: Path):
+    ring, long = tmp_path / "ring", tmp_path / "long"
+    ring.symlink_to(ring)
+    long.symlink_to("x" * 300)
+    for data, why in (
+        (ring, "(Too many levels of symbolic links|symbolic link)"),
+        (long, "File name too long"),
+        (Path("/" + "w/" * 3_000), "File name too long"),
+        (Path("~nobody-of-this-name/logs"), "home directory"),
+    ):
+        with pytest.raises(DataError, match=why):
+            list_items(DetectConfig(data=data), tmp_path / "loom", 10.0)
+        with pytest.raises(DataError, match=why):
+            gather(DetectConfig(data=data), tmp_path / "loom")

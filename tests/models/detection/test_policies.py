@@ -9,7 +9,7 @@ from models.detection.evaluation.labelled import read_labelled
 from models.detection.intel import threats
 from models.detection.policies import Policies, Rule, check_policies, read_policies
 from models.detection.policies.conditions import ConditionError, parse
-from models.detection.policies.facts import CALL_FIELDS
+from models.detection.policies.facts import CALL_FIELDS, KINDS
 from models.detection.policies.store import Example
 from models.detection.scenarios.coding import coding_sessions
 from models.detection.scenarios.generate import scenarios
@@ -223,7 +223,8 @@ def test_every_field_is_known_to_be_asked_for():
                    environment={"permissionMode": "auto", "cwd": "/w"})  # fmt: skip
     for name in CALL_FIELDS:
         asked = name.replace("NAME", "to")
-        Policies([Rule("a", "A", f'{asked} == "never"', "s")]).check(session)
+        never = "false" if KINDS.get(asked) == "flag" else '"never"'
+        Policies([Rule("a", "A", f"{asked} == {never}", "s")]).check(session)
     tests = ('effect == "send"', 'destination == "a@b.example"', "external", "not stranger",
              "requested", 'mode == "auto"', 'folder == "/w"', 'noun == "mail"')  # fmt: skip
     for test in tests:

@@ -1,10 +1,15 @@
-"""SARIF 2.1.0 of findings, by the fields that its readers demand."""
+"""SARIF 2.1.0 of findings, by the fields that its readers demand and by its schema."""
 
+import copy
+import gzip
 import json
 from pathlib import Path
 
+import jsonschema
+
 from models.detection.export.sarif import FINGERPRINT, sarif
 from models.detection.integrity.scan import Scan, scan
+from models.settings import ROOT
 from tests.models.detection.hostile_server import HEAD, TRICKS
 
 
@@ -58,3 +63,28 @@ def test_nothing_found_is_a_document_too():
     document = sarif([])
     assert document["runs"][0]["results"] == []
     assert document["runs"][0]["tool"]["driver"]["rules"] == []
+
+
+def test_what_is_written_fits_the_published_schema(tmp_path: Path):
+    file = ROOT / "datasets" / "detection" / "sarif" / "schema-2.1.0.json.gz"
+    schema = json.loads(gzip.decompress(file.read_bytes()))
+    checker = jsonschema.Draft4Validator(
+        schema, format_checker=jsonschema.Draft4Validator.FORMAT_CHECKER
+    )
+    found = scanned(tmp_path, HEAD + "".join(TRICKS.values()))
+    assert len(found.findings) > 10
+    document = json.loads(json.dumps(sarif(found.findings)))
+    for one in (document, json.loads(json.dumps(sarif([])))):
+        assert [error.message for error in checker.iter_errors(one)] == []
+    for place, key, value in (
+        (("runs", 0, "results", 0), "level", "loud"),
+        (("runs", 0, "results", 0), "message", {"words": "x"}),
+        (("runs", 0, "tool"), "driver", {}),
+        ((), "version", "2.0.0"),
+    ):
+        broken = copy.deepcopy(document)
+        inner = broken
+        for step in place:
+            inner = inner[step]
+        inner[key] = value
+        assert not checker.is_valid(broken)

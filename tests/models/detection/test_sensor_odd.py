@@ -14,13 +14,13 @@ import pytest
 from models.detection.config import DetectConfig
 from models.detection.evaluation.labelled import holds_sessions, read_labelled
 from models.detection.evaluation.sessions import DEV
+from models.detection.gathering import gather, load, store_of
 from models.detection.integrity.pins import Pins
 from models.detection.integrity.scan import scan
 from models.detection.secrets import SecretScanner
 from models.detection.secrets.files import Coverage, files_of, scan_files
 from models.detection.sensor import Store, collect, inventory, read_log
 from models.detection.sensor.base import files_at
-from models.detection.work import gather, load, store_of
 from models.errors import DataError
 from models.settings import ROOT
 from tests.models.detection.hostile_server import HEAD, TRICKS

@@ -11,21 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from models.detection import work
 from models.detection.config import DetectConfig
 from models.detection.evaluation.sessions import DEV
+from models.detection.gathering import Stored, gather, load, sessions_edge
 from models.detection.publish import figures, publish
 from models.detection.records import Record
 from models.detection.verdicts import Verdict
 from models.detection.work import (
     Kept,
     examiner_of,
-    gather,
     investigate,
     key_of,
-    load,
     partitions,
-    sessions_edge,
     triage,
 )
 from models.errors import DataError
@@ -149,7 +146,7 @@ def test_figures_of_nothing_are_zeros_not_errors():
 
 
 def test_parts_hold_everything_once():
-    stored = [work.Stored(Path(str(n)), str(n)) for n in range(7)]
+    stored = [Stored(Path(str(n)), str(n)) for n in range(7)]
     parts = partitions(stored, 3)
     assert [len(part) for part in parts] == [3, 3, 1]
     assert [one for part in parts for one in part] == stored

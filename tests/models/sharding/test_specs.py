@@ -8,8 +8,8 @@ from models.contracts import check_table, read_contract, read_table
 from models.errors import ConfigError, DatasetMissingError, UnknownNameError
 from models.settings import ROOT
 from models.sharding.specs import Slice, Workload, find_chip, find_model, from_hugging_face
-from models.sharding.specs.catalog import read_hugging_face
 from models.sharding.specs.chip import SHIPPED, load_chips
+from models.sharding.specs.hugging_face import read_hugging_face
 
 # Counts of the published checkpoints.
 PARAMS = {

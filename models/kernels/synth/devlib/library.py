@@ -27,9 +27,7 @@ def _library() -> dict[str, tuple[str, tuple[str, ...]]]:
                 calls[node.name] = {
                     part.id for part in ast.walk(node) if isinstance(part, ast.Name)
                 } - {node.name}
-    return {
-        name: (text, tuple(sorted(calls[name] & set(texts)))) for name, text in texts.items()
-    }
+    return {name: (text, tuple(sorted(calls[name] & set(texts)))) for name, text in texts.items()}
 
 
 def library_names() -> tuple[str, ...]:

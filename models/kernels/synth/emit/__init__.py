@@ -1,11 +1,12 @@
 """Rules by family: each turns one node of a graph into lazy values or launches.
 
-pointwise.py   elementwise primitives        views.py      broadcast, slices, reshapes, joins
+pointwise.py   elementwise primitives        views.py      broadcast, slices, reshapes
 creation.py    constants, ranges, copies     reduction.py  sums, extremes, products, arg-extremes
 scan.py        running sums and products     indexing.py   gathers by loaded indices
 product.py     matrix products               slices.py     diagonals, splits, windows
-sorting.py     orders by counting            scatter.py    writes to loaded places, as gathers
-window.py      convolutions and pools
+joins.py       joins, flips, rolls           sorting.py    orders by counting
+cumulative.py  extremes up to a place        scatter.py, writes.py  writes, turned into gathers
+window.py      pools                         convolution.py  convolutions, distances
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from models.kernels.synth.emit import (
+    convolution,
     creation,
+    cumulative,
     indexing,
+    joins,
     pointwise,
     product,
     reduction,
@@ -40,6 +44,9 @@ FAMILIES: dict[str, dict[str, Callable[..., Any]]] = {
     "sorting": sorting.RULES,
     "scatter": scatter.RULES,
     "window": window.RULES,
+    "joins": joins.RULES,
+    "cumulative": cumulative.RULES,
+    "convolution": convolution.RULES,
 }
 """Rules by primitive, by family."""
 

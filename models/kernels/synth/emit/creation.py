@@ -70,11 +70,10 @@ def _into(low: Lowering, node: Any) -> Value:
 
 def _is_view(node: Any) -> bool:
     """Whether a node's tensor may share memory with another one."""
+    from models.kernels.synth.emit.slices import RULES as SLICES
     from models.kernels.synth.emit.views import RULES as VIEWS
 
-    full = str(node.target)
-    is_alone = "cat" in full or "flip" in full or "roll" in full or "rev" in full
-    return node.op == "placeholder" or (full.rsplit(".", 1)[0] in VIEWS and not is_alone)
+    return node.op == "placeholder" or str(node.target).rsplit(".", 1)[0] in {**VIEWS, **SLICES}
 
 
 def _iota(low: Lowering, node: Any) -> Value:

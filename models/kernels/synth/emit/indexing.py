@@ -24,7 +24,8 @@ def _within(low: Lowering, kernel: Kernel, places: list[tuple[str, Size]]) -> st
     """Narrow the mask to places inside; return the mask as it was."""
     outer = kernel.mask
     tests = [
-        f"({place} >= 0) & ({place} < {kernel.number(low.host.text(size))})" for place, size in places
+        f"({place} >= 0) & ({place} < {kernel.number(low.host.text(size))})"
+        for place, size in places
     ]
     kernel.mask = kernel.let(" & ".join([outer, *tests]), "bool").text
     return outer

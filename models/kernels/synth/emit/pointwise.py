@@ -8,7 +8,7 @@ from typing import Any
 from models.kernels.synth.expression import Kernel, Var
 from models.kernels.synth.layout import Index, Size, is_one
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
-from models.kernels.synth.promotion import FLOATS, HALVES
+from models.kernels.synth.promotion import FLOATS, HALVES, widest
 from models.kernels.synth.scalar import apply, rule_names
 
 _NUMBER_WORDS = ("Scalar", "Tensor", "default", "self", "Scalar_Self")
@@ -37,7 +37,7 @@ def elementwise(name: str) -> Callable[[Lowering, Any], Value]:
                 for one in operands
             ]
             result = apply(kernel, name, _promoted(kernel, name, listed), dtype)
-            return kernel.convert(result, dtype) if _must_convert(result, dtype, parts) else result
+            return settled(low, kernel, result, dtype)
 
         return low.pointwise(shape, dtype, load, parts)
 
@@ -50,20 +50,19 @@ def _promoted(kernel: Kernel, name: str, listed: list[Var]) -> list[Var]:
     kinds = {one.dtype for one in (tensors[1:] if name == "where" else tensors)}
     if len(kinds) < 2:
         return listed
-    order = ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
-    widest = max(kinds, key=order.index)
+    wide = widest(kinds)
     skip = 1 if name == "where" else 0
     return [
-        one if one.is_scalar or place < skip else kernel.convert(one, widest)
+        one if one.is_scalar or place < skip else kernel.convert(one, wide)
         for place, one in enumerate(listed)
     ]
 
 
-def _must_convert(result: Var, dtype: str, parts: list[Value]) -> bool:
-    """Whether a result needs conversion: another type, or a half computed from halves."""
-    if dtype in HALVES:
-        return True
-    return result.dtype != dtype
+def settled(low: Lowering, kernel: Kernel, result: Var, dtype: str) -> Var:
+    """Return a result in the type it is held in; halves are rounded where the schedule says so."""
+    if dtype in HALVES and not low.round_between and result.dtype == "float32":
+        return result
+    return kernel.convert(result, dtype)
 
 
 def _convert(low: Lowering, node: Any) -> Value:
@@ -92,7 +91,7 @@ def _pow_scalar(low: Lowering, node: Any) -> Value:
         x = source.at(kernel, index).text
         kind = source.at(kernel, index).dtype
         result = kernel.let(" * ".join([x] * int(exponent)), kind)
-        return kernel.convert(result, dtype) if dtype in HALVES else result
+        return settled(low, kernel, result, dtype)
 
     return low.pointwise(sizes_of(fake.shape), dtype, load, [source])
 
@@ -106,7 +105,7 @@ def _polygamma(low: Lowering, node: Any) -> Value:
     dtype = dtype_of(fake)
 
     def load(kernel: Kernel, index: Index) -> Var:
-        x = kernel.convert(source.at(kernel, index), "float64" if False else "float32")
+        x = kernel.convert(source.at(kernel, index), "float64" if dtype == "float64" else "float32")
         if order == 0:
             return kernel.convert(apply(kernel, "digamma", [x], dtype), dtype)
         s = Var(repr(order + 1.0), "float32", is_scalar=True)

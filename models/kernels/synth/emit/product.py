@@ -12,7 +12,9 @@ from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.promotion import FLOATS
 
 
-def contracted(low: Lowering, left: Value, right: Value, batch: int, dtype: str, shape: tuple[Any, ...]) -> Value:
+def contracted(
+    low: Lowering, left: Value, right: Value, batch: int, dtype: str, shape: tuple[Any, ...]
+) -> Value:
     """Return sum_k left[.., i, k] right[.., k, j] with `batch` leading dimensions.
 
     Integers are multiplied in int64; halves in float32, as ATen does.
@@ -36,7 +38,7 @@ def _mm(low: Lowering, node: Any) -> Value:
 
 
 def _vector(low: Lowering, node: Any) -> Value:
-    """mv and dot: sums over the last dimension of the left operand."""
+    """Mv and dot: sums over the last dimension of the left operand."""
     left, right, fake = low.value(node.args[0]), low.value(node.args[1]), node.meta["val"]
     dtype = dtype_of(fake)
     held = "int64" if dtype not in FLOATS else dtype

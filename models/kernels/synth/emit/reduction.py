@@ -63,8 +63,9 @@ class Reduction:
     def finish(self, text: str, shape: tuple[Size, ...], dtype: str) -> Value:
         """Store a result per row, given as a block of (ROWS,)."""
         low, kernel = self.low, self.kernel
-        name = low.out.allocate(low.host.shape(shape), dtype)
-        target = kernel.pointer(name, dtype)
+        held = low.held_type(dtype)
+        name = low.out.allocate(low.host.shape(shape), held)
+        target = kernel.pointer(name, held)
         kernel.line(f"tl.store({target} + line, {text}, mask=line < {self.row_count})")
         header = [
             "line = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)",
@@ -72,25 +73,31 @@ class Reduction:
         ]
         columns, rows = low.host.text(self.columns), low.host.text(self.rows)
         low.launch(
-            kernel, header, self.rows,
+            kernel,
+            header,
+            self.rows,
             {
                 "ROWS": f"_rows({rows}, {columns})",
                 "COLS": f"_columns({columns})",
                 "GRID": f"(triton.cdiv({rows}, _rows({rows}, {columns})),)",
             },
         )
-        return low.buffer(name, shape, dtype)
+        return low.buffer(name, shape, dtype, held)
 
 
-def accumulator(dtype: str) -> str:
+def accumulator(low: Lowering, dtype: str) -> str:
     """Return the type that a sum of elements of a type is held in."""
-    return dtype if dtype == "float64" else "float32" if dtype in FLOATS else "int64"
+    if dtype not in FLOATS:
+        return "int64"
+    return "float64" if dtype == "float64" or low.schedule.wide_sums else "float32"
 
 
-def summed(low: Lowering, source: Value, dims: Sequence[int], shape: tuple[Size, ...], dtype: str) -> Value:
+def summed(
+    low: Lowering, source: Value, dims: Sequence[int], shape: tuple[Size, ...], dtype: str
+) -> Value:
     """Return the sum over dimensions."""
     work = Reduction(low, source, dims)
-    held = accumulator(source.dtype if source.dtype in FLOATS else dtype)
+    held = accumulator(low, source.dtype if source.dtype in FLOATS else dtype)
     work.start("acc", "0", held)
     with work.columns_loop() as element:
         whole = work.kernel.convert(element, held)
@@ -114,7 +121,7 @@ def _prod(low: Lowering, node: Any) -> Value:
     source, fake = low.value(node.args[0]), node.meta["val"]
     dtype = dtype_of(fake)
     work = Reduction(low, source, _dims(low, node, source))
-    held = accumulator(source.dtype if source.dtype in FLOATS else dtype)
+    held = accumulator(low, source.dtype if source.dtype in FLOATS else dtype)
     work.start("acc", "1", held)
     with work.columns_loop() as element:
         whole = work.kernel.convert(element, held)
@@ -212,7 +219,7 @@ def _var(low: Lowering, node: Any) -> Value:
     correction = low.arg(node.args[2]) if len(node.args) > 2 else node.kwargs.get("correction", 1)
     work = Reduction(low, source, _dims(low, node, source))
     kernel = work.kernel
-    held = accumulator(source.dtype)
+    held = accumulator(low, source.dtype)
     if held == "int64":
         raise UnsupportedError("a variance of integers")
     work.start("acc", "0", held)
@@ -221,7 +228,9 @@ def _var(low: Lowering, node: Any) -> Value:
     kernel.line(f"mean = tl.sum(acc, axis=1) / {work.column_count}")
     work.start("square", "0", held)
     with work.columns_loop() as element:
-        kernel.line(f"gap = tl.where(mask, {kernel.convert(element, held).text} - mean[:, None], 0.0)")
+        kernel.line(
+            f"gap = tl.where(mask, {kernel.convert(element, held).text} - mean[:, None], 0.0)"
+        )
         kernel.line("square += gap * gap")
     shift = low.operand(kernel, correction).text
     kernel.line(f"left = {work.column_count} - {shift}")

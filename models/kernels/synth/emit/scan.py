@@ -18,15 +18,19 @@ def _scan(is_sum: bool) -> Callable[[Lowering, Any], Value]:
         dtype, shape = dtype_of(fake), sizes_of(fake.shape)
         if not shape:
             return low.pointwise(
-                shape, dtype, lambda kernel, index: kernel.convert(source.at(kernel, index), dtype), [source]
+                shape,
+                dtype,
+                lambda kernel, index: kernel.convert(source.at(kernel, index), dtype),
+                [source],
             )
         dim = low.arg(node.args[1]) % len(shape)
         work = Reduction(low, source, [dim])
         kernel = work.kernel
-        held = accumulator(dtype)
+        held = accumulator(low, dtype)
         last = (*(shape[d] for d in work.kept), shape[dim])
-        name = low.out.allocate(low.host.shape(last), dtype)
-        target = kernel.pointer(name, dtype)
+        stored_as = low.held_type(dtype)
+        name = low.out.allocate(low.host.shape(last), stored_as)
+        target = kernel.pointer(name, stored_as)
         kernel.line(f"carry = tl.full((ROWS, 1), {0 if is_sum else 1}, dtype=tl.{held})")
         with work.columns_loop() as element:
             whole = kernel.convert(element, held).text
@@ -46,14 +50,16 @@ def _scan(is_sum: bool) -> Callable[[Lowering, Any], Value]:
         ]
         columns, rows = low.host.text(work.columns), low.host.text(work.rows)
         low.launch(
-            kernel, header, work.rows * work.columns,
+            kernel,
+            header,
+            work.rows * work.columns,
             {
                 "ROWS": f"_rows({rows}, {columns})",
                 "COLS": f"_columns({columns})",
                 "GRID": f"(triton.cdiv({rows}, _rows({rows}, {columns})),)",
             },
         )
-        stored = low.buffer(name, last, dtype)
+        stored = low.buffer(name, last, dtype, stored_as)
         return _moved_back(low, stored, dim, shape)
 
     return rule

@@ -68,12 +68,16 @@ def _diagonal(low: Lowering, node: Any) -> Value:
 def _diagonal_scatter(low: Lowering, node: Any) -> Value:
     source, part = low.value(node.args[0]), low.value(node.args[1])
     rank = len(source.shape)
-    offset, first, second = ([*[low.arg(one) for one in node.args[2:]], *[0, 0, 1][len(node.args) - 2 :]])[:3]
+    offset, first, second = (
+        [*[low.arg(one) for one in node.args[2:]], *[0, 0, 1][len(node.args) - 2 :]]
+    )[:3]
     first, second = first % rank, second % rank
 
     def load(kernel: Kernel, index: Index) -> Var:
         row = plus(low, kernel, index[first], offset)
-        test = kernel.let(f"({row if row != '0' else kernel.zero()}) == ({index[second]})", "bool").text
+        test = kernel.let(
+            f"({row if row != '0' else kernel.zero()}) == ({index[second]})", "bool"
+        ).text
         rest = [place for dim, place in enumerate(index) if dim not in (first, second)]
         along = index[first] if offset >= 0 else index[second]
         along = "0" if is_one(part.shape[-1]) else along
@@ -87,7 +91,9 @@ def _part(low: Lowering, source: Value, dim: int, start: Size, size: Size) -> Va
     shape = (*source.shape[:dim], size, *source.shape[dim + 1 :])
 
     def load(kernel: Kernel, index: Index) -> Var:
-        return source.at(kernel, (*index[:dim], plus(low, kernel, index[dim], start), *index[dim + 1 :]))
+        return source.at(
+            kernel, (*index[:dim], plus(low, kernel, index[dim], start), *index[dim + 1 :])
+        )
 
     return low.pointwise(shape, source.dtype, load, [source])
 
@@ -137,7 +143,13 @@ def _unfold(low: Lowering, node: Any) -> Value:
         if not source.shape:
             return ()
         window, inner = times(low, kernel, index[dim], step), index[-1]
-        both = inner if window == "0" else window if inner == "0" else kernel.let(f"{window} + {inner}", "int64").text
+        both = (
+            inner
+            if window == "0"
+            else window
+            if inner == "0"
+            else kernel.let(f"{window} + {inner}", "int64").text
+        )
         return (*index[:dim], both, *index[dim + 1 : -1])
 
     return remapped(low, node, source, remap)
@@ -158,7 +170,7 @@ def _select_scatter(low: Lowering, node: Any) -> Value:
 
 
 def _slice_scatter(low: Lowering, node: Any) -> Value:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     source, part = low.value(node.args[0]), low.value(node.args[1])
     names = ("dim", "start", "end", "step")
@@ -167,7 +179,11 @@ def _slice_scatter(low: Lowering, node: Any) -> Value:
     dim = (given.get("dim") or 0) % len(source.shape)
     step, start = given.get("step") or 1, given.get("start") or 0
     size = source.shape[dim]
-    start = sympy.Max(0, size + start) if isinstance(start, int) and start < 0 else sympy.Min(start, size)
+    start = (
+        sympy.Max(0, size + start)
+        if isinstance(start, int) and start < 0
+        else sympy.Min(start, size)
+    )
 
     def load(kernel: Kernel, index: Index) -> Var:
         moved = plus(low, kernel, index[dim], -start)
@@ -194,9 +210,8 @@ def _as_strided(low: Lowering, node: Any) -> Value:
     name = f"w{low.out.buffers}"
     low.out.buffers += 1
     own = f"{source.tensor}.storage_offset()" if offset is None else low.host.text(low.arg(offset))
-    low.out.lines.append(
-        f"{name} = {source.tensor}.as_strided({low.host.shape(sizes)}, {low.host.shape(strides)}, {own})"
-    )
+    shape = f"{low.host.shape(sizes)}, {low.host.shape(strides)}"
+    low.out.lines.append(f"{name} = {source.tensor}.as_strided({shape}, {own})")
     dtype = dtype_of(node.meta["val"])
 
     def load(kernel: Kernel, index: Index) -> Var:

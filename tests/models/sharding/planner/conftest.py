@@ -24,4 +24,4 @@ def context(job: Job) -> PlanContext:
     known = leave_group_out(job, read_documents(), cases_of(read_published().rows))
     diagnosis = Diagnosed()
     recalled = recall(job, known, diagnosis.sentences)
-    return PlanContext(prior=as_if, diagnosis=diagnosis, recalled=recalled)
+    return PlanContext(prior=as_if, correction=as_if, diagnosis=diagnosis, recalled=recalled)

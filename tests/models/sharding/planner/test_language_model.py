@@ -298,7 +298,7 @@ def poisoned(text: str) -> Recalled:
     ],
 )
 def test_instructions_in_a_document_are_not_shown(job: Job, text: str):
-    context = PlanContext(prior=as_if, recalled=poisoned(text))
+    context = PlanContext(prior=as_if, correction=as_if, recalled=poisoned(text))
     model = ScriptedModel(obedient)
     planned = ask(model, job, context)
     assert list(planned.withheld) == ["poisoned"]
@@ -345,7 +345,7 @@ def test_a_model_name_that_instructs_is_not_told(job: Job, context: PlanContext)
     case = Case("evil-case", evil, Layout(fsdp=16), "ran", 1.0, "site")
     recalled = Recalled(Knowledge([]).search("x"), Knowledge([case]).search("layout pretrain"))
     assert [one.id for one in recalled.items] == ["evil-case"]
-    planned = ask(ScriptedModel(obedient), job, PlanContext(prior=as_if, recalled=recalled))
+    planned = ask(ScriptedModel(obedient), job, PlanContext(prior=as_if, correction=as_if, recalled=recalled))
     assert list(planned.withheld) == ["evil-case"]
 
 
@@ -406,7 +406,7 @@ def test_the_prior_ranks_what_the_language_model_proposes(job: Job, context: Pla
     def against_context(table: LayoutTable, job: Job) -> np.ndarray[Any, Any]:
         return as_if(table, job) + np.where(table.context > 1, 1.0, 0.0)
 
-    ranked = replace(context, prior=against_context)
+    ranked = replace(context, prior=against_context, correction=against_context)
     planned = ask(says({"fsdp": 8, "context": 2}), job, ranked)
     assert layouts(planned) == layouts(AnalyticProposer().propose(job, ranked))
 
