@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.sharding.bench import ShardingBenchConfig
+from models.sharding.knowledge.guard import is_same_shape
 from models.sharding.landscapes import Scenario
 from models.sharding.layout import legal
 from models.sharding.memory import memory_use
@@ -63,7 +64,14 @@ def score_shots(
     """
     cases: list[ShotsCase] = []
     for model in sorted({one.group[0] for one in scenarios}):
-        others = [one.runs for one in known if one.group[0] != model and one.is_ok.any()]
+        shape = next(one.runs.job.model for one in scenarios if one.group[0] == model)
+        others = [
+            one.runs
+            for one in known
+            if one.group[0] != model
+            and not is_same_shape(one.runs.job.model, shape)
+            and one.is_ok.any()
+        ]
         tell(f"learning the history without {model}")
         history = learn_history(others) if others else None
         for truth in measured_truths([one for one in scenarios if one.group[0] == model]):

@@ -253,7 +253,7 @@ def legal(table: LayoutTable, job: Job, without: Collection[str] = ()) -> Bools:
     wide = np.ones(table.size)
     for column in table[: len(_SIZES)]:
         wide *= column
-    good = cast(Bools, wide < 2.0**62)
+    good = wide < 2.0**62
     for rule in RULES:
         if rule.name not in without:
             good &= ~rule.breaks(table, job)

@@ -33,7 +33,7 @@ def nearest_batch(job: Job) -> int | None:
 def nearest_chips(job: Job) -> int | None:
     """Return the number of chips, a power of two, next to the job's own with a legal layout."""
     asked = job.place.chips
-    counts = [2**power for power in range(MOST_CHIPS.bit_length())]
+    counts = [1 << power for power in range(MOST_CHIPS.bit_length())]
     for chips in sorted(counts, key=lambda one: (abs(math.log2(one / asked)), one)):
         try:
             place = Slice.of_count(job.place.chip, chips)

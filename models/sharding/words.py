@@ -26,7 +26,8 @@ def parse_layout(text: str) -> Layout:
     """Read a layout in words; what `Layout.text` writes comes back as it was.
 
     Sizes are `name=number`, apart by spaces or commas; the policy of recomputation stands alone
-    or as `remat=NAME`, in small or capital letters; what is not named is 1 (ZeRO: 0, recomputation: full).
+    or as `remat=NAME`; what is not named is 1 (ZeRO: 0, recomputation: full). Capitals are read
+    as small letters.
 
     Raises:
         ConfigError: A word is none, a size is no number of 1 or more, or one is named twice.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from models.errors import ConfigError
+from models.errors import ConfigError, StorageFullError, is_storage_full
 from models.settings import ROOT
 from models.sharding.compile.cache import recall, remember
 from models.sharding.compile.parent import working_folder
@@ -131,6 +131,8 @@ def _crashed(base: Compiled, log: str, code: int) -> Compiled:
     # What libtpu tells of its own handling of a crash says nothing of its cause.
     told = (line for line in log.splitlines() if line.strip(" ^~-") and " RAW: " not in line)
     lines = list(told) or ["no output"]
+    if is_storage_full(OSError(log)):
+        raise StorageFullError(f"a compile could not be kept: {lines[-1][:200]}; free space")
     if base.where == "tpu" and any(word in log for word in _LOCK_WORDS):
         return replace(
             base, status="no compiler",

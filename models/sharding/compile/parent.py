@@ -54,6 +54,8 @@ def working_folder(cache: Path) -> Iterator[Path]:
         prefix = f"compiling-{_host()}@{os.getpid()}-"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=cache) as folder:
             yield Path(folder)
+    except StorageFullError:
+        raise
     except OSError as error:
         if is_storage_full(error):
             raise StorageFullError(

@@ -93,9 +93,7 @@ def whole(values: Mapping[str, Any], key: str, default: int) -> int:
         except ValueError:
             number = 0.5
     if not 1 <= number <= MOST_SIZE or number != int(number):
-        raise ConfigError(
-            f"'{key}' must be a whole number from 1 up to {MOST_SIZE}, got {shown(found)}; write 1"
-        )
+        raise ConfigError(f"'{key}' must be a whole number from 1 up, got {shown(found)}; write 1")
     return int(number)
 
 

@@ -14,6 +14,8 @@ import yaml
 from models.errors import ConfigError
 
 _MOST_BITS = 64
+_LONGEST = 200_000
+"""Characters of a YAML text; all of MaxText's base.yml are a third of it."""
 _MOST_SHOWN = 60
 
 
@@ -23,9 +25,9 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse an alias, else go on."""
         if self.check_event(yaml.events.AliasEvent):
-            where = self.peek_event().start_mark
+            line: int = self.line
             raise ConfigError(
-                f"line {where.line + 1} of the YAML repeats a value by an alias ('*name'); write "
+                f"line {line + 1} of the YAML repeats a value by an alias ('*name'); write "
                 "the value out"
             )
         return super().compose_node(parent, index)
@@ -35,10 +37,15 @@ def load_yaml(text: str) -> Any:
     """Return the value of a YAML text.
 
     Raises:
-        ConfigError: It has an alias, or a value that cannot be: a month 99, a number of 5,000
-            digits.
+        ConfigError: It is too long, has an alias, or a value that cannot be: a month 99, a number
+            of 5,000 digits.
         yaml.YAMLError: It is no YAML.
     """
+    if len(text) > _LONGEST:
+        raise ConfigError(
+            f"{len(text):,} characters of YAML were given, at most {_LONGEST:,} are read; give the "
+            "keys that split the model"
+        )
     try:
         found = yaml.load(text, Loader=_PlainLoader)
     except ConfigError:

@@ -22,8 +22,6 @@ from models.sharding.specs.chip import ChipSpec
 Outcome = Literal["ran", "out of memory", "failed"]
 _LONGEST_ID = 80
 _LARGEST = 2**20
-_MOST = 2**53
-"""Parameters, and tokens of a step, beyond which a number is no longer exact."""
 _BAD_LINE = (
     ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, ConfigError,
 )  # fmt: skip
@@ -167,8 +165,6 @@ def _case(values: Mapping[str, Any]) -> Case:
         chip = ChipSpec.model_validate(values["chip"])
     except ValidationError as error:
         raise ConfigError(" ".join(str(error).split())) from None
-    if not 0 < model.params <= _MOST or work.tokens > _MOST:
-        raise ConfigError("the sizes of the model or of its workload are those of no run")
     shape = tuple(int(size) for size in values["shape"])
     place = Slice(chip, shape, int(values["pods"]))
     name = str(values["id"])

@@ -68,7 +68,8 @@ def analytic_profile(job: Job, layout: Layout, constants: Constants = DEFAULT) -
     """
     table = LayoutTable.of([layout])
     broken = why_illegal(layout, job)
-    if int(table.chips(job)[0]) != job.place.chips:
+    # Exactly: in columns of 64 bits a product of large sizes wraps around.
+    if int(LayoutTable.exact(layout).chips(job)[0]) != job.place.chips:
         raise ConfigError(f"no profile of {layout.text()}: {'; '.join(broken)}")
     training = job.workload.is_training
     parts = (_training if training else _serving)(table, layout, job, constants)

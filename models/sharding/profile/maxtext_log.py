@@ -53,8 +53,8 @@ def profile_of_maxtext_log(
     """Return the median step of a run, with what the log tells of memory and layout.
 
     Steps at the start that take more than 1.25 times the median of the second half are warm-up and
-    left out, as are steps without a positive time. What contradicts itself is said in `warnings`: a listing and
-    its log can disagree.
+    left out, as are steps without a positive time. What contradicts itself is said in `warnings`:
+    a listing and its log can disagree.
 
     Args:
         text: Standard output, other lines among it.

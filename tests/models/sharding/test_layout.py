@@ -1,12 +1,18 @@
+import math
 import time
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.errors import ConfigError
 from models.sharding import Job, Layout, LayoutTable, Slice, Workload, find_model, why_illegal
+from models.sharding.divisors import divisors, near_divisors
+from models.sharding.judge import judge
 from models.sharding.layout import AXES, legal, warnings
-from models.sharding.space import divisors, enumerate_layouts, meshes
+from models.sharding.profile.analytic import analytic_profile
+from models.sharding.space import enumerate_layouts, meshes
 
 
 def job(model="llama3.1-8b", place="h100:16", batch=64, seq_len=4096, **work):
@@ -32,6 +38,37 @@ def test_reasons_name_the_nearest_legal_sizes():
     assert not why_illegal(Layout(fsdp=16), job())
     with pytest.raises(ConfigError, match="1 or more: tensor"):
         why_illegal(Layout(tensor=0), job())
+
+
+def test_sizes_that_multiply_beyond_64_bits_are_no_layout():
+    """The product is 2**64 + 64: in columns of 64 bits it is the 64 chips of the slice."""
+    sizes = {"data": 7063604, "fsdp": 6605706, "fsdp_transpose": 5139460, "context": 2}
+    assert math.prod(sizes.values()) % 2**64 == 64
+    wide, one = Layout(**sizes), job(place="h100:64", batch=256)
+    assert (LayoutTable.of([wide]).chips(one) == 64).all()
+    assert not legal(LayoutTable.of([wide]), one).any()
+    judged = judge(one, wide)
+    assert judged.fit == "illegal"
+    assert f"multiply to {math.prod(sizes.values())}, the slice has 64" in judged.broken[0]
+    with pytest.raises(ConfigError, match="no profile of data=7063604"):
+        analytic_profile(one, wide)
+    said = why_illegal(Layout(data=10**5000), one)
+    assert len(said) == 1
+    assert "data above" in said[0]
+
+
+@given(number=st.integers(1, 3000), asked=st.integers(1, 4000))
+def test_divisors_are_those_of_trial(number, asked):
+    known = [d for d in range(1, number + 1) if number % d == 0]
+    assert divisors(number) == known
+    near = [*[d for d in known if d < asked][-1:], *[d for d in known if d > asked][:1]]
+    assert near_divisors(number, asked) == " or ".join(map(str, near))
+
+
+def test_divisors_of_the_largest_batch_are_found_at_once():
+    began = time.process_time()
+    assert near_divisors(67_108_859, 2) == "1 or 67108859"  # the largest prime below 2**26
+    assert time.process_time() - began < 0.5
 
 
 def test_what_is_slow_but_legal_is_a_warning():

@@ -53,6 +53,13 @@ def test_a_chip_of_ones_own_comes_from_a_file(tmp_path):
         ({"slice": "v6e"}, ConfigError, "for example v6e:16x16"),
         ({"slice": "h100:0"}, ConfigError, "1 or more"),
         ({"slice": "h100:²"}, ConfigError, "chip:shape"),
+        ({"slice": "h100:"}, ConfigError, "chip:shape"),
+        ({"slice": "v6e:x16"}, ConfigError, "chip:shape"),
+        ({"slice": "v6e:1x1x1x1"}, ConfigError, "chip:shape"),
+        ({"slice": "h100:1048577"}, ConfigError, "more than 1048576 chips"),
+        ({"slice": "h100:9223372036854775808"}, ConfigError, "more than 1048576 chips"),
+        ({"slice": "h100:" + "9" * 5000}, ConfigError, r"h100:9+\.\.\. has more than"),
+        ({"slice": "v6e:16x16", "pods": 65536}, ConfigError, "chips over 65536 pod"),
         ({"model": "gone/config.json"}, DatasetMissingError, "does not exist"),
         ({"slice": "mine:4", "chip_file": "gone.toml"}, DatasetMissingError, "does not exist"),
     ],
@@ -60,6 +67,20 @@ def test_a_chip_of_ones_own_comes_from_a_file(tmp_path):
 def test_what_cannot_be_asked_names_the_way_out(asked, kind, said):
     with pytest.raises(kind, match=said):
         ShardingQuestion(**asked).job()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pods", 10**18), ("seq_len", 10**25), ("global_batch", 10**25), ("output_len", 10**20),
+        ("weight_bytes", ".inf"), ("grad_bytes", ".inf"), ("optimizer_bytes", ".inf"),
+        ("weight_bytes", ".nan"), ("ttft_s", ".inf"), ("tpot_s", ".nan"),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_all_bounds_are_refused_by_their_key(key, value):
+    with pytest.raises(ConfigError, match=f"'{key}'") as error:
+        load_config(ShardingQuestion, overrides=["stage=serve", f"{key}={value}"])
+    assert "\n" not in str(error.value)
 
 
 def test_limits_of_serving_do_not_belong_to_training(tmp_path: Path):

@@ -28,6 +28,9 @@ def test_short_names_commas_and_defaults_are_understood():
         tensor=4, pipeline=8, interleave=2, remat="none"
     )
     assert parse_layout("") == Layout()
+    assert parse_layout("FSDP=64 Tensor=4 MICRO=2 Selective") == Layout(
+        fsdp=64, tensor=4, micro_batch=2, remat="selective"
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,8 @@ def test_short_names_commas_and_defaults_are_understood():
     [
         ("fsdp=64 fsdp=2", "second of its name"),
         ("fsdp=many", "no size"),
+        ("fsdp=٦٤", "no size"),
+        ("fsdp=²", "no size"),
         ("fsdp=-4", "no size"),
         ("fsdp=0", "1 or more"),
         ("fsdp", "no size"),

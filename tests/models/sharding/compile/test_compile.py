@@ -110,6 +110,38 @@ def test_another_batch_layout_or_compiler_has_another_key(monkeypatch):
     assert len(others | {key}) == 4
 
 
+WRONG = {
+    "text for bytes": {"argument_bytes": "abc"},
+    "text for a size": {"layout": {"fsdp": "x"}},
+    "no layout": {"layout": [1]},
+    "no status": {"status": "banana"},
+    "a number for notes": {"notes": 3},
+    "no digest": {"hlo_digest": None},
+    "a switch for a number": {"devices": True},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_entry_of_wrong_types_is_none(name, tiny, tmp_path):
+    kept = replace(tiny, hlo_file=None, hlo_digest="")
+    remember(tmp_path, kept, None)
+    assert recall(tmp_path, tiny.key) == kept
+    file = tmp_path / f"{tiny.key}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | WRONG[name]))
+    assert recall(tmp_path, tiny.key) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"layout": Layout(data=2, fsdp=2)}, {"status": "timeout"}, {"devices": 8}]
+)
+def test_an_entry_of_another_request_is_compiled_anew(change, tiny, tmp_path, monkeypatch):
+    remember(tmp_path, replace(tiny, hlo_file=None, hlo_digest="", **change), None)
+    asked = []
+    monkeypatch.setattr(launch, "_compile", lambda request, *_: asked.append(request) or tiny)
+    assert compile_layout(JOB, LAYOUT, "cpu", tmp_path) is tiny
+    assert [one.layout for one in asked] == [LAYOUT]
+
+
 @pytest.mark.parametrize("damage", ["cut", "no json", "other key", "no text", "wrong text", "list"])
 def test_a_damaged_entry_is_compiled_anew(damage, tiny, tmp_path):
     text = tmp_path / "text.gz"

@@ -10,6 +10,7 @@ from models.sharding import Job, Layout, Slice, Workload, find_model
 from models.sharding.diagnosis import KINDS, diagnose, unresolved_numbers
 from models.sharding.diagnosis.base import claim, name_kinds
 from models.sharding.diagnosis.inject import inject
+from models.sharding.profile import profile_of_hlo
 from models.sharding.profile.analytic import analytic_profile
 from models.sharding.profile.base import Collective, Evidence, Op, Pattern, Profile
 
@@ -247,3 +248,25 @@ def test_more_shares_than_the_step_are_never_told():
         for limit in diagnose(one.profile, one.job, one.layout).counterfactuals:
             assert 0 <= limit.share < 1
             assert limit.step_s > 0
+
+
+@pytest.mark.parametrize("model", ["llama3.1-8b", "mixtral-8x7b"])
+def test_a_program_without_products_is_not_bound_by_them(model):
+    text = """HloModule empty
+
+%sum (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %c = f32[] add(%a, %b)
+}
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %p = f32[4]{0} parameter(0)
+  ROOT %r = f32[4]{0} all-reduce(%p), replica_groups={}, to_apply=%sum
+}
+"""
+    job, layout = dense(place="h100:64", model=model), Layout(fsdp=64, remat="full")
+    profile = profile_of_hlo(text, job, layout, source="cpu_hlo")
+    assert profile.flops == 0
+    found = diagnose(profile, job, layout)
+    assert "compute" not in found.kinds
+    assert all(np.isfinite(one.share) for one in found.counterfactuals)

@@ -196,9 +196,20 @@ def test_an_answer_that_is_none_falls_back_with_the_reason(
     planned = ask(ScriptedModel([], otherwise=BROKEN[name] or Turn("")), job, context)
     assert is_analytic(planned, job, context)
     assert planned.fallback_reason is not None
-    assert planned.fallback_reason.startswith("SchemaError: ")
-    assert planned.calls == 2
+    kind = "MalformedReplyError: " if name == "endless" else "SchemaError: "
+    assert planned.fallback_reason.startswith(kind)
+    assert planned.calls == (1 if name == "endless" else 2)
     assert time.process_time() - start < 10
+
+
+def test_a_reply_of_a_hundred_thousand_layouts_is_not_parsed(job: Job, context: PlanContext):
+    reply = answer(*[{"fsdp": 16}] * 100_000)
+    start = time.process_time()
+    planned = ask(ScriptedModel([reply]), job, context)
+    assert is_analytic(planned, job, context)
+    assert planned.fallback_reason is not None
+    assert "at most 20,000 are read" in planned.fallback_reason
+    assert time.process_time() - start < 5
 
 
 def test_an_answer_that_is_cut_off_behind_its_layouts_is_read(job: Job, context: PlanContext):
@@ -345,7 +356,9 @@ def test_a_model_name_that_instructs_is_not_told(job: Job, context: PlanContext)
     case = Case("evil-case", evil, Layout(fsdp=16), "ran", 1.0, "site")
     recalled = Recalled(Knowledge([]).search("x"), Knowledge([case]).search("layout pretrain"))
     assert [one.id for one in recalled.items] == ["evil-case"]
-    planned = ask(ScriptedModel(obedient), job, PlanContext(prior=as_if, correction=as_if, recalled=recalled))
+    planned = ask(
+        ScriptedModel(obedient), job, PlanContext(prior=as_if, correction=as_if, recalled=recalled)
+    )
     assert list(planned.withheld) == ["evil-case"]
 
 

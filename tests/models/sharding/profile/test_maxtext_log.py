@@ -127,6 +127,28 @@ def test_a_restart_in_the_log_is_said():
     assert any("numbers go back" in said for said in profile_of_maxtext_log(text).warnings)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_log_that_was_cut_in_its_warm_up_is_refused(shipped, steps):
+    text = (shipped / "mixtral_8x22b_v6e.log").read_text()
+    cut = text[: text.index(f"completed step: {steps},")]
+    # The first step takes 61.4 s, all others 24.7 s.
+    with pytest.raises(NotEnoughDataError, match="left after the warm-up, at least 3 are needed"):
+        profile_of_maxtext_log(cut)
+
+
+def test_three_steady_steps_are_few_and_said(shipped):
+    text = (shipped / "mixtral_8x22b_v6e.log").read_text()
+    found = profile_of_maxtext_log(text[: text.index("completed step: 4,")])
+    assert found.step_s == pytest.approx(24.708)
+    assert any("only 3 steps are left" in one for one in found.warnings)
+
+
+def test_a_log_that_ends_as_its_steps_get_faster_is_doubted():
+    # The second half, 30 to 20 s, has the median 25: from 31.25 s on it is warm-up.
+    found = profile_of_maxtext_log(log([90.0, 60.0, 40.0, 31.0, 30.0, 28.0, 22.0, 20.0]))
+    assert any("steps have not settled" in one for one in found.warnings)
+
+
 @pytest.mark.parametrize("text", ["", "nothing here", log([-1.0, "nan"])])
 def test_a_log_without_steps_is_refused(text):
     with pytest.raises(NotEnoughDataError, match="none with a positive time"):
