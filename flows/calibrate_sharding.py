@@ -43,10 +43,11 @@ def calibrate_sharding(config: CalibrateConfig = CalibrateConfig()) -> FlowSumma
         file = runs_file(config)
         digest = file_digest(file)
         fit = fit_site_and_test(file, digest)
-        shot = find_next_shot(file, digest, config.next_for)
-        files = publish_site(config, fit, shot, run)
+        following = find_next_shot(file, digest, config.next_for)
+        files = publish_site(config, fit, following, run)
         show_table("scenarios", pd.DataFrame(scenario_rows(fit)), f"left out: {fit.split}")
         plain, ours = fit.mean(with_site=False), fit.mean(with_site=True)
+        shot = following.shot
         word = f"; measure next: {shot.layout.text()} for {shot.scenario}" if shot else ""
         return FlowSummary(
             f"calibrated on {ours.runs:,} runs of {len(scenarios)} scenarios{word}",

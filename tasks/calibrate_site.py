@@ -16,7 +16,7 @@ from models.sharding.landscapes import FOLDER, Scenario, read_landscapes
 from models.sharding.plan_answer import made
 from models.sharding.report.site_page import render_site
 from models.sharding.site_fit import SiteFit, fit_and_test
-from models.sharding.site_next import NextShot, next_shot
+from models.sharding.site_next import SiteNext, next_shot
 from tasks.cache import ByContent
 from tasks.shard import file_digest
 from tasks.track import TrackedRun
@@ -52,7 +52,7 @@ def fit_site_and_test(file: Path, digest: str) -> SiteFit:
 
 
 @task(cache_policy=ByContent(room="models.sharding"), persist_result=True)
-def find_next_shot(file: Path, digest: str, wanted: str) -> NextShot | None:
+def find_next_shot(file: Path, digest: str, wanted: str) -> SiteNext:
     """Say which layout to measure next; see `next_shot`."""
     return next_shot(read_landscapes(file), wanted)
 
@@ -74,7 +74,7 @@ def scenario_rows(fit: SiteFit) -> list[dict[str, Any]]:
 
 @task(cache_policy=NO_CACHE)
 def publish_site(
-    config: CalibrateConfig, fit: SiteFit, shot: NextShot | None, run: TrackedRun
+    config: CalibrateConfig, fit: SiteFit, following: SiteNext, run: TrackedRun
 ) -> dict[str, Path]:
     """Write constants and report, and record them."""
     digest = file_digest(runs_file(config))
@@ -82,7 +82,7 @@ def publish_site(
     rows = scenario_rows(fit)
     constants, report = folder / "constants.json", folder / "report.html"
     constants.write_text(json.dumps(asdict(fit.site.constants), indent=1) + "\n")
-    report.write_text(render_site(fit, rows, [shot.row()] if shot else []))
+    report.write_text(render_site(fit, rows, following))
     for file in (constants, report):
         run.artifact(file.name, file)
     for name, with_site in (("literature", False), ("site", True)):

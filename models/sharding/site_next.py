@@ -10,9 +10,21 @@ import numpy as np
 from models.errors import unknown_name
 from models.sharding.landscapes import Scenario
 from models.sharding.layout import Layout, LayoutTable
-from models.sharding.propose import Interval
-from models.sharding.shots import SiteTuner, learn_history
+from models.sharding.propose import Interval, cost_of
+from models.sharding.report.inputs import ShotsLine
+from models.sharding.shots import (
+    History,
+    ListTuner,
+    SiteTuner,
+    Tuner,
+    learn_history,
+    measured_truths,
+    run_shots,
+)
 from models.sharding.space import enumerate_layouts
+
+_MOST_SHOTS = 50
+"""Shots after which a replay ends."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +50,22 @@ class NextShot:
         }  # fmt: skip
 
 
-def next_shot(scenarios: Sequence[Scenario], wanted: str = "") -> NextShot | None:
-    """Return what to measure next for a scenario; None: everything was tried.
+@dataclass(frozen=True)
+class SiteNext:
+    """What to measure next for a scenario, and how fast its best would have been found."""
+
+    scenario: str
+    shot: NextShot | None
+    """None: everything was tried."""
+    replay: tuple[ShotsLine, ...]
+    """Best so far against shots among the measured layouts; empty: nothing ran."""
+
+
+def next_shot(scenarios: Sequence[Scenario], wanted: str = "") -> SiteNext:
+    """Return what to measure next for a scenario, and a replay of its measured runs.
 
     The tuner of the scenario knows its own runs and, as the history of the site, those of the
-    others.
+    others; in the replay it begins without its own.
 
     Args:
         scenarios: Runs of one site.
@@ -55,14 +78,33 @@ def next_shot(scenarios: Sequence[Scenario], wanted: str = "") -> NextShot | Non
     if wanted and wanted not in by_name:
         raise unknown_name("scenario", wanted, list(by_name))
     scenario = by_name[wanted] if wanted else min(scenarios, key=lambda one: len(one.is_ok))
-    return _next(scenario, [one for one in scenarios if one is not scenario])
+    able = [one.runs for one in scenarios if one is not scenario and one.is_ok.any()]
+    history = learn_history(able) if able else None
+    return SiteNext(scenario.name, _next(scenario, history), _replay(scenario, history))
 
 
-def _next(scenario: Scenario, others: Sequence[Scenario]) -> NextShot | None:
+def _replay(scenario: Scenario, history: History | None) -> tuple[ShotsLine, ...]:
+    """Return best so far against shots of the tuner, of the cost model's order and of chance."""
+    lines = []
+    for truth in measured_truths([scenario]):
+        by_cost = np.argsort(cost_of(truth.table, truth.job).step_s, kind="stable")
+        chance = np.random.default_rng(0).permutation(truth.table.size)
+        tuners: dict[str, Tuner] = {
+            "ours, knowing the other runs of the site": SiteTuner(
+                truth.job, truth.table, history=history
+            ),
+            "the cost model's order": ListTuner([int(row) for row in by_cost]),
+            "random, one draw": ListTuner([int(row) for row in chance]),
+        }
+        for name, tuner in tuners.items():
+            lines.append(ShotsLine(name, run_shots(tuner, truth, _MOST_SHOTS).best))
+    return tuple(lines)
+
+
+def _next(scenario: Scenario, history: History | None) -> NextShot | None:
     runs = scenario.runs
     table = _with_unmeasured(scenario)
-    able = [one.runs for one in others if one.is_ok.any()]
-    tuner = SiteTuner(runs.job, table, history=learn_history(able) if able else None)
+    tuner = SiteTuner(runs.job, table, history=history)
     best_of: dict[int, float] = {}
     for row in range(runs.table.size):
         place = _place(table, runs.table.row(row))

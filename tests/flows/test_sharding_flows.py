@@ -122,6 +122,7 @@ def test_a_calibration_is_worth_more_than_the_literature_on_runs_left_out(tmp_pa
     page = artifact(run, "report.html", tmp_path)
     assert "each model size in turn" in page
     assert "measure next" in page
+    assert "Best so far against shots" in page
 
     plan = PlanConfig(
         model="llama3.2-1b", slice="h100:8", global_batch=256, runs=file, verify="analytic",

@@ -10,20 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from models.sharding.report.style import BAND, BLUE, INK, RED, chart, charts_script, style
+from models.sharding.report.style import (
+    BAND,
+    BLUE,
+    INK,
+    RANK_COLOURS,
+    RED,
+    chart,
+    charts_script,
+    style,
+)
 from models.sharding.site_fit import Quality, SiteFit
+from models.sharding.site_next import SiteNext
 
 
-def render_site(
-    fit: SiteFit, rows: Sequence[Mapping[str, Any]], nexts: Sequence[Mapping[str, Any]]
-) -> str:
+def render_site(fit: SiteFit, rows: Sequence[Mapping[str, Any]], following: SiteNext) -> str:
     """Render a calibration as one HTML document with plotly inside.
 
     Args:
         fit: Calibrated site and its held-out runs.
         rows: One per scenario: what predictions are worth with and without the site.
-        nexts: Layouts to measure next.
+        following: What to measure next, and a replay of what was measured.
     """
+    nexts = [following.shot.row()] if following.shot else []
     plain, ours = fit.mean(with_site=False), fit.mean(with_site=True)
     body = "".join(
         [
@@ -33,7 +42,13 @@ def render_site(
                 chart("runs", "Predicted over measured step times of runs not learned from"),
             ),
             _section("By scenario", _table(rows)),
-            _section("Layouts to measure next", _table(nexts) if nexts else ""),
+            _section("What to measure next", _table(nexts)),
+            _section(
+                f"Best so far against shots: {following.scenario}",
+                chart("shots", "Speed of the best run so far over the fastest, by shots")
+                if following.replay
+                else "",
+            ),
             _section("Constants that moved", _table(fit.constants())),
         ]
     )
@@ -43,7 +58,7 @@ def render_site(
         runs=f"{ours.runs:,}",
         split=escape(fit.split),
         body=body,
-        charts=charts_script({"runs": _scatter(fit)}, nonce),
+        charts=charts_script({"runs": _scatter(fit), "shots": _shots(following)}, nonce),
     )
 
 
@@ -125,6 +140,23 @@ def _scatter(fit: SiteFit) -> Any:
     figure.update_xaxes(type="log", title="measured s", color=INK)
     figure.update_yaxes(type="log", title="predicted s", color=INK)
     return style(figure, 480)
+
+
+def _shots(following: SiteNext) -> Any:
+    from plotly import graph_objects as go
+
+    figure = go.Figure()
+    for line, colour in zip(following.replay, RANK_COLOURS, strict=False):
+        figure.add_scatter(
+            x=list(range(1, len(line.best) + 1)),
+            y=list(line.best),
+            name=line.name,
+            mode="lines+markers",
+            line={"color": colour, "shape": "hv"},
+        )
+    figure.update_xaxes(type="log", title="measured layouts, failed ones too")
+    figure.update_yaxes(title="best so far / fastest", range=[0, 1.02], tickformat=".0%")
+    return style(figure, 360)
 
 
 _PAGE = Template(
