@@ -7,7 +7,7 @@ from prefect import flow
 
 from models.figures import Figure, FlowSummary
 from models.sharding.config import CalibrateConfig
-from models.sharding.landscapes import read_landscapes
+from models.sharding.landscapes import runs_of
 from tasks.calibrate_site import (
     find_next_shot,
     fit_site_and_test,
@@ -42,8 +42,8 @@ def calibrate_sharding(config: CalibrateConfig = CalibrateConfig()) -> FlowSumma
         scenarios = read_runs(config, run)
         file = runs_file(config)
         digest = file_digest(file)
-        fit = fit_site_and_test(file, digest)
-        following = find_next_shot(file, digest, config.next_for)
+        fit = fit_site_and_test(file, digest, config.most_chips)
+        following = find_next_shot(file, digest, config.most_chips, config.next_for)
         files = publish_site(config, fit, following, run)
         show_table("scenarios", pd.DataFrame(scenario_rows(fit)), f"left out: {fit.split}")
         plain, ours = fit.mean(with_site=False), fit.mean(with_site=True)
@@ -66,7 +66,7 @@ def calibrate_sharding(config: CalibrateConfig = CalibrateConfig()) -> FlowSumma
 
 def preview(config: CalibrateConfig) -> list[str]:
     """Say what would be fitted, without fitting (`loom run --dry-run`)."""
-    scenarios = read_landscapes(config.data)
+    scenarios = runs_of(config.data, config.most_chips)
     return [
         f"runs: {runs_file(config).name}, {sum(len(one.tokens_per_s) for one in scenarios):,}",
         f"ended: {sum(int(one.is_ok.sum()) for one in scenarios):,}",

@@ -235,6 +235,7 @@ FLOWS = (
         about="fit the cost model of shardings on a site's measured runs",
         flow="flows.calibrate_sharding:calibrate_sharding",
         config="models.sharding.config:CalibrateConfig",
+        demo=("most_chips=16",),
         figures=(
             MainFigure(
                 *("Spearman", "held_out/site/spearman", "{:.3f}"),

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.settings import get_settings
 from models.sharding.config import CalibrateConfig
-from models.sharding.landscapes import FOLDER, Scenario, read_landscapes
+from models.sharding.landscapes import FOLDER, Scenario, runs_of
 from models.sharding.plan_answer import made
 from models.sharding.report.site_page import render_site
 from models.sharding.site_fit import SiteFit, fit_and_test
@@ -29,9 +29,9 @@ def runs_file(config: CalibrateConfig) -> Path:
 
 @task(cache_policy=NO_CACHE)
 def read_runs(config: CalibrateConfig, run: TrackedRun) -> list[Scenario]:
-    """Read measured runs, checked against their contract; see `read_landscapes`."""
+    """Read measured runs, checked against their contract; see `runs_of`."""
     file = runs_file(config)
-    scenarios = read_landscapes(config.data)
+    scenarios = runs_of(config.data, config.most_chips)
     run.dataset(file.name, file_digest(file), file)
     rows = sum(len(one.tokens_per_s) for one in scenarios)
     ran = sum(int(one.is_ok.sum()) for one in scenarios)
@@ -41,20 +41,21 @@ def read_runs(config: CalibrateConfig, run: TrackedRun) -> list[Scenario]:
 
 
 @task(cache_policy=ByContent(room="models.sharding"), persist_result=True)
-def fit_site_and_test(file: Path, digest: str) -> SiteFit:
+def fit_site_and_test(file: Path, digest: str, most_chips: int | None) -> SiteFit:
     """Calibrate, leaving parts out in turn; the same file and code come from the cache.
 
     Args:
         file: Of measured runs.
         digest: SHA-256 of its bytes.
+        most_chips: Runs on more are left out.
     """
-    return fit_and_test(read_landscapes(file), get_run_logger().info)
+    return fit_and_test(runs_of(file, most_chips), get_run_logger().info)
 
 
 @task(cache_policy=ByContent(room="models.sharding"), persist_result=True)
-def find_next_shot(file: Path, digest: str, wanted: str) -> SiteNext:
+def find_next_shot(file: Path, digest: str, most_chips: int | None, wanted: str) -> SiteNext:
     """Say which layout to measure next; see `next_shot`."""
-    return next_shot(read_landscapes(file), wanted)
+    return next_shot(runs_of(file, most_chips), wanted)
 
 
 def scenario_rows(fit: SiteFit) -> list[dict[str, Any]]:

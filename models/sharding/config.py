@@ -73,6 +73,9 @@ class CalibrateConfig(Config):
     data: Path | None = None
     """Measured runs (schema of `measured_landscapes`); None: the shipped landscapes."""
 
+    most_chips: int | None = Field(None, ge=1)
+    """Runs on more chips than this are left out; none: all count."""
+
     next_for: str = ""
     """Scenario of the runs, such as `nanotron-1b on h100:64`, for which the layout to be measured
     next is named; empty: the one with the fewest runs."""

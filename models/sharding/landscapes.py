@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.contracts import CheckedTable, check_table, read_contract, read_table
-from models.errors import ContractError
+from models.errors import ContractError, NotEnoughDataError
 from models.settings import ROOT
 from models.sharding.calibrate import Runs
 from models.sharding.job import Job
@@ -98,6 +98,23 @@ def _on_all_chips(checked: CheckedTable, most_bad: float, name: str) -> pd.DataF
         said = ", ".join(f"{text} ({count})" for text, count in often.items())
         log.warning("%s: %d of %d rows are left out: %s", name, bad, rows, said)
     return frame[~odd]
+
+
+def runs_of(path: Path | None, most_chips: int | None = None) -> list[Scenario]:
+    """Read a table of runs, without those on more chips than asked for; see `read_landscapes`.
+
+    Raises:
+        NotEnoughDataError: No run is left.
+    """
+    scenarios = read_landscapes(path)
+    kept = [one for one in scenarios if most_chips is None or one.group[1] <= most_chips]
+    if not any(one.is_ok.any() for one in kept):
+        fewest = min(one.group[1] for one in scenarios)
+        raise NotEnoughDataError(
+            f"no run on at most {most_chips} chips ended; the smallest number in the table is "
+            f"{fewest}: raise most_chips"
+        )
+    return kept
 
 
 def _scenario(key: Mapping[str, object], part: pd.DataFrame) -> Scenario:

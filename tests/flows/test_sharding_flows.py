@@ -16,7 +16,7 @@ from flows.plan_sharding import plan_sharding
 from flows.plan_sharding import preview as preview_plan
 from flows.sweep_sharding import preview as preview_sweep
 from flows.sweep_sharding import sweep_sharding
-from models.errors import ConfigError, ContractError, DatasetMissingError
+from models.errors import ConfigError, ContractError, DatasetMissingError, NotEnoughDataError
 from models.settings import get_settings
 from models.sharding.config import CalibrateConfig, PlanConfig, SweepConfig
 from models.sharding.landscapes import FOLDER
@@ -111,7 +111,9 @@ def _few_runs(folder: Path, models: tuple[str, ...]) -> Path:
 def test_a_calibration_is_worth_more_than_the_literature_on_runs_left_out(tmp_path: Path):
     names = tuple(pd.read_csv(FOLDER / "measured_landscapes.csv")["model"].unique())
     file = _few_runs(tmp_path, names)
-    config = CalibrateConfig(data=file, output=tmp_path / "out")
+    with pytest.raises(NotEnoughDataError, match="smallest number in the table is 8"):
+        preview_calibration(CalibrateConfig(data=file, most_chips=4))
+    config = CalibrateConfig(data=file, output=tmp_path / "out", most_chips=16)
     assert preview_calibration(config)[0] == "runs: runs.csv, 160"
     summary = calibrate_sharding(config)
     error = next(one for one in summary.figures if one.name == "median error of a step")
