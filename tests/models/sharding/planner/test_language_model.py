@@ -15,6 +15,7 @@ from models.llm import Budget, Capabilities, Model, Reply, Request, ScriptedMode
 from models.llm.errors import RateLimitError, ServerError
 from models.llm.scripted import SCRIPTED, Turn
 from models.sharding import Job, Layout, LayoutTable, Slice, Workload, find_model, propose
+from models.sharding.cost import step_cost
 from models.sharding.knowledge import Case, Document, Knowledge
 from models.sharding.knowledge.recall import Recalled
 from models.sharding.planner import (
@@ -453,3 +454,24 @@ def test_the_shortlist_that_is_told_is_the_analytic_one(job: Job, context: PlanC
     assert data["ranked"][1]["context"] == 2
     assert data["diagnosis"] == ["The step is bound by fsdp: 21.5 % [share.fsdp] of it."]
     assert len(data["texts"]) == 12
+
+
+def test_a_layout_beyond_the_interval_stands_before_analytic_ones_that_are_slower(
+    job: Job, context: PlanContext
+):
+    def times(table: LayoutTable, job: Job) -> np.ndarray[Any, Any]:
+        alone = table.weight_shards * table.tensor * table.context == 16
+        seconds = np.full(table.size, 2.0)
+        seconds[alone & (table.weight_shards == 8) & (table.tensor == 2)] = 1.6
+        seconds[alone & (table.weight_shards == 16)] = 1.0
+        return np.asarray(np.log(seconds) - np.log(step_cost(table, job).step_s))
+
+    def habit(table: LayoutTable, job: Job) -> np.ndarray[Any, Any]:
+        return times(table, job) + np.where(table.tensor > 1, 5.0, 0.0)
+
+    known = replace(context, prior=habit, correction=times)
+    analytic = layouts(AnalyticProposer().propose(job, known))
+    assert all(one.tensor == 1 for one in analytic)
+    planned = ask(says({"fsdp": 8, "tensor": 2}), job, known)
+    assert planned.authors == ("analytic", "language model", "analytic")
+    assert layouts(planned)[1].tensor == 2
