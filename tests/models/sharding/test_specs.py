@@ -168,7 +168,7 @@ def test_shipped_tables_keep_their_contracts():
     contract = read_contract(folder / "model_configs")
     checked = check_table(contract, read_table(folder / "model_configs" / contract.file))
     assert checked.quarantine.empty
-    assert len(checked.frame) == 62
+    assert len(checked.frame) == 64
 
 
 def test_a_chip_can_be_described_without_code(tmp_path):
@@ -186,3 +186,8 @@ def test_a_chip_can_be_described_without_code(tmp_path):
 def test_a_service_level_belongs_to_serving():
     with pytest.raises(ValueError, match="belong to serving"):
         Workload(ttft_s=1.0)
+
+
+@pytest.mark.parametrize(("name", "billions"), [("llama-8B", 8.84), ("llama-80B", 79.9)])
+def test_larger_models_of_the_landscapes_have_the_size_that_their_names_round(name, billions):
+    assert find_model(name).params == pytest.approx(billions * 1e9, rel=1e-3)
