@@ -9,10 +9,12 @@ from prefect import flow
 
 from models.figures import Figure, FlowSummary
 from models.sharding.config import PlanConfig
+from models.sharding.constants import DEFAULT
+from models.sharding.landscapes import read_landscapes
 from models.sharding.plan_answer import PlanAnswer, answer_folder, publish
 from models.sharding.report.numbers import mfu
 from models.sharding.verify import Check
-from models.sharding.work import anchored, known_step, proposer_of, site_of
+from models.sharding.work import anchored, known_step, proposer_of
 from tasks.runner import task_runner
 from tasks.shard import (
     diagnose_step,
@@ -53,7 +55,7 @@ def plan_sharding(config: PlanConfig = PlanConfig()) -> FlowSummary:  # noqa: B0
         known = profile_step(config, job, site.constants, run)
         site = anchored(site, known, job)
         diagnosis = diagnose_step(known, job, site.constants, run) if known else None
-        recalled = recall_knowledge(job, diagnosis, run)
+        recalled = recall_knowledge(config, job, diagnosis, run)
         planned = propose_layouts(config, job, site, diagnosis, recalled, run)
         checking = [
             verify_layout.submit(
@@ -93,7 +95,9 @@ def preview(config: PlanConfig) -> list[str]:
     """Say what would be planned, without planning (`loom run --dry-run`)."""
     job = config.job()
     proposer_of(config)
-    known = known_step(config, job, site_of(config.runs).constants)
+    if config.runs is not None:
+        read_landscapes(config.runs)
+    known = known_step(config, job, DEFAULT)
     work = job.workload
     return [
         f"model: {job.model.name}, {job.model.params / 1e9:.3g} billion parameters",

@@ -79,7 +79,8 @@ def publish_site(
 ) -> dict[str, Path]:
     """Write constants and report, and record them."""
     digest = file_digest(runs_file(config))
-    folder = made(config.output or get_settings().home / "sharding" / "sites" / digest[:12])
+    name = digest[:12] if config.most_chips is None else f"{digest[:12]}-{config.most_chips}"
+    folder = made(config.output or get_settings().home / "sharding" / "sites" / name)
     rows = scenario_rows(fit)
     constants, report = folder / "constants.json", folder / "report.html"
     constants.write_text(json.dumps(asdict(fit.site.constants), indent=1) + "\n")

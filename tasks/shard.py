@@ -23,7 +23,7 @@ from models.sharding.planner.base import Planned
 from models.sharding.propose import Proposal
 from models.sharding.residual import Site
 from models.sharding.verify import Check, Level, verify
-from models.sharding.work import Known, known_step, plan_of, recall_for, site_of
+from models.sharding.work import Known, keep_run, known_step, plan_of, recall_for, site_of
 from tasks.cache import ByContent
 from tasks.track import TrackedRun
 
@@ -76,6 +76,7 @@ def profile_step(
         "present/step_s": profile.step_s, "present/peak_hbm_bytes": profile.peak_hbm_bytes,
         "present/exposed_comm_s": profile.exposed_comm_s,
     })  # fmt: skip
+    keep_run(known, job, get_settings().home)
     for warning in (*profile.warnings, *known.notes):
         get_run_logger().warning("%s", warning)
     return known
@@ -93,10 +94,12 @@ def diagnose_step(known: Known, job: Job, constants: Constants, run: TrackedRun)
 
 
 @task(cache_policy=NO_CACHE)
-def recall_knowledge(job: Job, diagnosis: Diagnosis | None, run: TrackedRun) -> Recalled:
-    """Find documents and published runs that speak to the job; its own group stays out."""
+def recall_knowledge(
+    config: PlanConfig, job: Job, diagnosis: Diagnosis | None, run: TrackedRun
+) -> Recalled:
+    """Find documents, published runs and runs of this installation that speak to the job."""
     began = time.monotonic()
-    recalled = recall_for(job, diagnosis, get_settings().home)
+    recalled = recall_for(job, diagnosis, get_settings().home, config.leave_own_out)
     run.metrics({"recall/s": time.monotonic() - began, "recall/items": len(recalled.items)})
     for note in recalled.notes:
         get_run_logger().info("%s", note)

@@ -42,6 +42,10 @@ class PlanConfig(ShardingQuestion):
     llm: str = ""
     """Address of the language model (`openai/gpt-5`, `http://HOST/v1#NAME`, `scripted:FILE`)."""
 
+    leave_own_out: bool = False
+    """Runs and documents of the job's own model family (or shape) and chip are not recalled: to see
+    what a plan is worth where nothing like it is known. Ranking by experts still knows them all."""
+
     anonymous: bool = False
     """The language model is not told the names of models."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from models.sharding.constants import Constants
 from models.sharding.diagnosis import Diagnosis
 from models.sharding.export.registry import read_layout
 from models.sharding.job import Job
-from models.sharding.knowledge.cases import cases_of, read_cases
+from models.sharding.knowledge.cases import Case, append_case, cases_of, read_cases
 from models.sharding.knowledge.documents import read_documents
 from models.sharding.knowledge.embed import load_embedder
-from models.sharding.knowledge.guard import Guarded
+from models.sharding.knowledge.guard import Guarded, leave_group_out
 from models.sharding.knowledge.recall import Recalled, recall
 from models.sharding.landscapes import read_landscapes
 from models.sharding.layout import Layout, LayoutTable, why_illegal
@@ -184,17 +185,41 @@ def anchored(site: Site, known: Known | None, job: Job) -> Site:
     return Site(replace(fitted, time_spread=site.constants.time_spread))
 
 
-def recall_for(job: Job, diagnosis: Diagnosis | None, home: Path) -> Recalled:
-    """Find documents, published and past runs for a job, runs of the same model among them.
+def keep_run(known: Known | None, job: Job, home: Path) -> None:
+    """Add a measured step to the cases of this installation, once.
+
+    Args:
+        known: What was measured; predictions and compiles are no runs.
+        job: What it is of.
+        home: Cases are in `sharding/cases.jsonl` below it.
+    """
+    if known is None or known.profile.trust.get("step_s") != "measured":
+        return
+    file = home / "sharding" / "cases.jsonl"
+    place = f"{known.profile.digest}{known.layout.text()}{job.model.name}{job.place.text()}"
+    name = f"run-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    if name not in {one.id for one in read_cases(file).cases}:
+        step_s = known.profile.step_s
+        append_case(file, Case(name, job, known.layout, "ran", step_s, known.profile.source))
+
+
+def recall_for(
+    job: Job, diagnosis: Diagnosis | None, home: Path, leave_own_out: bool = False
+) -> Recalled:
+    """Find documents, published and past runs for a job.
 
     Args:
         job: What is answered.
         diagnosis: Whose sentences are the question.
         home: Past runs are in `sharding/cases.jsonl` below it.
+        leave_own_out: Whether what is of the job's own model family and chip is left out.
     """
     past = read_cases(home / "sharding" / "cases.jsonl")
     cases = (*cases_of(read_published().rows), *past.cases)
-    known = Guarded(read_documents(), cases, (), (), ())
+    documents = read_documents()
+    known = Guarded(documents, cases, (), (), ())
+    if leave_own_out:
+        known = leave_group_out(job, documents, cases)
     embedder, reason = load_embedder(home / "sharding" / "vectors")
     return recall(job, known, diagnosis.sentences if diagnosis else (), embedder, reason)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from models.inference.report.style import BLUE, GREEN, KIND_COLOURS, MUTED, ORANGE, RED, style
+from models.chart_style import BLUE, GREEN, MUTED, ORANGE, RED, style
+from models.inference.report.style import KIND_COLOURS
 
 GIB = 1024**3
 

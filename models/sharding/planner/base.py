@@ -42,7 +42,7 @@ class PlanContext:
     """Proposals that are wanted."""
     diagnosis: Diagnosed | None = None
     recalled: Recalled | None = None
-    """Documents and cases; the job's own group must have been left out of them."""
+    """Documents and cases."""
 
 
 @dataclass(frozen=True)

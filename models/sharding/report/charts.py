@@ -6,20 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from models.chart_style import BAND, BLUE, GREEN, INK, MUTED, RED, style
 from models.sharding.profile.base import Profile
 from models.sharding.report.inputs import ShotsLine
-from models.sharding.report.style import (
-    BAND,
-    BLUE,
-    GREEN,
-    INK,
-    MUTED,
-    PART_COLOURS,
-    RANK_COLOURS,
-    RED,
-    rank_colour,
-    style,
-)
+from models.sharding.report.style import PART_COLOURS, RANK_COLOURS, rank_colour
 
 GB = 1e9
 _LEAST_SHARE = 0.003

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
-from string import Template
 from typing import Any
 
 import numpy as np
 
-from models.sharding.report.style import (
-    BAND,
-    BLUE,
-    INK,
-    RANK_COLOURS,
-    RED,
-    chart,
-    charts_script,
-    style,
-)
+from models.chart_style import BAND, BLUE, INK, RED, style
+from models.sharding.report.frame import framed
+from models.sharding.report.style import RANK_COLOURS, chart
 from models.sharding.site_fit import Quality, SiteFit
 from models.sharding.site_next import SiteNext
 
@@ -52,14 +43,12 @@ def render_site(fit: SiteFit, rows: Sequence[Mapping[str, Any]], following: Site
             _section("Constants that moved", _table(fit.constants())),
         ]
     )
-    nonce = hashlib.sha256(body.encode()).hexdigest()[:32]
-    return _PAGE.substitute(
-        nonce=nonce,
-        runs=f"{ours.runs:,}",
-        split=escape(fit.split),
-        body=body,
-        charts=charts_script({"runs": _scatter(fit), "shots": _shots(following)}, nonce),
+    lead = (
+        f"{ours.runs:,} runs. What predictions are worth is measured on runs that were left out: "
+        f"{fit.split} in turn."
     )
+    charts = {"runs": _scatter(fit), "shots": _shots(following)}
+    return framed("Calibration of a site", lead, body, charts)
 
 
 def _section(title: str, html: str) -> str:
@@ -157,25 +146,3 @@ def _shots(following: SiteNext) -> Any:
     figure.update_xaxes(type="log", title="measured layouts, failed ones too")
     figure.update_yaxes(title="best so far / fastest", range=[0, 1.02], tickformat=".0%")
     return style(figure, 360)
-
-
-_PAGE = Template(
-    """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
- style-src 'unsafe-inline'; script-src 'nonce-$nonce'">
-<title>Calibration of a site</title><style>
-body { font: 15px/1.5 Inter, system-ui, sans-serif; color: #1f2933; background: #f5f7fa;
-  max-width: 72rem; margin: 0 auto; padding: 1.5rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 0 0 .5rem }
-section { background: #fff; border: 1px solid #e4e7eb; border-radius: 8px; padding: 1rem;
-  margin: 1rem 0; overflow-x: auto }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e7eb }
-th { color: #52606d; font-weight: 600 } p { color: #52606d; margin: .25rem 0 }
-</style></head><body><h1>Calibration of a site</h1>
-<p>$runs runs. What predictions are worth is measured on runs that were left out: $split in turn.
-</p>
-$body $charts</body></html>
-"""
-)

@@ -1,4 +1,4 @@
-"""Colours and axes as on the project's other pages, and plotly in a page of less than 3 MB."""
+"""Colours of proposals, axes and memory, and plotly in a page of less than 3 MB."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-INK, MUTED, GRID, PAPER, BAND = "#1f2933", "#7b8794", "#e4e7eb", "#ffffff", "#9db4c8"
-# Okabe-Ito colours: told apart with any colour vision.
-BLUE, GREEN, ORANGE, RED, PINK, SKY = (
-    *("#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9"),
-)
+from models.chart_style import BAND, BLUE, GREEN, MUTED, ORANGE, PINK, RED, SKY
+
 RANK_COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 """Of the first, second, ... proposal."""
 AXIS_COLOURS = {
@@ -24,22 +21,6 @@ PART_COLOURS = {
     "weights": BLUE, "gradients": SKY, "optimizer": GREEN, "activations": ORANGE, "logits": RED,
     "cache": PINK, "buffers": BAND,
 }  # fmt: skip
-
-
-def style(figure: Any, height: int) -> Any:
-    """Dark text on white, light grid, legend above the plot."""
-    figure.update_layout(
-        height=height,
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"family": "Inter, system-ui, sans-serif", "size": 13, "color": INK},
-        margin={"l": 10, "r": 20, "t": 40, "b": 10},
-        hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, linecolor=GRID)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True, linecolor=GRID)
-    return figure
 
 
 def rank_colour(rank: int) -> str:

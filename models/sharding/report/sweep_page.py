@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from html import escape
-from string import Template
 from typing import Any
 
 import pandas as pd
 
-from models.sharding.report.style import RANK_COLOURS, chart, charts_script, style
+from models.chart_style import style
+from models.sharding.report.frame import framed
+from models.sharding.report.style import RANK_COLOURS, chart
 
 _COLUMNS = {
     "model": "model", "slice": "slice", "chips": "chips", "seq_len": "length",
@@ -27,14 +27,9 @@ def render_sweep(frame: pd.DataFrame) -> str:
         + "<p>Filled: no other slice has as many tokens per second on as few chips.</p></section>"
         f"<section><h2>Answers</h2>{_table(frame)}</section>"
     )
-    nonce = hashlib.sha256(body.encode()).hexdigest()[:32]
     answered = int(frame["step_s"].notna().sum())
-    return _PAGE.substitute(
-        nonce=nonce,
-        counts=f"{len(frame):,} questions, {answered:,} with a layout",
-        body=body,
-        charts=charts_script({"speed": _speeds(frame)}, nonce),
-    )
+    lead = f"{len(frame):,} questions, {answered:,} with a layout."
+    return framed("Sweep of shardings", lead, body, {"speed": _speeds(frame)})
 
 
 def _table(frame: pd.DataFrame) -> str:
@@ -87,25 +82,3 @@ def _speeds(frame: pd.DataFrame) -> Any:
     figure.update_xaxes(type="log", title="chips")
     figure.update_yaxes(type="log", title="tokens per second")
     return style(figure, 440)
-
-
-_PAGE = Template(
-    """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
- style-src 'unsafe-inline'; script-src 'nonce-$nonce'">
-<title>Sweep of shardings</title><style>
-body { font: 15px/1.5 Inter, system-ui, sans-serif; color: #1f2933; background: #f5f7fa;
-  max-width: 80rem; margin: 0 auto; padding: 1.5rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 0 0 .5rem }
-section { background: #fff; border: 1px solid #e4e7eb; border-radius: 8px; padding: 1rem;
-  margin: 1rem 0; overflow-x: auto }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e4e7eb;
-  vertical-align: top }
-th { color: #52606d; font-weight: 600 } p { color: #52606d; margin: .25rem 0 }
-tr.best td:first-child { border-left: 3px solid #0072b2 }
-</style></head><body><h1>Sweep of shardings</h1><p>$counts.</p>
-$body $charts</body></html>
-"""
-)

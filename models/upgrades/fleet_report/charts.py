@@ -5,22 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.upgrades.report.chart_style import (
-    BAND,
-    BLUE,
-    GREEN,
-    GRID,
-    INK,
-    MUTED,
-    ORANGE,
-    PINK,
-    RED,
-    RESERVED,
-    SKY,
-    panels,
-    place_of,
-    style,
-)
+from models.chart_style import BAND, BLUE, GREEN, GRID, INK, MUTED, ORANGE, PINK, RED, SKY, style
+from models.upgrades.report.chart_style import RESERVED, panels, place_of
 
 WAVE_COLOURS = (PINK, ORANGE, SKY, BLUE, GREEN)
 MOST_SERVICES = 12

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from models.chart_style import BLUE, GREEN, INK, MUTED, ORANGE, PINK, RED, SKY, style
 from models.upgrades.monitor.config import MonitorConfig
 from models.upgrades.monitor.watch import Watch
 from models.upgrades.monitor.words import (
@@ -19,18 +20,7 @@ from models.upgrades.monitor.words import (
     rules_for_people,
     table_for_people,
 )
-from models.upgrades.report.chart_style import (
-    BLUE,
-    GREEN,
-    INK,
-    MUTED,
-    ORANGE,
-    PINK,
-    RED,
-    SKY,
-    as_html,
-    style,
-)
+from models.upgrades.report.chart_style import as_html
 
 COLOURS = (BLUE, GREEN, ORANGE, RED, PINK, SKY)
 MOST_POINTS = 4_000

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-INK, MUTED, GRID, PAPER = "#1f2933", "#7b8794", "#e4e7eb", "#ffffff"
-BAND, RESERVED = "#9db4c8", "#d3dee9"
-# Okabe-Ito colours: told apart with any colour vision.
-BLUE, GREEN, ORANGE, RED, PINK, SKY = (
-    *("#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9"),
-)
+from models.chart_style import BLUE, GREEN, INK, MUTED, ORANGE, PINK, RED, SKY, style
+
+RESERVED = "#d3dee9"
 OUTCOME_COLOURS = {"completed": GREEN, "cancelled": RED}
 # Those that compete for a plan in strong colours, baselines and peers in muted ones.
 FORECASTER_COLOURS = {
@@ -87,21 +84,6 @@ def place_of(number: int, n_panels: int, abreast: int = PANELS_ABREAST) -> dict[
     """Row and column of a panel, counted from 0."""
     n_columns = min(abreast, n_panels)
     return {"row": number // n_columns + 1, "col": number % n_columns + 1}
-
-
-def style(figure: Any, height: int) -> None:
-    """Dark text on white, light grid, legend above the plot."""
-    figure.update_layout(
-        height=height,
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"family": "Inter, system-ui, sans-serif", "size": 13, "color": INK},
-        margin={"l": 10, "r": 20, "t": 40, "b": 10},
-        hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, linecolor=GRID)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True, linecolor=GRID)
 
 
 def as_html(figure: Any) -> str:

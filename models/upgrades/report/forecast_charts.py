@@ -6,19 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.upgrades.report.chart_style import (
-    BAND,
-    BLUE,
-    GREEN,
-    INK,
-    MUTED,
-    ORANGE,
-    RED,
-    colour_of,
-    panels,
-    place_of,
-    style,
-)
+from models.chart_style import BAND, BLUE, GREEN, INK, MUTED, ORANGE, RED, style
+from models.upgrades.report.chart_style import colour_of, panels, place_of
 
 _PERFECT = {"color": MUTED, "dash": "dot", "width": 1.5}
 # The axis of outlasting shares ends here: beyond, a handful of tasks of thousands decide.

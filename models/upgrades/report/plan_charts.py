@@ -6,18 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from models.upgrades.report.chart_style import (
-    BAND,
-    BLUE,
-    INK,
-    MUTED,
-    OUTCOME_COLOURS,
-    RED,
-    RESERVED,
-    panels,
-    place_of,
-    style,
-)
+from models.chart_style import BAND, BLUE, INK, MUTED, RED, style
+from models.upgrades.report.chart_style import OUTCOME_COLOURS, RESERVED, panels, place_of
 
 # A chart of more rows is no longer read; the JSON holds all of them.
 MOST_TASKS = 200

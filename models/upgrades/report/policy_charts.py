@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.upgrades.report.chart_style import (
-    INK,
-    PAPER,
-    ROLE_COLOURS,
-    colour_of,
-    panels,
-    place_of,
-    style,
-)
+from models.chart_style import INK, PAPER, style
+from models.upgrades.report.chart_style import ROLE_COLOURS, colour_of, panels, place_of
 
 _SYMBOLS = {
     "calendar": "square",

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from models.chart_style import INK, ORANGE
 from models.upgrades.forecast.base import GridForecaster
 from models.upgrades.forecast.remaining import remaining
-from models.upgrades.report.chart_style import INK, ORANGE, panels, place_of
+from models.upgrades.report.chart_style import panels, place_of
 from models.upgrades.report.forecast_figures import frequent_types
 from models.upgrades.report.inputs import ReportInputs
 

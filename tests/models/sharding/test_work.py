@@ -10,10 +10,18 @@ from models.sharding import Job, Layout, LayoutTable, why_illegal
 from models.sharding.config import PlanConfig
 from models.sharding.constants import DEFAULT
 from models.sharding.cost import step_cost
+from models.sharding.knowledge.cases import read_cases
 from models.sharding.question import ShardingQuestion
 from models.sharding.ranking import prior_of
 from models.sharding.residual import Site
-from models.sharding.work import anchored, known_step, present_layout, trivial_layout
+from models.sharding.work import (
+    anchored,
+    keep_run,
+    known_step,
+    present_layout,
+    recall_for,
+    trivial_layout,
+)
 
 PROFILES = ROOT / "datasets" / "sharding" / "profiles"
 SMALL = {"model": "llama3.1-8b", "slice": "v5e:4x4", "seq_len": 4096, "global_batch": 64}
@@ -86,3 +94,19 @@ def test_nothing_is_anchored_without_a_measurement():
 def test_time_alone_ranks_without_a_prior_and_experts_with_theirs():
     assert prior_of("time") is None
     assert prior_of("experts") is not None
+
+
+def test_a_measured_step_is_kept_once_and_recalled_unless_own_runs_are_left_out(tmp_path: Path):
+    job = job_of()
+    measured = known_step(
+        PlanConfig(**SMALL, data=log_of(tmp_path, 12.0), present="fsdp=16"), job, DEFAULT
+    )
+    keep_run(known_step(PlanConfig(**SMALL), job, DEFAULT), job, tmp_path)
+    assert not (tmp_path / "sharding").exists()
+    keep_run(measured, job, tmp_path)
+    keep_run(measured, job, tmp_path)
+    (case,) = read_cases(tmp_path / "sharding" / "cases.jsonl").cases
+    assert (case.layout, case.step_s) == (Layout(fsdp=16), pytest.approx(12.0))
+    assert case.id in [one.id for one in recall_for(job, None, tmp_path).cases.items]
+    blind = recall_for(job, None, tmp_path, leave_own_out=True)
+    assert case.id not in [one.id for one in blind.cases.items]
