@@ -23,7 +23,15 @@ from models.sharding.planner.base import Planned
 from models.sharding.propose import Proposal
 from models.sharding.residual import Site
 from models.sharding.verify import Check, Level, verify
-from models.sharding.work import Known, keep_run, known_step, plan_of, recall_for, site_of
+from models.sharding.work import (
+    Known,
+    compiled_step,
+    keep_run,
+    known_step,
+    plan_of,
+    recall_for,
+    site_of,
+)
 from tasks.cache import ByContent
 from tasks.track import TrackedRun
 
@@ -70,6 +78,7 @@ def profile_step(
     known = known_step(config, job, constants)
     if known is None:
         return None
+    known = compiled_step(known, config, job, compiles())
     profile = known.profile
     run.params({"present_layout": known.layout.text(), "profile_source": profile.source})
     run.metrics({

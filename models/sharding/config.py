@@ -22,7 +22,11 @@ class PlanConfig(ShardingQuestion):
 
     data: Path | None = None
     """Profile of a step as it runs now: HLO text, a trace of `jax.profiler`, standard output of
-    MaxText; gzipped or not. None: the cost model's profile of the present layout."""
+    MaxText; gzipped or not. None: see `profile`."""
+
+    profile: Literal["model", "cpu", "tpu"] = "model"
+    """Where the profile comes from if no file is given: the cost model, or a compile of the present
+    layout on virtual devices or by the TPU compiler (needs the extra tpu)."""
 
     present: str = ""
     """Layout that runs now, in words (`fsdp=64 tensor=4 micro=2 full`) or a file or flags of a

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.errors import ConfigError
+from models.errors import ConfigError, NotEnoughDataError
 from models.llm import language_model
 from models.sharding.baselines import pure_fsdp
 from models.sharding.calibrate import Runs, calibrate
+from models.sharding.compile import compile_layout, profile_of
 from models.sharding.config import PlanConfig
 from models.sharding.constants import Constants
 from models.sharding.diagnosis import Diagnosis
@@ -148,6 +149,27 @@ def known_step(config: PlanConfig, job: Job, constants: Constants) -> Known | No
             f"to {high / 1e9:.3g} GB: believe its figures for proposals as little"
         )
     return Known(layout, origin, profile, True, fits, tuple(notes))
+
+
+def compiled_step(known: Known, config: PlanConfig, job: Job, cache: Path) -> Known:
+    """Replace the cost model's profile by that of a compile, where one is asked for.
+
+    A compile that gives no program leaves the cost model's, with a note that says why.
+
+    Args:
+        known: Of `known_step`; a profile that was read from a file stays.
+        config: Which compiler.
+        job: Model, workload, slice.
+        cache: Folder of remembered compiles.
+    """
+    if known.is_measured or config.profile == "model":
+        return known
+    compiled = compile_layout(job, known.layout, config.profile, cache, time_s=config.compile_s)
+    try:
+        return replace(known, profile=profile_of(compiled, job))
+    except NotEnoughDataError as error:
+        note = f"{error}; the cost model's profile stands"
+        return replace(known, notes=(*known.notes, note))
 
 
 def _refuse_another_program(profile: Profile, job: Job, file: Path | None) -> None:

@@ -16,6 +16,7 @@ from models.sharding.ranking import prior_of
 from models.sharding.residual import Site
 from models.sharding.work import (
     anchored,
+    compiled_step,
     keep_run,
     known_step,
     present_layout,
@@ -110,3 +111,17 @@ def test_a_measured_step_is_kept_once_and_recalled_unless_own_runs_are_left_out(
     assert case.id in [one.id for one in recall_for(job, None, tmp_path).cases.items]
     blind = recall_for(job, None, tmp_path, leave_own_out=True)
     assert case.id not in [one.id for one in blind.cases.items]
+
+
+def test_a_compile_of_the_present_layout_gives_its_profile(tmp_path: Path):
+    asked = {"model": "llama3.2-1b", "slice": "v5e:2x2", "seq_len": 2048, "global_batch": 16}
+    job = job_of(**asked)
+    config = PlanConfig(**asked, profile="cpu", present="fsdp=4 micro=1 full")
+    known = known_step(config, job, DEFAULT)
+    assert known is not None
+    found = compiled_step(known, config, job, tmp_path).profile
+    assert (found.source, found.trust["argument_bytes"]) == ("cpu_hlo", "compiled")
+    # fp32 weights and two moments of Adam, a quarter of each.
+    assert found.argument_bytes == pytest.approx(12 * job.model.params / 4, rel=0.01)
+    assert "fsdp" in {axis for one in found.collectives for axis in one.axes}
+    assert compiled_step(known, PlanConfig(**asked), job, tmp_path) is known
