@@ -99,12 +99,7 @@ def methods(
         ),
         "Optuna TPE": (lambda seed: OptunaTuner(job, table, seed), many),
         "Optuna GP": (lambda seed: OptunaTuner(job, table, seed, "gp"), config.shots_gp_seeds),
-        "random": (
-            lambda seed: ListTuner(
-                np.random.default_rng((seed, 3)).permutation(table.size).tolist()
-            ),
-            many,
-        ),
+        "random": (lambda seed: ListTuner(_shuffled(table.size, seed)), many),
         "cost model's order": (lambda seed: ListTuner(ranked.tolist()), 1),
         "exhaustive": (lambda seed: ListTuner(range(table.size)), 1),
     }

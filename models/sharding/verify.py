@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from models.sharding.job import Job
 from models.sharding.layout import Layout, LayoutTable, why_illegal
 from models.sharding.layout import warnings as slow_because
 from models.sharding.memory import MemoryUse, memory_use
-from models.sharding.propose import Interval, Proposal, ShardingPlan, minimum_chips
+from models.sharding.propose import Interval, Proposal, minimum_chips
 
 Level = Literal["analytic", "cpu", "tpu"]
 Verdict = Literal["ok", "illegal", "does not fit", "does not compile", "not verified"]
@@ -68,14 +67,6 @@ class Check:
         return f"{said}: {'; '.join(self.reasons)}" if self.reasons else said
 
 
-@dataclass(frozen=True)
-class Verified:
-    """A proposal with what verification says of it."""
-
-    proposal: Proposal
-    check: Check
-
-
 def verify(
     job: Job,
     proposal: Proposal | Layout,
@@ -125,44 +116,6 @@ def verify(
         return found.check(no_program=str(error))
     compiled = compile_layout(job, layout, level, cache, time_s=time_s, memory_bytes=memory_bytes)
     return found.check(compiled)
-
-
-def verify_plan(
-    plan: ShardingPlan,
-    job: Job,
-    *,
-    level: Level = "cpu",
-    cache: Path,
-    constants: Constants = DEFAULT,
-    time_s: float = 300.0,
-    memory_bytes: float = 8 * 2**30,
-    progress: Callable[[int, int, Check], None] | None = None,
-) -> tuple[Verified, ...]:
-    """Verify all proposals of a plan, in their order; none is dropped, whatever is found.
-
-    Args:
-        plan: Of `propose` or of any other proposer.
-        job: Model, workload, slice.
-        level: See `verify`.
-        cache: Folder of remembered compiles.
-        constants: Of the literature or of a site.
-        time_s: Seconds that one compile may take.
-        memory_bytes: Memory that its process may hold.
-        progress: Called after each with its number from 1, their count and the check.
-
-    Raises:
-        ConfigError: Level tpu is asked for GPUs, or a limit is not above 0.
-    """
-    done = []
-    for number, proposal in enumerate(plan.proposals, start=1):
-        check = verify(
-            job, proposal, level=level, cache=cache, constants=constants, time_s=time_s,
-            memory_bytes=memory_bytes,
-        )  # fmt: skip
-        done.append(Verified(proposal, check))
-        if progress:
-            progress(number, len(plan.proposals), check)
-    return tuple(done)
 
 
 def static_bytes(use: MemoryUse, job: Job, row: int = 0) -> float:

@@ -8,8 +8,8 @@ from models.errors import ConfigError
 from models.sharding import Job, Layout, ModelSpec, Slice, Workload, find_model, propose
 from models.sharding import verify as room
 from models.sharding.compile import Compiled
-from models.sharding.propose import Interval, Proposal, ShardingPlan, minimum_chips
-from models.sharding.verify import verify, verify_plan
+from models.sharding.propose import Interval, Proposal, minimum_chips
+from models.sharding.verify import verify
 
 SMALL = ModelSpec(
     name="small", layers=4, hidden=128, ffn=256, heads=4, kv_heads=2, head_dim=32, vocab=1024
@@ -41,25 +41,18 @@ def _never(monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_every_proposal_of_a_plan_is_compiled_and_none_is_dropped(tmp_path):
-    plan = propose(JOB)
-    seen = []
-    found = verify_plan(
-        plan, JOB, cache=tmp_path, progress=lambda *given: seen.append((given[0], given[1]))
-    )
-    assert [one.proposal for one in found] == list(plan.proposals)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    for one in found:
-        assert one.check.verdict == "ok", one.check.text()
-        assert one.check.is_compiled
-        assert one.check.fits
+def test_every_proposal_of_a_plan_is_compiled_and_then_remembered(tmp_path):
+    found = [verify(JOB, one, cache=tmp_path) for one in propose(JOB).proposals]
+    assert len(found) == 3
+    for check in found:
+        assert check.verdict == "ok", check.text()
+        assert check.is_compiled
+        assert check.fits
         # Norms lie whole on every device and tokens come in: little beside the matrices.
-        assert one.check.compiled.argument_bytes == pytest.approx(
-            one.check.expected_bytes, rel=0.03
-        )
-        assert not any("our memory model expected" in said for said in one.check.warnings)
-    again = verify_plan(plan, JOB, cache=tmp_path)
-    assert all(one.check.compiled.is_cached for one in again)
+        assert check.compiled.argument_bytes == pytest.approx(check.expected_bytes, rel=0.03)
+        assert not any("our memory model expected" in said for said in check.warnings)
+    again = [verify(JOB, one, cache=tmp_path) for one in propose(JOB).proposals]
+    assert all(check.compiled.is_cached for check in again)
 
 
 def test_a_proposal_of_an_illegal_layout_is_refused_whatever_it_claims(tmp_path, monkeypatch):
@@ -67,8 +60,7 @@ def test_a_proposal_of_an_illegal_layout_is_refused_whatever_it_claims(tmp_path,
     claim = Interval(1e-3, 1e-3, 1e-3)
     boast = Proposal(1, Layout(fsdp=8), claim, claim, {}, {}, ("it is the best",), ())
     zero = replace(boast, layout=Layout(fsdp=0))
-    plan = ShardingPlan((boast, zero), None, 2)
-    first, second = (one.check for one in verify_plan(plan, JOB, cache=tmp_path))
+    first, second = (verify(JOB, one, cache=tmp_path) for one in (boast, zero))
     assert first.verdict == second.verdict == "illegal"
     assert first.reasons[0].startswith("the axes multiply to 8, the slice has 4 chips")
     assert "layout sizes must be 1 or more: fsdp" in second.reasons[0]
@@ -187,10 +179,3 @@ def test_experts_that_no_mesh_can_hold_do_not_compile(tmp_path, monkeypatch):
 def test_gpus_have_no_tpu_compiler(tmp_path):
     with pytest.raises(ConfigError, match="level tpu cannot verify h100"):
         verify(JOB, Layout(fsdp=4), level="tpu", cache=tmp_path)
-
-
-def test_an_infeasible_plan_has_nothing_to_verify(tmp_path):
-    job = Job(LLAMA.model, LLAMA.workload, Slice.parse("v5e:1x1"))
-    plan = propose(job)
-    assert plan.infeasible is not None
-    assert verify_plan(plan, job, cache=tmp_path) == ()
