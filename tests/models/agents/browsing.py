@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,8 +52,15 @@ class Browser:
         self.page.get_by_role("button", name="Open", exact=True).click()
 
     def wait(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true."""
-        self.page.wait_for_function(condition)
+        """Wait until a JavaScript expression or function is true.
+
+        Asked again from here: Playwright's own wait compiles the text inside the page on its
+        second look, which the page's content security policy forbids.
+        """
+        ends = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < ends, f"never true: {condition}"
+            self.page.wait_for_timeout(50)
 
     def texts(self, selector: str) -> list[str]:
         """Return the texts of all elements that fit."""
