@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from flows.command.agent import app as agents
 from flows.command.detect import app as detect
+from flows.command.kernels import app as kernels
 from flows.command.sharding import app as sharding
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(agents, name="agent")
 app.add_typer(detect, name="detect")
+app.add_typer(kernels, name="kernels")
 app.add_typer(sharding, name="sharding")
 
 INTERRUPTED = 130
