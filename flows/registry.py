@@ -260,6 +260,45 @@ FLOWS = (
             MainFigure("times pure FSDP", "sweep/speedup_over_trivial", "{:.2f}"),
         ),
     ),
+    FlowEntry(
+        name="generate-kernels",
+        room="kernels",
+        about="write Triton kernels for ATen operators, judged without a GPU (TritorX)",
+        flow="flows.generate_kernels:generate_kernels",
+        config="models.kernels.config:CampaignConfig",
+        takes_data=False,
+        goes_on=True,
+        demo=("ops=trunc,eye,amax,flip,kron", "most_per_type=4"),
+        figures=(
+            MainFigure(*("kernel-backed", "kernel_backed", "{:,.0f}"), *("operators", "operators")),
+            MainFigure(*("tests passed", "tests/passed", "{:,.0f}"), *("of", "tests/total")),
+        ),
+    ),
+    FlowEntry(
+        name="evaluate-package",
+        room="kernels",
+        about="put a package of kernels to other seeds, layouts and shapes than its proposer saw",
+        flow="flows.evaluate_package:evaluate_package",
+        config="models.kernels.config:EvaluationConfig",
+        goes_on=True,
+        demo=("ops=trunc,eye,amax,flip,kron", "most_per_type=4"),
+        figures=(
+            MainFigure(*("pass all unseen suites", "unseen/share", "{:.1%}")),
+            MainFigure(*("layouts", "V2/share", "{:.1%}")),
+        ),
+    ),
+    FlowEntry(
+        name="refine-with-model-inputs",
+        room="kernels",
+        about="train small models on a device that has generated kernels and nothing else",
+        flow="flows.refine_with_model_inputs:refine_with_model_inputs",
+        config="models.kernels.config:RefineConfig",
+        takes_data=False,
+        demo=("models=dlrm", "steps=3"),
+        figures=(
+            MainFigure(*("largest difference of a loss", "dlrm/largest_difference", "{:.2g}")),
+        ),
+    ),
 )
 
 BENCHES = (
@@ -296,6 +335,12 @@ BENCHES = (
         about="layouts against published rows and measured landscapes",
         run="flows.command.bench_sharding:run",
         config="models.sharding.bench:ShardingBenchConfig",
+    ),
+    BenchEntry(
+        room="kernels",
+        about="a package of kernels under unseen suites, compilers, dialects, models and faults",
+        run="flows.command.bench_kernels:run",
+        config="models.kernels.bench:KernelsBenchConfig",
     ),
     BenchEntry(
         room="platform",

@@ -118,8 +118,8 @@ def lint(
     raise typer.Exit(lint_file(file, op, profile, json))
 
 
-@app.command()
-def test(
+@app.command("test")
+def run_tests(
     file: ModuleArgument,
     op: OperatorOption,
     suite: Annotated[

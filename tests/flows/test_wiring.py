@@ -81,9 +81,10 @@ def test_unknown_names_list_what_exists():
     with pytest.raises(UnknownNameError, match="did you mean 'plan-upgrades'"):
         find_flow("plan-upgrade")
     with pytest.raises(
-        UnknownNameError, match="known: agents, detection, inference, platform, sharding, upgrades"
+        UnknownNameError,
+        match="known: agents, detection, inference, kernels, platform, sharding, upgrades",
     ):
-        find_bench("kernels")
+        find_bench("weather")
 
 
 def test_the_data_folder_does_not_hide_the_datasets_library():

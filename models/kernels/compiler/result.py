@@ -43,6 +43,8 @@ class CompileResult(Config):
     """Wall seconds in the worker."""
     sizes: dict[str, int] = Field(default_factory=dict)
     """Bytes by artefact: ttir, ptx, cubin, amdgcn, hsaco."""
+    code_sha: str | None = None
+    """Hash of the assembly without comments and debug information: equal hashes, equal code."""
     registers: int | None = None
     """Registers per thread (vector registers on AMD)."""
     spilled_bytes: int | None = None

@@ -1,20 +1,28 @@
 """The compiling process: reads a request per line, answers with a result per line.
 
 It is never in interpreter mode; the parent gives it a Triton cache of its own and ends it when
-a compile takes too long. It loads generated modules, so it runs with the parent's limits only:
-lint before compiling.
+a compile takes too long. It loads generated modules under limits of memory and file size only,
+for compilers have to start assemblers and write: lint before compiling.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from models.kernels.candidate import HEADER_LINES, BrokenModuleError, KernelCandidate, load_module
+from models.kernels.candidate import (
+    HEADER_LINES,
+    BrokenModuleError,
+    KernelCandidate,
+    load_module,
+    source_sha,
+)
 from models.kernels.compiler.dialect import refusals
 from models.kernels.compiler.errors import classify, trim
 from models.kernels.compiler.resources import Resources, of_amdgcn, of_cubin
@@ -25,6 +33,11 @@ _STAGES: tuple[tuple[str, Stage], ...] = (
     ("ttir", "ttir"), ("ttgir", "ttgir"), ("llir", "llir"), ("ptx", "assembly"),
     ("amdgcn", "assembly"), ("cubin", "binary"), ("hsaco", "binary"),
 )  # fmt: skip
+_DEBUG = re.compile(r"\.(loc|file|ident)\b|\$L__(tmp|func)|\.Ltmp|\.Lfunc")
+"""Lines of assembly that only a debugger reads."""
+_MEMORY_BYTES = 16 * 1024**3
+"""Address space of the process: LLVM reserves a few GiB and uses less."""
+_FILE_BYTES = 1024**3
 _VIRTUAL = ("cuda", 80, 32)
 """Target whose front end stands in for a virtual dialect; only its IR is looked at."""
 
@@ -94,7 +107,7 @@ def _compiled(kernel: Any, request: dict[str, Any], profile: DeviceProfile) -> d
         reached = stage if name in seen else reached
     return {
         "ok": reached == "binary", "stage_reached": reached,
-        "sizes": _sizes(seen, tuple(name for name, _ in _STAGES)),
+        "sizes": _sizes(seen, tuple(name for name, _ in _STAGES)), "code_sha": _code_sha(seen),
         "registers": used.registers, "spilled_bytes": used.spilled_bytes,
         "shared_bytes": int(compiled.metadata.shared),
     }  # fmt: skip
@@ -111,6 +124,17 @@ def _constexpr(value: Any) -> Any:
 
 def _sizes(artefacts: dict[str, Any], names: tuple[str, ...]) -> dict[str, int]:
     return {name: len(artefacts[name]) for name in names if name in artefacts}
+
+
+def _code_sha(artefacts: dict[str, Any]) -> str | None:
+    """Hash instructions only: where a line came from, and from which file, is no code."""
+    text = artefacts.get("ptx") or artefacts.get("amdgcn")
+    if text is None:
+        return None
+    code = str(text).partition(".section\t.debug")[0]
+    kept = (line.partition("//")[0].partition(";;#")[0].strip() for line in code.splitlines())
+    lines = [line for line in kept if line and not _DEBUG.match(line)]
+    return source_sha("\n".join(lines))
 
 
 def _resources(artefacts: dict[str, Any]) -> Resources:
@@ -144,6 +168,12 @@ def _failure(message: str, error: BaseException, kernel: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until the input ends; answers go to the descriptor given as argument."""
+    limits = {resource.RLIMIT_AS: _MEMORY_BYTES, resource.RLIMIT_FSIZE: _FILE_BYTES,
+              resource.RLIMIT_CORE: 0}  # fmt: skip
+    for name, most in limits.items():
+        hard = resource.getrlimit(name)[1]
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(name, (bound, bound))
     answers = os.fdopen(int(sys.argv[1]), "w")
     folder = Path(os.environ["TRITON_CACHE_DIR"]) / "modules"
     folder.mkdir(parents=True, exist_ok=True)

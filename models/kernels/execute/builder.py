@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from models.kernels.execute.fixtures import Fixtures
 from models.kernels.execute.floats import decode, encode, is_coded
 from models.kernels.execute.memory import Memory, Region, Violation
 from models.kernels.execute.recorder import Recorder
@@ -28,6 +29,12 @@ class CallState:
         self.recorder: Recorder | None = None
         self.launch_regions: list[Region] = []
         self.align_bytes = 1
+        self.is_backwards = False
+        """Programs of a grid run from the last to the first."""
+        self.caught: list[Violation] = []
+        """What the watch saw, beside what the memory of the call keeps; see `watch.py`."""
+        self.fixtures: Fixtures | None = None
+        """What the candidate must leave as it is; None outside of the walls."""
 
 
 STATE = CallState()
@@ -151,6 +158,8 @@ def make_builder() -> Any:
         ) -> Any:
             width = numpy_type(ptr.get_element_ty()).itemsize
             self._write(self._read("atomic", ptr, mask, width), "atomic", width)
+            if rmwOp == ir.ATOMIC_OP.FADD and STATE.memory is not None:
+                STATE.memory.has_float_atomics = True
             if coded(val) == "bf16" and rmwOp == ir.ATOMIC_OP.FADD:
                 return self._add_one_by_one(ptr, val, mask)
             return super().create_atomic_rmw(rmwOp, ptr, val, mask, sem, scope)

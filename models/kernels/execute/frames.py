@@ -33,10 +33,15 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into messages."""
+    """Cuts a stream of bytes into messages.
 
-    def __init__(self) -> None:
+    Args:
+        most_block: Bytes that the block of a message may have.
+    """
+
+    def __init__(self, most_block: int = MOST_BLOCK) -> None:
         self._buffer = bytearray()
+        self._most_block = most_block
 
     def feed(self, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
         """Take bytes and return the messages that are complete.
@@ -48,7 +53,7 @@ class FrameReader:
         done = []
         while len(self._buffer) >= _HEAD.size:
             mark, header_size, block_size = _HEAD.unpack_from(self._buffer)
-            if mark != _MARK or header_size > MOST_HEADER or block_size > MOST_BLOCK:
+            if mark != _MARK or header_size > MOST_HEADER or block_size > self._most_block:
                 raise BrokenFrameError("not a message of this protocol")
             total = _HEAD.size + header_size + block_size
             if len(self._buffer) < total:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from models.kernels.execute.audit import reading_allowed
 from models.kernels.execute.builder import STATE, make_builder
+from models.kernels.execute.boolean import install_boolean
 from models.kernels.execute.combine import install_combine
 from models.kernels.execute.libdevice import install_libdevice
-from models.kernels.execute.memory import Region, Violation
-from models.kernels.execute.recorder import LaunchRecord
+from models.kernels.execute.memory import Memory, Region, Violation
+from models.kernels.execute.recorder import LaunchRecord, Recorder
 
 _MOST_PROGRAMS = (2**31 - 1, 65_535, 65_535)
 """Largest grid per axis (CUDA C++ programming guide, compute capabilities)."""
@@ -63,6 +65,7 @@ def install() -> None:
     interpreter._patch_lang = lambda function: _NoScope()
     interpreter.GridExecutor.__call__ = _run
     install_libdevice()
+    install_boolean()
 
 
 @lru_cache(maxsize=4096)
@@ -105,9 +108,11 @@ def _tensor(name: str, value: Any, regions: dict[int, Region]) -> tuple[Any, str
     memory, recorder = STATE.memory, STATE.recorder
     assert memory is not None
     assert recorder is not None
-    storage = value.untyped_storage()
+    # Methods of the class: an attribute of the object may be another function.
+    kind_of_tensor = type(value)
+    storage = kind_of_tensor.untyped_storage(value)
     start, size = storage.data_ptr(), storage.nbytes()
-    region = memory.regions.get(start)
+    region = memory.region_of(storage)
     if size == 0:
         region = Region(start, 0, "empty", name)
     elif region is None:
@@ -119,7 +124,7 @@ def _tensor(name: str, value: Any, regions: dict[int, Region]) -> tuple[Any, str
     regions[id(region)] = region
     kind = mangle_type(value)
     dtype = tl.str_to_ty(kind, None)
-    handle = interpreter.TensorHandle(np.array([value.data_ptr()], np.uint64), dtype)
+    handle = interpreter.TensorHandle(np.array([kind_of_tensor.data_ptr(value)], np.uint64), dtype)
     handle.set_attr("region", region)
     return tl.tensor(handle, dtype), kind
 
@@ -136,17 +141,21 @@ def _shown(value: Any) -> Any:
 
 
 def _run(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Run a grid; stands for GridExecutor.__call__."""
-    from torch.utils._python_dispatch import _disable_current_modes
+    """Run a grid; stands for GridExecutor.__call__.
 
+    The audit of the wrapper goes on: a kernel's body and a grid's function are Python too.
+    """
     memory, recorder = STATE.memory, STATE.recorder
     if memory is None or recorder is None:
         raise RuntimeError("a kernel was launched outside of a checked call")
-    with _disable_current_modes(), np.errstate(all="ignore"):
-        _launch(self, recorder, args, kwargs)
+    with np.errstate(all="ignore"):
+        _launch(self, memory, recorder, args, kwargs)
 
 
-def _launch(self: Any, recorder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _launch(
+    self: Any, memory: Memory, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    import torch
     from triton.runtime import interpreter
 
     signature, constexprs, annotated = _parameters(self.fn)
@@ -163,8 +172,9 @@ def _launch(self: Any, recorder: Any, args: tuple[Any, ...], kwargs: dict[str, A
     for name, value in bound.arguments.items():
         if name in constexprs:
             values[name], types[name] = value, "constexpr"
-        elif hasattr(value, "data_ptr"):
-            values[name], types[name] = _tensor(name, value, regions)
+        elif type(value) is torch.Tensor:
+            with reading_allowed():
+                values[name], types[name] = _tensor(name, value, regions)
         elif isinstance(value, (bool, int, float)):
             values[name], types[name] = _scalar(value, annotated.get(name))
         elif value is None:
@@ -186,15 +196,18 @@ def _launch(self: Any, recorder: Any, args: tuple[Any, ...], kwargs: dict[str, A
                  if ty == "constexpr"}  # fmt: skip
     recorder.launched(LaunchRecord(kernel=recorder.kernel, signature=types, constexprs=constants,
                                    grid=size, options=options))  # fmt: skip
+    memory.check_seals(regions.values(), recorder.kernel, line)
     outer, STATE.launch_regions = STATE.launch_regions, list(regions.values())
     builder = interpreter.interpreter_builder
     builder.set_grid_dim(*size)
+    step = -1 if STATE.is_backwards else 1
     try:
-        for x in range(size[0]):
-            for y in range(size[1]):
-                for z in range(size[2]):
+        for x in range(size[0])[::step]:
+            for y in range(size[1])[::step]:
+                for z in range(size[2])[::step]:
                     builder.set_grid_idx(x, y, z)
                     self.fn(**values)
     finally:
+        memory.seal(regions.values())
         STATE.launch_regions = outer
         recorder.kernel = before

@@ -1,11 +1,14 @@
 """The memory of one call of a wrapper: which bytes belong to which tensor, were set, were stored.
 
 A region is the whole storage behind one or more tensors. It stays alive for the call, so that no
-other storage can take its address.
+other storage can take its address. Its bytes are sealed by a hash when it is made and after each
+launch that wrote to it: bytes that change in between were not changed by a kernel.
 """
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -30,7 +33,8 @@ class Violation:
     """One access, or one call, that is not allowed."""
 
     kind: str
-    """out_of_bounds, uninitialised, misaligned, input_written, dispatch, ..."""
+    """out_of_bounds, uninitialised, misaligned, input_written, host_written, dispatch,
+    introspection, tampered, forged_result, ..."""
     detail: str
     """What happened, in numbers."""
     kernel: str = ""
@@ -68,6 +72,10 @@ class Region:
     """Per byte: holds a value. None: all do."""
     is_stored: Bits = field(default_factory=lambda: np.zeros(0, bool))
     """Per byte: written by a kernel."""
+    is_dirty: bool = False
+    """A kernel wrote to it since it was sealed."""
+    seal: bytes = b""
+    """Hash of its bytes when a kernel or torch's allocation last changed them."""
 
     def __post_init__(self) -> None:
         self.is_stored = np.zeros(self.size, bool)
@@ -78,6 +86,10 @@ class Region:
     def end(self) -> int:
         """Address after the last byte."""
         return self.start + self.size
+
+    def digest(self) -> bytes:
+        """Return a hash of the bytes that it holds now."""
+        return hashlib.blake2b(ctypes.string_at(self.start, self.size), digest_size=16).digest()
 
 
 def _spans(offsets: NDArray[np.int64], width: int) -> tuple[int, int] | None:
@@ -99,12 +111,35 @@ class Memory:
         self.regions: dict[int, Region] = {}
         self.violations: list[Violation] = []
         self.stored_bytes = 0
+        self.has_float_atomics = False
+        """A kernel added floats atomically: the order of programs shows in the last bits."""
 
     def add(self, region: Region) -> Region:
-        """Register a storage; one of no bytes has no address of its own and is not kept."""
+        """Register and seal a storage; one of no bytes has no address of its own, is not kept."""
         if region.size:
+            region.seal = region.digest()
             self.regions[region.start] = region
         return region
+
+    def region_of(self, storage: Any) -> Region | None:
+        """Return the region of a storage of this call; None for any other."""
+        return self.regions.get(storage.data_ptr())
+
+    def seal(self, regions: Iterable[Region]) -> None:
+        """Take what kernels left in these storages as theirs."""
+        for region in regions:
+            if region.is_dirty:
+                region.seal, region.is_dirty = region.digest(), False
+
+    def check_seals(self, regions: Iterable[Region], kernel: str = "", line: int = 0) -> None:
+        """Refuse storages whose bytes changed outside of any kernel."""
+        for region in regions:
+            if region.size and not region.is_dirty and region.digest() != region.seal:
+                what = "an input" if region.kind == "input" else "memory"
+                self.refuse(Violation(
+                    "input_written" if region.kind == "input" else "host_written",
+                    f"{what} of {region.size} bytes changed outside of any kernel", kernel, line,
+                ))  # fmt: skip
 
     def refuse(self, violation: Violation) -> None:
         """Keep a violation, so that no `except` of a candidate hides it, and raise it."""
@@ -146,6 +181,7 @@ class Memory:
     def mark(self, region: Region, offsets: NDArray[np.int64], width: int) -> None:
         """Note bytes that a kernel wrote."""
         self.stored_bytes += len(offsets) * width
+        region.is_dirty = True
         maps = [region.is_stored] if region.is_set is None else [region.is_stored, region.is_set]
         span = _spans(offsets, width)
         for shadow in maps:

@@ -1,7 +1,10 @@
-"""The warm parent: imports torch, triton and OpInfo once, then forks for every request.
+"""The warm parents: import torch, triton and OpInfo once, then fork for every request.
 
-Runs as `python -m models.kernels.execute.server FD` with TRITON_INTERPRET=1. It runs no code of a
-candidate itself: children do, behind walls, and all it believes of them are complete messages.
+Runs as `python -m models.kernels.execute.server CALLS CANDIDATES` (descriptors) with
+TRITON_INTERPRET=1, and splits in two once it is warm: one parent makes and compares expected
+results, the other forks candidates, so no memory that a candidate inherits ever held them. A
+parent runs no code of a candidate itself: children do, behind walls, and all it believes of them
+are complete messages.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from models.kernels.execute.frames import (
+    MOST_BLOCK,
     BrokenFrameError,
     FrameReader,
     frame,
@@ -34,6 +38,8 @@ from models.kernels.execute.walls import ExecutionLimits, leave_network
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _TRUSTED = "models.kernels."
+MOST_OF_CANDIDATE = 512 * 1024**2
+"""Bytes of one result: more is not collected, for a candidate may write the message itself."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -43,9 +49,14 @@ def _prctl(option: int, value: int) -> None:
 class _Child:
     """One forked process: what it says, what it prints, how it ended."""
 
-    def __init__(self, body: Callable[[int, BlackBox], None], keep_bytes: int) -> None:
+    def __init__(
+        self,
+        body: Callable[[int, BlackBox], None],
+        keep_bytes: int,
+        most_block: int = MOST_BLOCK,
+    ) -> None:
         self.box = BlackBox()
-        self.reader = FrameReader()
+        self.reader = FrameReader(most_block)
         self.text = bytearray()
         self.printed_bytes = 0
         self.keep_bytes = keep_bytes
@@ -194,7 +205,7 @@ def _run_children(
         def body(results: int, box: BlackBox, first: int = first, nonce: str = nonce) -> None:
             run_batch(request, block, folder, first, nonce, results, box, limits)
 
-        child = _Child(body, limits.output_bytes)
+        child = _Child(body, limits.output_bytes, MOST_OF_CANDIDATE)
         running, since, is_late, is_done = first, time.monotonic(), False, False
         while child.open:
             for header, out in child.pump(0.25):
@@ -211,6 +222,8 @@ def _run_children(
                     is_done = True
                     endings.append({"launches": header["launches"], "missing": header["missing"]})
             is_over = time.monotonic() - since > limits.sample_s
+            if child.printed_bytes > limits.printed_bytes:
+                child.kill()
             if is_over or (is_done and not child.open - {child.printed}):
                 is_late = is_late or (is_over and not is_done)
                 child.kill()
@@ -235,8 +248,13 @@ def _run_children(
     return {"outcomes": listed, "places": placed, "endings": endings}, bytes(whole)
 
 
-def main(descriptor: int) -> None:
-    """Serve until the other side closes."""
+def main(calls: int, candidates: int) -> None:
+    """Serve until the other side closes.
+
+    Args:
+        calls: Socket on which this room's own functions are asked for.
+        candidates: Socket on which batches of samples for candidates come.
+    """
     os.environ["TRITON_INTERPRET"] = "1"
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(_PR_SET_DUMPABLE, 0)
@@ -249,20 +267,38 @@ def main(descriptor: int) -> None:
     gc.freeze()
     hello = {"ready": True, "start_cpu_s": time.process_time() - start,
              "versions": versions, "has_no_network": has_no_network}  # fmt: skip
-    write_all(descriptor, frame(hello))
-    handlers = {"call": _call, "execute": _execute}
+    if os.fork() == 0:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(calls)
+        _serve(candidates, _execute)
+        os._exit(0)
+    os.close(candidates)
+    write_all(calls, frame(hello))
+    _serve(calls, _call)
+
+
+Handler = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
+
+
+def _serve(descriptor: int, handler: Handler) -> None:
     while True:
         try:
             request, block = read_frame(descriptor)
         except BrokenFrameError:
             return
-        try:
-            reply, out = handlers[str(request["kind"])](request, block)
-        except Exception as error:
-            reply, out = {"error": f"{type(error).__name__}: {error}",
-                          "trace": traceback.format_exc()}, b""  # fmt: skip
-        write_all(descriptor, frame(reply, out))
+        _answer(descriptor, handler, request, block)
+        del request, block
+
+
+def _answer(descriptor: int, handler: Handler, request: dict[str, Any], block: bytes) -> None:
+    """Answer one request; nothing of the answer outlives it, for later forks would inherit it."""
+    try:
+        reply, out = handler(request, block)
+    except Exception as error:
+        reply, out = {"error": f"{type(error).__name__}: {error}",
+                      "trace": traceback.format_exc()}, b""  # fmt: skip
+    write_all(descriptor, frame(reply, out))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

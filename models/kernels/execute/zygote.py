@@ -1,4 +1,4 @@
-"""The client of the warm parent: start it, send requests, end it. Needs no torch itself."""
+"""The client of the warm parents: start it, send requests, end it. Needs no torch itself."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ class ZygoteError(ServiceError):
 
 
 class Zygote:
-    """One warm parent; one request at a time. Use it as a context manager."""
+    """A pair of warm parents, one of which forks candidates; one request at a time.
+
+    Use it as a context manager.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._sockets: dict[str, socket.socket] = {}
         self._lock = threading.Lock()
         self.hello: dict[str, Any] = {}
         """What the parent said when it was ready: versions, start_cpu_s, has_no_network."""
@@ -54,23 +57,26 @@ class Zygote:
         """
         if self._process is not None and self._process.poll() is None:
             return
-        ours, theirs = socket.socketpair()
+        pairs = {kind: socket.socketpair() for kind in ("call", "execute")}
+        theirs = [pair[1] for pair in pairs.values()]
         environment = {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
                        "PATH": os.defpath, "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8",
                        "PYTHONPATH": os.pathsep.join([str(_ROOT), *_more_paths()])}  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "models.kernels.execute.server", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "models.kernels.execute.server",
+             *(str(one.fileno()) for one in theirs)],
+            pass_fds=[one.fileno() for one in theirs],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=_ROOT,
-        )
-        theirs.close()
-        self._socket = ours
+        )  # fmt: skip
+        for one in theirs:
+            one.close()
+        self._sockets = {kind: pair[0] for kind, pair in pairs.items()}
         try:
-            self.hello, _ = read_frame(ours.fileno(), _START_S)
+            self.hello, _ = read_frame(self._sockets["call"].fileno(), _START_S)
         except (BrokenFrameError, TimeoutError) as error:
             self._process.kill()
             said = self._process.communicate()[1].decode("utf-8", "replace")[-2_000:]
@@ -82,9 +88,9 @@ class Zygote:
 
     def close(self) -> None:
         """End the parent and with it all children."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        for one in self._sockets.values():
+            one.close()
+        self._sockets = {}
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(2.0)
@@ -105,10 +111,10 @@ class Zygote:
         """
         with self._lock:
             self.start()
-            assert self._socket is not None
+            descriptor = self._sockets[request["kind"]].fileno()
             try:
-                write_all(self._socket.fileno(), frame(request, block))
-                reply, out = read_frame(self._socket.fileno(), timeout_s)
+                write_all(descriptor, frame(request, block))
+                reply, out = read_frame(descriptor, timeout_s)
             except (BrokenFrameError, TimeoutError, OSError) as error:
                 self.close()
                 raise ZygoteError(

@@ -8,6 +8,9 @@ from models.kernels.execute.recorder import LastOperation
 from models.kernels.harness.compare import describe_inputs
 from models.kernels.harness.report import CrashReport, TestOutcome
 
+_FACTS = ("is_repeatable", "is_order_free", "has_float_atomics", "dispatched",
+          "result_sha")  # fmt: skip
+
 
 def _crash(ended: dict[str, Any]) -> CrashReport:
     last = ended.get("last")
@@ -35,7 +38,8 @@ def outcome_of(sample: dict[str, Any], raw: dict[str, Any]) -> TestOutcome:
     """
     head: dict[str, Any] = {"sample_id": sample["sample_id"], "dtype": sample["dtype"],
                             "key": sample["key"], "launches": int(raw.get("launches", 0)),
-                            "cpu_s": float(raw.get("cpu_s", 0.0))}  # fmt: skip
+                            "cpu_s": float(raw.get("cpu_s", 0.0)),
+                            **{name: raw[name] for name in _FACTS if name in raw}}  # fmt: skip
     status = raw["status"]
     if "skip" in sample:
         return TestOutcome(status="skipped", message=sample["skip"], **head)
@@ -62,7 +66,9 @@ def outcome_of(sample: dict[str, Any], raw: dict[str, Any]) -> TestOutcome:
     if status == "violation" and "violations" in raw:
         machine["violations"] = raw["violations"]
         first = raw["violations"][0]
-        place = f" ({first['kernel']}, line {first['line']}, program {tuple(first['program'])})"
+        inside = f"{first['kernel']}, " if first["kernel"] else ""
+        program = f", program {tuple(first['program'])}" if first["kernel"] else ""
+        place = f" ({inside}line {first['line']}{program})"
         message = f"{first['kind']}: {first['detail']}" + (place if first["line"] else "")
         return TestOutcome(status=status, message=message, machine=machine, **head)
     if status == "raised":

@@ -12,6 +12,7 @@ from typing import Any
 
 from models.kernels.harness.tolerance import tolerance_of
 from models.kernels.operators.opinfo import entries_of
+from models.kernels.operators.overloads import called, is_overload
 from models.kernels.samples.build import build_record
 from models.kernels.samples.file import SampleRecord
 from models.kernels.samples.keys import structure_key
@@ -52,7 +53,7 @@ def _raw_samples(arguments: dict[str, Any]) -> Iterator[tuple[str, RawSample]]:
     """Yield (id, sample) of a stream or of file records."""
     op_id, suite = arguments["op_id"], arguments["suite"]
     if suite == "data":
-        function = entries_of(op_id)[0].op
+        function = called(op_id) if is_overload(op_id) else entries_of(op_id)[0].op
         for index, raw in enumerate(arguments["records"]):
             record = SampleRecord.model_validate(raw)
             args, kwargs = build_record(record)
@@ -81,7 +82,8 @@ def produce(arguments: dict[str, Any], block: bytes) -> tuple[dict[str, Any], by
     import torch
 
     warnings.simplefilter("ignore")
-    entries = {entry.variant_test_name: entry for entry in entries_of(arguments["op_id"])}
+    listed = [] if is_overload(arguments["op_id"]) else entries_of(arguments["op_id"])
+    entries = {entry.variant_test_name: entry for entry in listed}
     blocks, described = _Blocks(), []
     keys: set[str] = set()
     for sample_id, raw in _raw_samples(arguments):

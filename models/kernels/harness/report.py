@@ -63,6 +63,16 @@ class TestOutcome(Config):
     """Kernels that ran."""
     cpu_s: float = 0.0
     """Processor time, in seconds."""
+    is_repeatable: bool | None = None
+    """Two runs with different undefined memory gave the same bits; None: it ran once."""
+    is_order_free: bool | None = None
+    """So did a run of every grid from its last program to its first; None: it ran once."""
+    has_float_atomics: bool = False
+    """Kernels added floats atomically, so the last bits may depend on the order of programs."""
+    result_sha: str = ""
+    """Hash of the result's bits and layout; empty: there was none."""
+    dispatched: dict[str, int] = Field(default_factory=dict)
+    """What the wrapper asked of ATen, allocation and metadata, with how often."""
     machine: dict[str, Any] = Field(default_factory=dict)
     """The same for programs: violations, index of the first wrong element, summaries."""
     crash: CrashReport | None = None

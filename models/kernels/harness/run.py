@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.kernels.candidate import KernelCandidate
 from models.kernels.execute.recorder import LaunchRecord
 from models.kernels.execute.walls import ExecutionLimits
 from models.kernels.execute.zygote import Zygote
+from models.kernels.harness.batches import BatchKey, BatchResult, BatchStore, cut, samples_hash
 from models.kernels.harness.outcome import outcome_of
 from models.kernels.harness.report import TestOutcome, TestReport, summed
 from models.kernels.operators.catalogue import find_operator
@@ -21,11 +22,8 @@ from models.kernels.profiles import DeviceProfile, find_profile
 from models.kernels.samples.file import SampleRecord
 from models.kernels.samples.streams import Suite, default_dtypes
 
-HARNESS_VERSION = "1"
+HARNESS_VERSION = "2"
 """Part of every report: raised when a rule of passing changes."""
-BATCH = 128
-"""Samples per process: a kill loses at most one batch."""
-_BATCH_BYTES = 96 * 1024**2
 _KEPT_SETS = 4
 
 
@@ -44,6 +42,11 @@ class SampleSet:
     def __len__(self) -> int:
         """Return the number of samples, skipped ones included."""
         return len(self.samples)
+
+    def firsts(self) -> SampleSet:
+        """Return one sample per structure key: what is worth testing before all the others."""
+        kept = tuple(one for one in self.samples if one.get("is_first_of_key", False))
+        return replace(self, samples=kept)
 
 
 class Harness:
@@ -117,6 +120,11 @@ class Harness:
         return SampleSet(spec.op_id, arguments["suite"], arguments["seed"], tuple(described),
                          block[:split], block[split:])  # fmt: skip
 
+    def versions(self) -> dict[str, str]:
+        """Return the versions of torch, triton, numpy, scipy and of the rules of passing."""
+        self.zygote.start()
+        return {**self.zygote.hello.get("versions", {}), "harness": HARNESS_VERSION}
+
     def test(
         self,
         candidate: KernelCandidate,
@@ -124,6 +132,7 @@ class Harness:
         profile: DeviceProfile | None = None,
         stop_at_first_failure: bool = False,
         depends_on: Sequence[KernelCandidate] = (),
+        store: BatchStore | None = None,
     ) -> TestReport:
         """Run a candidate on all samples and judge the results.
 
@@ -136,13 +145,14 @@ class Harness:
             profile: Alignment rules; None: the interpreter's profile.
             stop_at_first_failure: As in the loop; the rest counts as not run.
             depends_on: Modules that a self-consistent candidate calls, in order of dependence.
+            store: Where finished batches are kept and found; None: nowhere.
 
         Raises:
             ZygoteError: The machinery itself failed; never because of a candidate.
         """
         began = time.monotonic()
         profile = profile or find_profile("interpreter")
-        run = _Run(self, candidate, samples, profile, stop_at_first_failure, depends_on)
+        run = _Run(self, candidate, samples, profile, stop_at_first_failure, depends_on, store)
         outcomes = run.all()
         return TestReport(
             sha=candidate.sha, op_id=candidate.op_id, profile=profile.name, suite=samples.suite,
@@ -150,7 +160,7 @@ class Harness:
             store_coverage=run.stored / run.due if run.due else None,
             peak_rss_bytes=run.peak, elapsed_s=time.monotonic() - began, cpu_s=run.cpu_s,
             walls_missing=tuple(sorted(run.missing)),
-            versions={**self.zygote.hello.get("versions", {}), "harness": HARNESS_VERSION},
+            versions=self.versions(),
             **summed(outcomes),
         )  # fmt: skip
 
@@ -161,9 +171,11 @@ class _Run:
     def __init__(
         self, harness: Harness, candidate: KernelCandidate, samples: SampleSet,
         profile: DeviceProfile, stops: bool, depends_on: Sequence[KernelCandidate],
+        store: BatchStore | None,
     ) -> None:  # fmt: skip
         self.harness, self.candidate, self.samples = harness, candidate, samples
         self.profile, self.stops, self.depends_on = profile, stops, depends_on
+        self.store = store
         self.tags = find_operator(samples.op_id).tags
         self.launched: dict[str, LaunchRecord] = {}
         self.due = self.stored = self.peak = 0
@@ -171,45 +183,67 @@ class _Run:
         self.missing: set[str] = set()
 
     def all(self) -> list[TestOutcome]:
-        """Run every batch, in order."""
+        """Run every batch, in order; finished ones are taken from the store."""
         outcomes: list[TestOutcome] = []
         has_failed = False
-        for batch in self._batches():
+        for batch in cut(self.samples.samples):
             if has_failed and self.stops:
                 outcomes += [outcome_of(sample, {"status": "not_run"}) for sample in batch]
                 continue
-            found = self._batch(batch)
-            outcomes += found
-            has_failed |= any(o.status not in ("passed", "skipped") for o in found)
+            result = self._kept(batch)
+            self._note(result)
+            outcomes += result.outcomes
+            has_failed |= result.has_failed
         return outcomes
 
-    def _batches(self) -> list[list[dict[str, Any]]]:
-        batches: list[list[dict[str, Any]]] = []
-        size = 0
-        for sample in self.samples.samples:
-            own = sample.get("place", [0, 0])[1]
-            is_full = bool(batches) and (len(batches[-1]) >= BATCH or size + own > _BATCH_BYTES)
-            if not batches or is_full:
-                batches.append([])
-                size = 0
-            batches[-1].append(sample)
-            size += own
-        return batches
+    def _kept(self, batch: list[dict[str, Any]]) -> BatchResult:
+        if self.store is None:
+            return self._batch(batch)
+        key = self._key(batch)
+        result = self.store.get(key)
+        if result is None:
+            result = self._batch(batch)
+            # What an early stop left out has to run when all outcomes are asked for.
+            if result.is_whole or not self.stops:
+                self.store.put(key, result)
+        return result
 
-    def _batch(self, batch: list[dict[str, Any]]) -> list[TestOutcome]:
+    def _key(self, batch: list[dict[str, Any]]) -> BatchKey:
+        return BatchKey(
+            op_id=self.candidate.op_id, sha=self.candidate.sha,
+            depends_on=tuple(other.sha for other in self.depends_on), profile=self.profile.name,
+            suite=self.samples.suite, seed=self.samples.seed,
+            samples=samples_hash(batch, self.samples.inputs),
+            conditions={**self.harness.versions(), "align_bytes": str(self.profile.align_bytes),
+                        "limits": self.harness.limits.model_dump_json()},
+        )  # fmt: skip
+
+    def _batch(self, batch: list[dict[str, Any]]) -> BatchResult:
         runnable = [sample for sample in batch if "skip" not in sample]
         reply: dict[str, Any] = {"outcomes": [], "places": [], "endings": []}
         results = b""
         if runnable:
             reply, results = self._execute(runnable)
-        self._note(reply["endings"])
         raws = [dict(raw) for raw in reply["outcomes"]]
-        self._compare(runnable, raws, reply["places"], results)
+        due, stored = self._compare(runnable, raws, reply["places"], results)
         by_id = {sample["sample_id"]: raw for sample, raw in zip(runnable, raws, strict=True)}
-        return [
-            outcome_of(sample, by_id.get(sample["sample_id"], {"status": "skipped"}))
-            for sample in batch
-        ]
+        endings = reply["endings"]
+        return BatchResult(
+            outcomes=tuple(
+                outcome_of(sample, by_id.get(sample["sample_id"], {"status": "skipped"}))
+                for sample in batch
+            ),
+            launches=tuple(
+                LaunchRecord.model_validate(raw)
+                for ending in endings
+                for raw in ending.get("launches", ())
+            ),
+            due_bytes=due,
+            stored_bytes=stored,
+            peak_rss_bytes=max((ending["peak_rss_bytes"] for ending in endings), default=0),
+            cpu_s=sum(ending["cpu_s"] for ending in endings),
+            walls_missing=tuple(sorted({n for one in endings for n in one.get("missing", ())})),
+        )
 
     def _execute(self, runnable: list[dict[str, Any]]) -> tuple[dict[str, Any], bytes]:
         block, sent = bytearray(), []
@@ -230,15 +264,16 @@ class _Run:
     def _compare(
         self, runnable: list[dict[str, Any]], raws: list[dict[str, Any]],
         places: list[list[int]], results: bytes,
-    ) -> None:  # fmt: skip
-        """Put the verdict into each raw outcome that ran."""
+    ) -> tuple[int, int]:  # fmt: skip
+        """Put the verdict into each raw outcome that ran; returns bytes due and bytes stored."""
         block, cases, judged = bytearray(results), [], []
         for sample, raw, place in zip(runnable, raws, places, strict=True):
             if raw["status"] != "ran" or "expected" not in sample:
                 continue
             start, size = sample["expected_place"]
             cases.append({"tree": raw["tree"], "place": place, "tensors": raw["tensors"],
-                          "is_repeatable": raw.get("is_repeatable"),
+                          "is_repeatable": raw.get("is_repeatable"), "form": sample["form"],
+                          "is_order_free": raw.get("is_order_free"),
                           "expected": sample["expected"], "expected_place": [len(block), size],
                           "aliases": sample["aliases"], "tolerances": sample["tolerances"],
                           "variant": sample["variant"], "dtype": sample["dtype"],
@@ -250,7 +285,7 @@ class _Run:
                 block += self.samples.expected[start : start + size]
             judged.append(raw)
         if not cases:
-            return
+            return 0, 0
         arguments = {"cases": cases, "op_id": self.samples.op_id, "suite": self.samples.suite,
                      "seed": self.samples.seed, "tags": list(self.tags)}  # fmt: skip
         verdicts, _ = self.harness.zygote.call(
@@ -258,20 +293,20 @@ class _Run:
         )
         for raw, verdict in zip(judged, verdicts, strict=True):
             raw |= verdict
-            self.due += verdict["bytes"]
-            self.stored += verdict["stored_bytes"]
+        return (sum(verdict["bytes"] for verdict in verdicts),
+                sum(verdict["stored_bytes"] for verdict in verdicts))  # fmt: skip
 
-    def _note(self, endings: list[dict[str, Any]]) -> None:
-        for ending in endings:
-            self.cpu_s += ending["cpu_s"]
-            self.peak = max(self.peak, ending["peak_rss_bytes"])
-            self.missing.update(ending.get("missing", ()))
-            for raw in ending.get("launches", ()):
-                record = LaunchRecord.model_validate(raw)
-                key = record.model_copy(update={"count": 0, "grid": (0, 0, 0)}).model_dump_json()
-                before = self.launched.get(key)
-                total = record.count + (before.count if before else 0)
-                self.launched[key] = (before or record).model_copy(update={"count": total})
+    def _note(self, result: BatchResult) -> None:
+        self.cpu_s += result.cpu_s
+        self.peak = max(self.peak, result.peak_rss_bytes)
+        self.due += result.due_bytes
+        self.stored += result.stored_bytes
+        self.missing.update(result.walls_missing)
+        for record in result.launches:
+            key = record.model_copy(update={"count": 0, "grid": (0, 0, 0)}).model_dump_json()
+            before = self.launched.get(key)
+            total = record.count + (before.count if before else 0)
+            self.launched[key] = (before or record).model_copy(update={"count": total})
 
     def distinct_launches(self) -> tuple[LaunchRecord, ...]:
         """Return launches that differ in more than their grid."""

@@ -76,7 +76,8 @@ def kind_of_parameter(parameter: Parameter) -> Kind:
     if parameter.is_list:
         inner = join([base, NONE]) if parameter.has_optional_items else base
         kinds = [one("seq", inner)]
-        if parameter.list_size == 1:
+        # `int[2] stride` takes one number for both, as ATen's arguments do.
+        if parameter.list_size is not None:
             kinds.append(base)
     if parameter.is_optional:
         kinds.append(NONE)

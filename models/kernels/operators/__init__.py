@@ -3,6 +3,8 @@
 spec.py           one operator              families.py  family, exclusions, tags by rule
 catalogue.py      the snapshot, sets, slice opinfo.py    the adapter to torch's test data
 documentation.py  nested docstrings         snapshot.py  the command that makes the snapshot
+serving.py        the signature that a wrapper has
+overloads.py      ATen overloads as operators
 """
 
 from models.kernels.operators.catalogue import (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.errors import DatasetMissingError, DatasetUnreadableError, unknown_name
+from models.kernels.operators.overloads import is_overload, overload_spec
 from models.kernels.operators.spec import PAPER_DTYPES, Family, OperatorSpec
 
 SNAPSHOT = Path(__file__).resolve().parents[3] / "datasets/kernels/catalogue/operators.csv"
@@ -73,11 +74,13 @@ def read_catalogue(path: Path = SNAPSHOT) -> tuple[OperatorSpec, ...]:
 
 
 def find_operator(op_id: str, path: Path = SNAPSHOT) -> OperatorSpec:
-    """Return one operator.
+    """Return one operator: of the catalogue, or an overload of ATen (`aten.add.Tensor`).
 
     Raises:
         UnknownNameError: There is none of this name; the nearest is named.
     """
+    if is_overload(op_id):
+        return overload_spec(op_id)
     known = {spec.op_id: spec for spec in read_catalogue(path)}
     if op_id not in known:
         # All 636 names in a message help nobody.

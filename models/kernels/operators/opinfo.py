@@ -10,6 +10,7 @@ from typing import Any
 
 from models.errors import ConfigError, unknown_name
 from models.kernels.operators.families import exclusion_of, family_of, tags_of
+from models.kernels.operators.serving import served_schema
 from models.kernels.operators.spec import PAPER_DTYPES, OperatorSpec
 
 PUBLIC_SEED = 1234
@@ -100,9 +101,10 @@ def aten_schemas(name: str, aten_name: str) -> tuple[str, ...]:
 
 
 def functional_schema(name: str, entry: Any, overloads: tuple[str, ...]) -> str:
-    """Return the signature that a wrapper has: that of the Python function, else ATen's.
+    """Return the signature that torch shows: that of the Python function, else ATen's.
 
-    The function that OpInfo calls decides, for its samples are its arguments.
+    The function that OpInfo calls decides, for its samples are its arguments; `served_schema`
+    makes of it what a wrapper has.
     """
     plain = re.sub(r"\W", "_", name)
     try:
@@ -144,7 +146,7 @@ def derive(op_id: str, entries: list[Any]) -> OperatorSpec:
         "inplace": first.inplace_variant is not None,
         "error_inputs": first.error_inputs_func is not None,
     }
-    return OperatorSpec(
+    spec = OperatorSpec(
         op_id=op_id,
         opinfo_name=op_id,
         variants=tuple(entry.variant_test_name for entry in entries),
@@ -156,3 +158,4 @@ def derive(op_id: str, entries: list[Any]) -> OperatorSpec:
         tags=tags_of(op_id, facts),
         exclusion=exclusion_of(op_id, kind, total),
     )
+    return spec.model_copy(update={"schema_text": served_schema(spec)})

@@ -3,70 +3,85 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, fields, replace
 
-from models.errors import ConfigError
 from models.kernels.candidate import KernelCandidate
 from models.kernels.operators import OperatorSpec
 from models.kernels.profiles import DeviceProfile
-from models.kernels.propose.base import Packet
-from models.kernels.synth.calls import Call, serving_signature
-from models.kernels.synth.module import synthesize
+from models.kernels.propose.base import NothingToProposeError, Packet
+from models.kernels.propose.writing import Writer, public_calls, write_module
+from models.kernels.synth.calls import Call
 from models.kernels.synth.schedule import Schedule
 
 SMALLEST_BLOCK = 64
 """Elements per program below which a smaller block repairs nothing."""
-_PER_TYPE_CALLS = 1_000
-
-
-class NothingToProposeError(ConfigError):
-    """No rule or repair is left for an operator."""
 
 
 def repaired(schedule: Schedule, packet: Packet, profile: DeviceProfile) -> Schedule | None:
     """Return the schedule that answers a failure; None: no choice is left to change.
 
+    lint, compile: float64 that the device lacks   float32 in its place, with a library that
+                    needs no more
     accuracy        sums in float64 where the device has it, then the rounding of torch's own
                     decomposition
     compile: type   torch's own conversions between operations
     resource, compile: resource or shape   half the block
     timeout         eight times the block, up to the device's largest: programs cost more than lanes
-    crash           nothing: addresses come from rules, not from the schedule
+    crash: misaligned   one element per program: a device's alignment binds blocks, not elements
+    crash           else nothing: addresses come from rules, not from the schedule
     """
     kind, machine = packet.kind, packet.machine
+    if _lacks_doubles(packet):
+        return replace(schedule, doubles=False, wide_sums=False) if schedule.doubles else None
     if kind == "accuracy":
         if not schedule.wide_sums and profile.features.fp64:
             return replace(schedule, wide_sums=True)
         return None if schedule.round_between else replace(schedule, round_between=True)
     if kind == "compile" and machine.get("error_class") == "type":
         return None if schedule.round_between else replace(schedule, round_between=True)
+    is_large = "a block of" in str(machine.get("excerpt", ""))
     if kind == "resource" or (
-        kind == "compile" and machine.get("error_class") in ("resource", "shape", "timeout")
+        kind == "compile"
+        and (is_large or machine.get("error_class") in ("resource", "shape", "timeout"))
     ):
         smaller = schedule.block // 2
         return replace(schedule, block=smaller) if smaller >= SMALLEST_BLOCK else None
-    if kind == "timeout":
+    if kind == "crash" and _is_misaligned(packet):
+        return replace(schedule, block=1, columns=1) if schedule.block > 1 else None
+    if kind == "timeout" and schedule.block > 1:
         larger = min(schedule.block * 8, profile.max_numel)
         return replace(schedule, block=larger) if larger > schedule.block else None
     return None
 
 
+def _lacks_doubles(packet: Packet) -> bool:
+    """Whether a module was refused for double precision."""
+    if packet.kind == "compile":
+        return "double precision" in str(packet.machine.get("excerpt", ""))
+    violations = packet.machine.get("violations", ()) if packet.kind == "lint" else ()
+    return any("float64" in str(one.get("message", "")) for one in violations)
+
+
+def _is_misaligned(packet: Packet) -> bool:
+    """Whether a block was loaded or stored beside the device's alignment."""
+    return any(one.get("kind") == "misaligned" for one in packet.machine.get("violations", ()))
+
+
 def first_schedule(profile: DeviceProfile) -> Schedule:
     """Return the schedule that a device's block policy asks for."""
     policy = profile.block_policy
-    return Schedule(block=policy.pointwise, columns=min(policy.reduction, 4096))
+    return Schedule(block=policy.pointwise, columns=min(policy.reduction, 4096),
+                    doubles=profile.features.fp64)  # fmt: skip
 
 
-def public_calls(spec: OperatorSpec) -> list[Call]:
-    """Return the calls of the public suite, which is what a proposer may see."""
-    from models.kernels.samples.streams import stream, take
-
-    return [
-        Call(one.function, one.args, one.kwargs)
-        for dtype in spec.dtypes
-        for one in take(stream(spec.op_id, "S", dtype), _PER_TYPE_CALLS)
-    ]
+def recorded_schedule(policy: str) -> Schedule | None:
+    """Return the schedule in a candidate's policy; None: there is none."""
+    try:
+        raw = json.loads(policy)
+        return Schedule(**{field.name: raw[field.name] for field in fields(Schedule)})
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 class SynthesizerProposer:
@@ -74,9 +89,21 @@ class SynthesizerProposer:
 
     name = "synthesizer"
 
-    def __init__(self, calls: Callable[[OperatorSpec], Iterable[Call]] = public_calls) -> None:
-        """Take what lists the calls to serve; tests give their own."""
-        self._calls = calls
+    def __init__(
+        self,
+        calls: Callable[[OperatorSpec], Iterable[Call]] = public_calls,
+        write: Writer | None = None,
+    ) -> None:
+        """Take what lists the calls to serve, and who writes.
+
+        Args:
+            calls: Calls of an operator; tests give their own.
+            write: Writes the module of an operator's public calls, such as `ForkedWriter`; None:
+                in this process, from `calls`.
+        """
+        self._write = write or (
+            lambda spec, schedule: write_module(spec, schedule, list(calls(spec)))
+        )
         self._schedules: dict[str, Schedule] = {}
 
     def propose(
@@ -90,7 +117,9 @@ class SynthesizerProposer:
         schedule, parent = first_schedule(profile), None
         if packet is not None:
             parent = packet.machine.get("sha")
-            schedule = self._schedules.get(str(parent), schedule)
+            # A session that goes on after a kill asks a proposer that wrote nothing yet.
+            told = recorded_schedule(str(packet.machine.get("policy", "")))
+            schedule = self._schedules.get(str(parent)) or told or schedule
             answer = repaired(schedule, packet, profile)
             if answer is None:
                 raise NothingToProposeError(
@@ -99,22 +128,11 @@ class SynthesizerProposer:
                     "another proposer"
                 )
             schedule = answer
-        return self._written(spec, schedule, list(self._calls(spec)), parent)
-
-    def _written(
-        self, spec: OperatorSpec, schedule: Schedule, calls: Sequence[Call], parent: str | None
-    ) -> KernelCandidate:
-        from models.kernels.synth.scalar import UnsupportedError
-
-        try:
-            signature = serving_signature(spec.op_id, spec.schema_text, spec.overloads, calls)
-            source, made = synthesize(signature, calls, schedule)
-        except UnsupportedError as error:
-            raise NothingToProposeError(f"no rule serves {spec.op_id}: {error}") from error
-        policy = {**asdict(schedule), "rules": made.rules, "programs": len(made.programs),
-                  "refused": made.refused, "signature": signature.schema}  # fmt: skip
+        written = self._write(spec, schedule)
+        policy = {**asdict(schedule), **written.model_dump(exclude={"source"})}
         candidate = KernelCandidate.of(
-            spec.op_id, source, proposer=self.name, parent_sha=parent, policy=json.dumps(policy)
-        )
+            spec.op_id, written.source, proposer=self.name, parent_sha=parent,
+            policy=json.dumps(policy),
+        )  # fmt: skip
         self._schedules[candidate.sha] = schedule
         return candidate

@@ -16,7 +16,8 @@ def map_tensors(value: Any, change: Callable[[Any], Any]) -> Any:
         return change(value)
     if isinstance(value, list):
         return [map_tensors(item, change) for item in value]
-    if type(value) is tuple:
+    # Named results of torch (sort, cummin) are subclasses of tuple.
+    if isinstance(value, tuple) and not isinstance(value, torch.Size):
         return tuple(map_tensors(item, change) for item in value)
     if isinstance(value, dict):
         return {key: map_tensors(item, change) for key, item in value.items()}

@@ -6,6 +6,7 @@ of the sample, drawn again in another order, so indices stay in range and domain
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +71,17 @@ def _with_size(args: Any, kwargs: Any, old: int, new: int, seed: int) -> Any:
     return changed, largest
 
 
+def _large(ndim: int) -> list[int]:
+    """Return a shape of the same rank with more than 2**20 elements, odd where it matters.
+
+    The rank stays because wrappers choose programs by it; no size is 1, which would be another.
+    """
+    if ndim < 2:
+        return [LARGE_NUMEL]
+    side = math.isqrt(LARGE_NUMEL >> (ndim - 2)) | 1
+    return [2] * (ndim - 2) + [side, side + 2]
+
+
 def resized(
     args: tuple[Any, ...], kwargs: dict[str, Any], seed: int, is_elementwise: bool
 ) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
@@ -79,7 +91,8 @@ def resized(
         args: Arguments of a sample.
         kwargs: Its keyword arguments.
         seed: Seed of the order of values.
-        is_elementwise: Also make a sample of more than `LARGE_NUMEL` elements, and one of rank 0.
+        is_elementwise: Also make a sample of `LARGE_NUMEL` elements or more in the rank of the
+            first tensor, and one of rank 0.
     """
     import torch
 
@@ -95,7 +108,7 @@ def resized(
     if not is_elementwise or not isinstance(first, torch.Tensor):
         return
     generator = torch.Generator().manual_seed(seed)
-    for note, shape in (("0d", []), ("large", [LARGE_NUMEL])):
+    for note, shape in (("0d", []), ("large", _large(first.ndim))):
 
         def change(tensor: Any, shape: list[int] = shape) -> Any:
             return _refilled(tensor, shape, generator)

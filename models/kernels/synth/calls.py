@@ -102,7 +102,8 @@ def _observed(value: Any) -> str:
             return name
     if isinstance(value, list | tuple):
         inner = {_observed(one) for one in value} - {""}
-        return f"{inner.pop()}[]" if len(inner) == 1 else ""
+        # Nothing is known of the elements of an empty list: any other list decides.
+        return f"{inner.pop()}[]" if len(inner) == 1 else "" if inner else "[]"
     return ""
 
 
@@ -267,6 +268,8 @@ def _typed(name: str, own: Signature, calls: Sequence[Call]) -> Signature:
         )
         kinds = seen.get(one.name, set()) or (set() if known else {"None"})
         optional = "None" in kinds or one.default == "None" or one.is_optional
+        if "[]" in kinds:
+            kinds = kinds - {"[]"} or {"int[]"}
         types = sorted((kinds | known) - {"None"})
         if not types:
             types = ["str" if one.default and "'" in one.default else "Scalar"]
@@ -277,4 +280,26 @@ def _typed(name: str, own: Signature, calls: Sequence[Call]) -> Signature:
             types = ["Any"]
         text = "|".join(f"{kind}{'?' if optional else ''}" for kind in types)
         parts.append(f"{text} {one.name}" + ("" if one.default is None else f"={one.default}"))
-    return Signature.parse(f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}({', '.join(parts)}) -> Any")
+    result = "Any(a)" if own.returns_alias or any(_gives_view(one) for one in calls[:3]) else "Any"
+    return Signature.parse(
+        f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}({', '.join(parts)}) -> {result}"
+    )
+
+
+def _gives_view(call: Call) -> bool:
+    """Whether ATen's result shares memory with an argument."""
+    import torch
+
+    def storages(value: Any) -> set[int]:
+        if isinstance(value, torch.Tensor):
+            has_storage = value.layout == torch.strided and value.numel() > 0
+            return {value.untyped_storage().data_ptr()} if has_storage else set()
+        if isinstance(value, list | tuple):
+            return {one for part in value for one in storages(part)}
+        return set()
+
+    try:
+        result = call.function(*call.args, **call.kwargs)
+    except Exception:
+        return False
+    return bool(storages(result) & storages([*call.args, *call.kwargs.values()]))

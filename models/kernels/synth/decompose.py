@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from models.kernels.synth.functions import data_functions
+from models.kernels.synth.gridsample import grid_functions, grid_rules
+from models.kernels.synth.linear import linear_functions, linear_rules
+from models.kernels.synth.network import network_functions
+from models.kernels.synth.primitives import convolution, open_functions
+from models.kernels.synth.statistics import statistics_functions
+from models.kernels.synth.training import training_rules
+
 
 def constant_pad_nd(tensor: Any, pad: list[int], value: float = 0) -> Any:
     """Pad with a number, last dimension first: joins with constants, narrowing where negative."""
@@ -31,9 +39,31 @@ def addbmm(self: Any, first: Any, second: Any, *, beta: float = 1, alpha: float 
     """Add the sum of products of matrices over the batch."""
     import torch
 
+    if not first.dtype.is_floating_point:
+        beta, alpha = (torch.sym_int(one) for one in (beta, alpha))  # type: ignore[no-untyped-call]
     total = torch.bmm(first, second).sum(0, dtype=first.dtype)
     whole = total if alpha == 1 else total * alpha
     return whole if beta == 0 else (self if beta == 1 else self * beta) + whole
+
+
+def linalg_cross(self: Any, other: Any, *, dim: int = -1) -> Any:
+    """Multiply vectors along a dimension, whose size torch has checked to be 3."""
+    import torch
+
+    first, second = torch.broadcast_tensors(self, other)  # type: ignore[no-untyped-call]
+    return first.roll(-1, dim) * second.roll(-2, dim) - first.roll(-2, dim) * second.roll(-1, dim)
+
+
+def own_functions() -> dict[Any, Callable[..., Any]]:
+    """Return functions that stand for torch's own, which need values while they are traced."""
+    return {
+        **open_functions(),
+        **data_functions(),
+        **linear_functions(),
+        **network_functions(),
+        **statistics_functions(),
+        **grid_functions(),
+    }
 
 
 def own_rules() -> dict[Any, Callable[..., Any]]:
@@ -41,6 +71,11 @@ def own_rules() -> dict[Any, Callable[..., Any]]:
     import torch
 
     return {
+        **training_rules(),
+        **grid_rules(),
+        **linear_rules(),
         torch.ops.aten.constant_pad_nd.default: constant_pad_nd,
         torch.ops.aten.addbmm.default: addbmm,
+        torch.ops.aten.convolution.default: convolution,
+        torch.ops.aten.linalg_cross.default: linalg_cross,
     }

@@ -77,15 +77,15 @@ class Lowering:
         self.trace = trace
         self.schedule = schedule
         self.round_between = schedule.round_between
-        self.host = HostText(trace.symbols)
+        self.host = HostText(trace.symbols, trace.derived)
         self.out = Launches()
         first = next((path for path, fake in trace.inputs if hasattr(fake, "dtype")), None)
         self.out.device = f"{first}.device" if first else "None"
         self.env: dict[Any, Any] = {}
         self._keep: list[Value] = []
 
-    def run(self) -> list[Value]:
-        """Lower every node; return the results.
+    def run(self) -> list[Any]:
+        """Lower every node; return the results: values, numbers, None where there is none.
 
         Raises:
             UnsupportedError: A node has no rule.
@@ -100,7 +100,7 @@ class Lowering:
                     self.env[node] = self.input(path, fake)
             elif node.op == "call_function":
                 value = node.meta.get("val")
-                if not _is_tensor_node(value):
+                if not _is_tensor_node(value) and node.target not in _reads():
                     self.env[node] = value
                     continue
                 rule, family = find_rule(node)
@@ -109,7 +109,7 @@ class Lowering:
             elif node.op == "output":
                 results = node.args[0]
                 listed = list(results) if isinstance(results, list | tuple) else [results]
-                return [self.value(one) for one in listed]
+                return [None if one is None else self.arg(one) for one in listed]
             elif node.op == "get_attr":
                 self.env[node] = self.constant(self.trace.constants[node.target])
         raise UnsupportedError("a trace without results")
@@ -265,6 +265,13 @@ class Lowering:
     def stored(self, value: Value) -> Value:
         """Return a value that is in memory, densely."""
         return value if value.is_dense else self.store(value)
+
+
+def _reads() -> tuple[Any, ...]:
+    """Return the operators that give a number of a tensor."""
+    import torch
+
+    return (torch.ops.aten._local_scalar_dense.default,)
 
 
 def _is_tensor_node(value: Any) -> bool:

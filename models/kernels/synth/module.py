@@ -4,66 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from models.kernels.lint.signature import Parameter, Signature, default_value
+from models.kernels.lint.signature import Signature
+from models.kernels.lint.source import MOST_BYTES, MOST_LINES
+from models.kernels.synth.aliases import viewed
 from models.kernels.synth.calls import Call, bind, read_path, rebuilder
-from models.kernels.synth.devlib import device_functions
+from models.kernels.synth.functions import open_integers
 from models.kernels.synth.host import HostText
 from models.kernels.synth.lower import Lowering, Value
+from models.kernels.synth.primitives import open_functions
+from models.kernels.synth.program import Program, Synthesis
+from models.kernels.synth.relax import flat, holds, larger, relaxed
 from models.kernels.synth.scalar import UnsupportedError
-from models.kernels.synth.schedule import Schedule, block_functions
-from models.kernels.synth.structure import Key, Leaf, conditions, leaves
+from models.kernels.synth.schedule import Schedule
+from models.kernels.synth.structure import Key, Leaf, leaves, serves
 from models.kernels.synth.trace import Trace, trace
+from models.kernels.synth.wrapper import module_text
 
 MOST_PROGRAMS = 400
 """Programs per module; more would not pass the linter's size limit."""
-
-
-@dataclass
-class Program:
-    """What serves the calls of one structure key, under guards."""
-
-    key: Key
-    guards: tuple[Any, ...]
-    symbols: Mapping[Any, str]
-    tests: list[str]
-    """Host text of the guards."""
-    text: str
-    """Body of its function, with NAME_i for kernels."""
-    kernels: list[str]
-    helpers: set[str]
-    rules: set[str]
-    parameters: list[str]
-
-
-@dataclass
-class Synthesis:
-    """A module being made, and what it could not serve."""
-
-    signature: Signature
-    programs: list[Program] = field(default_factory=list)
-    refused: dict[str, int] = field(default_factory=dict)
-    """Calls without a program, by reason."""
-
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """Families whose rules wrote the module."""
-        return tuple(sorted({rule for one in self.programs for rule in one.rules}))
+MOST_DERIVED = 120
+"""Programs above which none is added for sizes that no call has."""
 
 
 class Synthesizer:
     """Writes the module of one operator from the calls it must serve."""
 
-    def __init__(self, signature: Signature, schedule: Schedule) -> None:
+    def __init__(self, signature: Signature, schedule: Schedule, only_calls: bool = False) -> None:
         self.made = Synthesis(signature)
         self.schedule = schedule
+        self._only_calls = only_calls
+        self._is_deriving = only_calls
+        self._flattened: set[Key] = set()
         sizes = frozenset(one.name for one in signature.parameters if "SymInt" in one.types)
         # A Python function's signature does not say which integers are sizes: try lists of them.
         lists = frozenset(
             one.name for one in signature.parameters
-            if one.is_list and "int" in one.types and signature.schema.endswith("-> Any")
+            if (one.is_list or re.fullmatch(r"other|arg\d+", one.name))
+            and "int" in one.types and "-> Any" in signature.schema
         )  # fmt: skip
         self._attempts = tuple(
             dict.fromkeys(
@@ -85,25 +64,121 @@ class Synthesizer:
             bound = bind(self.made.signature, call)
         except Exception as error:
             return self._refuse(f"{type(error).__name__}: {error}")
+        if not self._is_deriving and not self._is_served(call, bound):
+            listed = list(leaves(bound, *self._attempts[0]))
+            options = tuple(leaf.key[:3] if leaf.kind == "tensor" else leaf.key for leaf in listed)
+            others = [] if options in self._flattened else flat(call, bound, listed)
+            self._flattened.add(options)
+            self._derive([*larger(call, bound, listed), *others])
         tried: set[Key] = set()
-        for attempt in self._attempts:
+        for attempt in self._attempts_for(call):
             listed = list(leaves(bound, *attempt))
             key = tuple(leaf.key for leaf in listed)
-            if any(one.key == key and self._holds(one, bound) for one in self.made.programs):
+            if self._has(key, bound):
                 return True
             if key in tried:
                 continue
             tried.add(key)
             if len(self.made.programs) >= MOST_PROGRAMS:
                 return self._refuse(f"more than {MOST_PROGRAMS} structures")
+            if self._add_views(call, bound, key, listed):
+                return True
             try:
                 traced = trace(call.function, rebuilder(call, bound), listed)
-                self.made.programs.append(self._program(key, traced, listed))
-                return True
+                program = self._program(key, traced, listed)
             except Exception as error:
                 first = str(error).splitlines()[0] if str(error) else ""
                 reason = f"{type(error).__name__}: {first}"
+                continue
+            self._take(program, call, bound, listed, traced)
+            return True
         return self._refuse(reason[:160])
+
+    def _attempts_for(self, call: Call) -> list[tuple[Any, ...]]:
+        """Return what to leave open, in order of trial."""
+        if call.function not in open_functions() and call.function not in open_integers():
+            return list(self._attempts)
+        everything = frozenset(one.name for one in self.made.signature.parameters)
+        return [(*self._attempts[0], everything), *self._attempts]
+
+    def _add_views(
+        self, call: Call, bound: Mapping[str, Any], key: Key, listed: list[Leaf]
+    ) -> bool:
+        """Make a program of views, of arguments or of a copy; whether it serves every layout.
+
+        A copy is cut into views where the size decides how many parts there are.
+        """
+        is_view = self.made.signature.returns_alias
+        tensors = [leaf for leaf in listed if leaf.kind == "tensor"]
+        try:
+            traced = trace(call.function, rebuilder(call, bound), listed, is_whole=True)
+            low = Lowering(traced, self.schedule)
+            views = viewed(traced)
+            if not is_view:
+                if not views.is_split or len(tensors) != 1:
+                    return False
+                path, fake = traced.inputs[0]
+                copy = low.store(low.input(path, fake)).tensor
+                views = viewed(traced, {path: str(copy)})
+        except Exception:
+            return False
+        lines = [*low.host.lines(), *low.out.lines, *views.host.lines(), *views.lines]
+        lines.append(f"return {views.result}")
+        text = "\n".join(f"    {line}" for line in lines)
+        guards = tuple(
+            guard
+            for guard in traced.guards
+            if not views.is_general or not _of_sizes(guard, traced.symbols)
+        )
+        host, symbols = HostText(traced.symbols), dict(traced.symbols)
+        tests = [_substituted(host, guard, symbols) for guard in guards]
+        used = [one.name for one in self.made.signature.parameters if _mentions(text, one.name)]
+        program = Program(
+            key, guards, symbols, [*tests, *views.tests], text, list(low.out.kernels),
+            set(low.out.helpers), {"metadata"} if is_view else {"copies"}, used,
+        )  # fmt: skip
+        # torch cuts nothing into as many empty parts as were asked for, and split into one.
+        self._take(program, call, bound, listed, traced, int(views.is_split))
+        return not views.tests
+
+    def _take(
+        self, program: Program, call: Call, bound: Mapping[str, Any], listed: list[Leaf],
+        traced: Trace, smallest: int = 0,
+    ) -> None:  # fmt: skip
+        """Add a program, find the sizes of 0 and 1 that it serves, and make programs for others."""
+        self.made.programs.append(program)
+        program.is_asked = self._only_calls or not self._is_deriving
+        if self._only_calls:
+            # Other sizes are tried on ATen, whose inner overloads do not check what they get.
+            return
+        found = relaxed(call, bound, listed, traced, program.guards, smallest)
+        program.accepts = found.accepts
+        if not self._is_deriving:
+            self._derive(found.others)
+
+    def _derive(self, calls: Sequence[Call]) -> None:
+        """Make programs for calls that nobody made, as far as rules serve them."""
+        self._is_deriving = True
+        before = dict(self.made.refused)
+        for call in calls:
+            if len(self.made.programs) < MOST_DERIVED:
+                self.add(call)
+        self.made.refused = before
+        self._is_deriving = False
+
+    def _has(self, key: Key, bound: Mapping[str, Any]) -> bool:
+        for one in self.made.programs:
+            if serves(one.key, one.accepts, key) and self._holds(one, bound):
+                one.is_asked |= self._only_calls or not self._is_deriving
+                return True
+        return False
+
+    def _is_served(self, call: Call, bound: Mapping[str, Any]) -> bool:
+        """Whether a program serves a call."""
+        return any(
+            self._has(tuple(leaf.key for leaf in leaves(bound, *attempt)), bound)
+            for attempt in self._attempts_for(call)
+        )
 
     def _refuse(self, reason: str) -> bool:
         self.made.refused[reason] = self.made.refused.get(reason, 0) + 1
@@ -111,7 +186,7 @@ class Synthesizer:
 
     def _holds(self, program: Program, bound: Mapping[str, Any]) -> bool:
         values = {symbol: read_path(path, bound) for symbol, path in program.symbols.items()}
-        return all(bool(guard.xreplace(_numbers(values))) for guard in program.guards)
+        return holds(program.guards, _numbers(values))
 
     def _program(self, key: Key, traced: Trace, listed: list[Leaf]) -> Program:
         for guard in traced.guards:
@@ -119,15 +194,15 @@ class Synthesizer:
                 raise UnsupportedError(f"a trace that holds for the size {size} only")
         low = Lowering(traced, self.schedule)
         results = low.run()
-        if not results:
+        if results and all(one is None for one in results):
             raise UnsupportedError("a result without tensors")
         names = [self._result(low, one) for one in results]
         out = low.out
         is_single = not isinstance(_output(traced), list | tuple)
         tests = [guard_text(low.host, guard) for guard in traced.guards]
-        bindings = [f"{name} = {text}" for name, text in low.host.bindings.items()]
-        lines = [*bindings, *out.lines]
-        lines.append(f"return {names[0]}" if is_single else f"return {', '.join(names)},")
+        lines = [*low.host.lines(), *out.lines]
+        whole = f"{', '.join(names)}," if names else "()"
+        lines.append(f"return {names[0] if is_single else whole}")
         first = next((leaf for leaf in listed if leaf.kind == "tensor"), None)
         text = "\n".join(f"    {line}" for line in lines)
         if first is not None:
@@ -148,7 +223,11 @@ class Synthesizer:
             used,
         )
 
-    def _result(self, low: Lowering, value: Value) -> str:
+    def _result(self, low: Lowering, value: Any) -> str:
+        if isinstance(value, list):
+            return f"({''.join(f'{self._result(low, one)}, ' for one in value)})"
+        if not isinstance(value, Value):
+            return "None" if value is None else low.host.text(value)
         stored = low.stored(value)
         assert stored.tensor is not None
         return stored.tensor
@@ -159,51 +238,10 @@ class Synthesizer:
         Raises:
             UnsupportedError: No call has a program.
         """
-        made = self.made
-        if not made.programs:
-            first = next(iter(made.refused), "no calls were given")
+        if not self.made.programs:
+            first = next(iter(self.made.refused), "no calls were given")
             raise UnsupportedError(f"no program could be written: {first}")
-        kernels: dict[str, str] = {}
-        functions: dict[str, str] = {}
-        branches = []
-        unions = frozenset(one.name for one in made.signature.parameters if _is_union(one))
-        for program in made.programs:
-            body = program.text
-            for place in reversed(range(len(program.kernels))):
-                name = kernels.setdefault(program.kernels[place], f"kernel_{len(kernels)}")
-                body = body.replace(f"KERNEL{place}_[", f"{name}[")
-            text = f"({', '.join(program.parameters)}):\n{body}"
-            function = functions.setdefault(text, f"_program_{len(functions)}")
-            passed = {
-                one.name
-                for one in made.signature.parameters
-                if (one.name,) and any(k[0].split("[")[0] == one.name for k in program.key)
-            }
-            absent = [
-                test
-                for one in made.signature.parameters
-                if one.name not in passed
-                for test in _default_tests(one)
-            ]
-            tests = [*conditions(program.key, unions), *absent, *program.tests]
-            call = f"{function}({', '.join(program.parameters)})"
-            branches.append(
-                f"    if {' and '.join(dict.fromkeys(tests)) or 'True'}:\n        return {call}"
-            )
-        parts = device_functions({name for one in made.programs for name in one.helpers})
-        parts += [text.replace("def NAME(", f"def {name}(", 1) for text, name in kernels.items()]
-        written = "\n".join(functions)
-        parts += [
-            text
-            for name, text in block_functions(self.schedule).items()
-            if re.search(rf"\b{name}\(", written)
-        ]
-        parts += [f"def {name}{text}" for text, name in functions.items()]
-        refusal = '    raise NotImplementedError("no program for these types, ranks and options")'
-        parts.append(
-            "\n".join([f"def wrapper({parameters_text(made.signature)}):", *branches, refusal])
-        )
-        return "\n\n\n".join(parts) + "\n"
+        return module_text(self.made, self.schedule)
 
 
 def _output(traced: Trace) -> Any:
@@ -214,6 +252,11 @@ def _numbers(values: Mapping[Any, Any]) -> dict[Any, Any]:
     import sympy  # type: ignore[import-untyped]
 
     return {symbol: sympy.sympify(value) for symbol, value in values.items()}
+
+
+def _of_sizes(guard: Any, symbols: Mapping[Any, str]) -> bool:
+    """Whether a guard says something of tensors' sizes, which their views check themselves."""
+    return any(".shape[" in symbols[one] for one in guard.free_symbols)
 
 
 def _singled_out(guard: Any, symbols: Mapping[Any, str]) -> int | None:
@@ -240,8 +283,8 @@ def guard_text(host: HostText, guard: Any) -> str:
 def _substituted(host: HostText, guard: Any, symbols: Mapping[Any, str]) -> str:
     """Return a guard as host text that reads the arguments themselves."""
     text = host.text(guard)
-    for name, path in host.bindings.items():
-        text = re.sub(rf"\b{name}\b", path, text)
+    for name, path in reversed(host.bindings.items()):
+        text = re.sub(rf"\b{name}\b", f"({path})" if name.startswith("size") else path, text)
     return f"({text})"
 
 
@@ -249,53 +292,20 @@ def _mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.]){name}\b(?!=)", text) is not None
 
 
-def _is_union(parameter: Parameter) -> bool:
-    is_either = parameter.is_list and parameter.list_size == 1
-    return (
-        len(parameter.types) > 1 or parameter.is_optional or "Any" in parameter.types or is_either
-    )
-
-
-def _default_tests(parameter: Parameter) -> list[str]:
-    """Return the tests that a parameter which a program's calls left out has its default."""
-    if parameter.default is None:
-        return []
-    value = default_value(parameter)
-    if value is None:
-        return [f"{parameter.name} is None"]
-    if isinstance(value, list):
-        name = parameter.name
-        return [f"isinstance({name}, (tuple, list))", f"len({name}) == 0"] if not value else []
-    if isinstance(value, float) and value != value:
-        return []
-    return [f"{parameter.name} == {_default_text(value)}"]
-
-
-def _default_text(value: object) -> str:
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return f'float("{value}")'
-    if isinstance(value, list):
-        return repr(tuple(value))
-    return repr(value)
-
-
-def parameters_text(signature: Signature) -> str:
-    """Return the parameter list of the wrapper."""
-    parts: list[str] = []
-    starred = False
-    for one in signature.parameters:
-        if one.is_keyword_only and not starred:
-            parts.append("*")
-            starred = True
-        default = "" if one.default is None else f"={_default_text(default_value(one))}"
-        parts.append(f"{one.name}{default}")
-    return ", ".join(parts)
-
-
 def synthesize(
-    signature: Signature, calls: Sequence[Call], schedule: Schedule | None = None
+    signature: Signature,
+    calls: Sequence[Call],
+    schedule: Schedule | None = None,
+    only_calls: bool = False,
 ) -> tuple[str, Synthesis]:
     """Write the module that serves calls, as far as the rules go.
+
+    Args:
+        signature: Of the wrapper.
+        calls: What it must serve.
+        schedule: Block sizes and accumulation.
+        only_calls: Make no programs for sizes and ranks that no call has. Nor are there any
+            where the text would be longer than the linter allows.
 
     Returns:
         The text, and what was made and refused.
@@ -303,7 +313,11 @@ def synthesize(
     Raises:
         UnsupportedError: No call could be served.
     """
-    writer = Synthesizer(signature, schedule or Schedule())
+    writer = Synthesizer(signature, schedule or Schedule(), only_calls)
     for call in calls:
         writer.add(call)
-    return writer.source(), writer.made
+    text = writer.source()
+    if len(text) > MOST_BYTES or text.count("\n") > MOST_LINES:
+        writer.made.programs = [one for one in writer.made.programs if one.is_asked]
+        text = writer.source()
+    return text, writer.made

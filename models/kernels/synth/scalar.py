@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from models.errors import ConfigError
 from models.kernels.synth.expression import Kernel, Var
-from models.kernels.synth.promotion import FLOATS, compute_type
+from models.kernels.synth.promotion import FLOATS, compute_type, widest
 
 Rule = Callable[[Kernel, list[Var], str], Var]
 
@@ -79,7 +79,7 @@ def apply(kernel: Kernel, name: str, operands: list[Var], dtype: str) -> Var:
         UnsupportedError: There is no rule for it.
     """
     name = _ALIASES.get(name, name)
-    kind = _operand_type(operands)
+    kind = _operand_type(operands[1:] if name == "where" else operands)
     values = [
         kernel.block(one, kind) if one.is_scalar and _needs_block(name, operands) else one
         for one in operands
@@ -105,7 +105,7 @@ def apply(kernel: Kernel, name: str, operands: list[Var], dtype: str) -> Var:
 
 def _operand_type(operands: list[Var]) -> str:
     blocks = [one.dtype for one in operands if not one.is_scalar]
-    return compute_type(blocks[-1] if blocks else operands[0].dtype)
+    return compute_type(blocks[-1] if blocks else widest(one.dtype for one in operands))
 
 
 def _needs_block(name: str, operands: list[Var]) -> bool:

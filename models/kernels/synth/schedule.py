@@ -17,6 +17,8 @@ class Schedule:
     """Round to half where torch's decomposition does; off: keep float32, round results once."""
     wide_sums: bool = False
     """Sum floats in float64."""
+    doubles: bool = True
+    """The device has float64; off: float32 in its place, and a library that needs none."""
 
 
 def block_functions(schedule: Schedule) -> dict[str, str]:
@@ -30,5 +32,10 @@ def block_functions(schedule: Schedule) -> dict[str, str]:
             "def _rows(count, columns):\n"
             f"    width = min({columns}, triton.next_power_of_2(max(columns, 1)))\n"
             f"    return min(max({block} // width, 1), triton.next_power_of_2(max(count, 1)))"
+        ),
+        "_runs": (
+            "def _runs(count, width):\n"
+            f"    most = max({block} // (width * width), 1)\n"
+            "    return min(most, triton.next_power_of_2(max(count, 1)))"
         ),
     }

@@ -22,7 +22,8 @@ class Leaf:
     """Host text that reads it: `self`, `size[1]`."""
     value: Any
     kind: str
-    """tensor, list, size (open integer), float (open), is (its value is part of the key)."""
+    """tensor, list, size (open integer of 2 or more), number (open integer), float (open), is (its
+    value is part of the key)."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -32,7 +33,7 @@ class Leaf:
             return (self.path, "tensor", str(self.value.dtype).removeprefix("torch."), classes)
         if self.kind == "list":
             return (self.path, "list", len(self.value))
-        if self.kind in ("size", "float"):
+        if self.kind in ("size", "number", "float"):
             return (self.path, self.kind)
         return (self.path, "is", type(self.value).__name__, _text(self.value))
 
@@ -42,7 +43,10 @@ def _text(value: Any) -> str:
 
 
 def leaves(
-    arguments: Mapping[str, Any], open_sizes: frozenset[str], open_floats: bool
+    arguments: Mapping[str, Any],
+    open_sizes: frozenset[str],
+    open_floats: bool,
+    open_numbers: frozenset[str] = frozenset(),
 ) -> Iterator[Leaf]:
     """Yield the leaves of bound arguments.
 
@@ -50,12 +54,15 @@ def leaves(
         arguments: Values by parameter.
         open_sizes: Parameters whose integers of 2 or more are left open (`SymInt` in a schema).
         open_floats: Whether finite floats are left open.
+        open_numbers: Parameters whose integers are left open whatever they are.
     """
     for name, value in arguments.items():
-        yield from _leaves(name, value, name in open_sizes, open_floats)
+        kind = "number" if name in open_numbers else "size" if name in open_sizes else "is"
+        yield from _leaves(name, value, kind, open_floats)
 
 
-def _leaves(path: str, value: Any, is_open: bool, open_floats: bool) -> Iterator[Leaf]:
+def _leaves(path: str, value: Any, kind: str, open_floats: bool) -> Iterator[Leaf]:
+    """Yield the leaves of a value; `kind` is that of its integers."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -63,21 +70,51 @@ def _leaves(path: str, value: Any, is_open: bool, open_floats: bool) -> Iterator
     elif isinstance(value, list | tuple):
         yield Leaf(path, value, "list")
         for place, part in enumerate(value):
-            yield from _leaves(f"{path}[{place}]", part, is_open, open_floats)
-    elif isinstance(value, int) and not isinstance(value, bool) and is_open and value > 1:
-        yield Leaf(path, value, "size")
+            yield from _leaves(f"{path}[{place}]", part, kind, open_floats)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield Leaf(path, value, "is" if kind == "size" and value < 2 else kind)
     elif isinstance(value, float) and open_floats and math.isfinite(value):
         yield Leaf(path, value, "float")
     else:
         yield Leaf(path, value, "is")
 
 
-def conditions(key: Key, unions: frozenset[str]) -> Iterator[str]:
+def serves(key: Key, accepts: Mapping[tuple[str, int], frozenset[int]], other: Key) -> bool:
+    """Whether a program of one key serves calls of another one.
+
+    Args:
+        key: The program's.
+        accepts: Sizes of 0 and 1 that it serves too, by path and dimension.
+        other: The calls'.
+    """
+    if len(key) != len(other):
+        return False
+    for own, asked in zip(key, other, strict=True):
+        if own == asked:
+            continue
+        if own[:3] != asked[:3] or own[1] != "tensor" or len(own[3]) != len(asked[3]):
+            return False
+        for place, (size, seen) in enumerate(zip(own[3], asked[3], strict=True)):
+            if size != seen and (seen == "n" or int(seen) not in accepts.get((own[0], place), ())):
+                return False
+    return True
+
+
+_LARGER = {frozenset(): "> 1", frozenset({0}): "!= 1", frozenset({1}): "> 0"}
+"""Tests of a size that is open, by the smaller sizes that are served too."""
+
+
+def conditions(
+    key: Key,
+    unions: frozenset[str],
+    accepts: Mapping[tuple[str, int], frozenset[int]] | None = None,
+) -> Iterator[str]:
     """Yield the host text of each test that a call has this key.
 
     Args:
         key: A structure key.
         unions: Parameters that may be a tensor or something else.
+        accepts: Sizes of 0 and 1 that are served too, by path and dimension.
     """
     for path, kind, *rest in key:
         root = path.split("[")[0]
@@ -87,8 +124,10 @@ def conditions(key: Key, unions: frozenset[str]) -> Iterator[str]:
             yield f"{path}.dtype == torch.{rest[0]}"
             yield f"{path}.ndim == {len(rest[1])}"
             for place, size in enumerate(rest[1]):
-                test = "> 1" if size == "n" else f"== {size}"
-                yield f"{path}.shape[{place}] {test}"
+                also = (accepts or {}).get((path, place), frozenset())
+                test = _LARGER.get(also) if size == "n" else f"== {size}"
+                if test is not None:
+                    yield f"{path}.shape[{place}] {test}"
         elif kind == "list":
             yield f"isinstance({path}, (tuple, list))"
             yield f"len({path}) == {rest[0]}"
@@ -96,8 +135,11 @@ def conditions(key: Key, unions: frozenset[str]) -> Iterator[str]:
             if root in unions or "[" not in path:
                 yield f"isinstance({path}, int)"
             yield f"{path} > 1"
+        elif kind == "number":
+            yield f"isinstance({path}, int)"
         elif kind == "float":
             yield f"isinstance({path}, float)"
+            yield f'abs({path}) < float("inf")'
         else:
             yield from _literal(path, rest[0], rest[1])
 

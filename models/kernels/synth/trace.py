@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from models.kernels.synth.decompose import own_rules
+from models.kernels.synth.decompose import own_functions, own_rules
+from models.kernels.synth.primitives import derived_sizes
 from models.kernels.synth.structure import Leaf
 
 _KEPT = (
@@ -41,10 +42,18 @@ _KEPT = (
     "aten::avg_pool2d",
     "aten::avg_pool3d",
     "aten::max_pool2d_with_indices",
+    "aten::max_pool3d_with_indices",
+    "aten::adaptive_max_pool2d",
+    "aten::adaptive_max_pool3d",
+    "aten::_adaptive_avg_pool2d",
     "aten::searchsorted",
+    "aten::bucketize",
+    "aten::take",
     "aten::cummax",
     "aten::cummin",
     "aten::logcumsumexp",
+    "aten::complex",
+    "aten::polar",
 )
 """Rules left out: these operators decompose into worse kernels than their own rule here gives."""
 
@@ -63,6 +72,8 @@ class Trace:
     """Host text by symbol of a size or number."""
     guards: tuple[Any, ...]
     """Relations between symbols under which the graph holds."""
+    derived: Mapping[Any, Any]
+    """Expression over the symbols by symbol that stands for it."""
 
 
 @lru_cache(maxsize=1)
@@ -79,10 +90,26 @@ def decompositions() -> dict[Any, Any]:
     return {**kept, **own_rules()}
 
 
+def _stand_ins() -> Any:
+    """Return a context in which functions of our own stand for torch's, wherever one is called."""
+    from torch.overrides import TorchFunctionMode
+
+    table = own_functions()
+
+    class StandIns(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            return table.get(function, function)(*args, **(kwargs or {}))
+
+    return StandIns()
+
+
 def trace(
     function: Callable[..., Any],
     rebuild: Callable[[Callable[[str, Any], Any]], tuple[list[Any], dict[str, Any]]],
     listed: list[Leaf],
+    is_whole: bool = False,
 ) -> Trace:
     """Trace a call.
 
@@ -90,11 +117,13 @@ def trace(
         function: The operator.
         rebuild: Builds the call's arguments, given a replacement of each leaf by path.
         listed: The call's leaves: tensors and open numbers become symbols.
+        is_whole: Keep ATen's own operators instead of their decompositions.
 
     Raises:
         Exception: Whatever the operator or its rules raise on symbolic values.
     """
     import torch
+    from torch._dispatch.python import enable_python_dispatcher
     from torch._dynamo.source import ConstantSource
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -123,6 +152,12 @@ def trace(
             symbol = env.create_symbol(leaf.value, source, dynamic_dim=DimDynamic.DYNAMIC)
             fake = env.create_symintnode(symbol, hint=leaf.value, source=source)
             symbols[symbol] = leaf.path
+        elif leaf.kind == "number":
+            symbol = env.create_unspecified_symbol(
+                leaf.value, source, dynamic_dim=DimDynamic.DYNAMIC
+            )
+            fake = env.create_symintnode(symbol, hint=leaf.value, source=source)
+            symbols[symbol] = leaf.path
         elif leaf.kind == "float":
             symbol = env.create_unspecified_symbol(
                 leaf.value, source, dynamic_dim=DimDynamic.DYNAMIC
@@ -136,11 +171,19 @@ def trace(
     def called(*values: Any) -> Any:
         given = {path: value for (path, _), value in zip(inputs, values, strict=True)}
         args, kwargs = rebuild(lambda path, value: given.get(path, value))
-        result = function(*args, **kwargs)
+        result = own_functions().get(function, function)(*args, **kwargs)
         return list(result) if isinstance(result, tuple) else result
 
-    with mode, torch.no_grad():
-        module = make_fx(called, decomposition_table=decompositions(), tracing_mode="real")(
+    # Composite operators in C++ would ask for concrete sizes; their Python forms do not.
+    with (
+        mode,
+        torch.no_grad(),
+        enable_python_dispatcher(),
+        derived_sizes() as derived,
+        _stand_ins(),
+    ):
+        table = {} if is_whole else decompositions()
+        module = make_fx(called, decomposition_table=table, tracing_mode="real")(
             *(fake for _, fake in inputs)
         )
     graph = module.graph
@@ -153,5 +196,6 @@ def trace(
         constants,
         tuple(inputs),
         symbols,
-        tuple(dict.fromkeys(guard.expr for guard in env.guards)),
+        tuple(dict.fromkeys(guard.expr.xreplace(derived) for guard in env.guards)),
+        derived,
     )

@@ -4,9 +4,14 @@ pointwise.py   elementwise primitives        views.py      broadcast, slices, re
 creation.py    constants, ranges, copies     reduction.py  sums, extremes, products, arg-extremes
 scan.py        running sums and products     indexing.py   gathers by loaded indices
 product.py     matrix products               slices.py     diagonals, splits, windows
-joins.py       joins, flips, rolls           sorting.py    orders by counting
+joins.py       joins, flips, rolls           sorting.py, order.py  sorts, what stands at a place
 cumulative.py  extremes up to a place        scatter.py, writes.py  writes, turned into gathers
+selection.py, search.py  sizes that data decide   unique.py  distinct elements
+counts.py      counts by value and interval
 window.py      pools                         convolution.py  convolutions, distances
+resample.py    pixels and channels, filters
+linalg/        factors and solutions of matrices
+complexes.py   pairs viewed as complex       special.py    special functions of the device library
 """
 
 from __future__ import annotations
@@ -15,18 +20,25 @@ from collections.abc import Callable
 from typing import Any
 
 from models.kernels.synth.emit import (
+    complexes,
     convolution,
+    counts,
     creation,
     cumulative,
     indexing,
     joins,
+    linalg,
     pointwise,
     product,
     reduction,
+    resample,
     scan,
     scatter,
+    selection,
     slices,
     sorting,
+    special,
+    unique,
     views,
     window,
 )
@@ -47,6 +59,13 @@ FAMILIES: dict[str, dict[str, Callable[..., Any]]] = {
     "joins": joins.RULES,
     "cumulative": cumulative.RULES,
     "convolution": convolution.RULES,
+    "resample": resample.RULES,
+    "selection": selection.RULES,
+    "unique": unique.RULES,
+    "counts": counts.RULES,
+    "linalg": linalg.RULES,
+    "complexes": complexes.RULES,
+    "special": special.RULES,
 }
 """Rules by primitive, by family."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,9 @@ from models.kernels.synth.emit.sorting import place_of
 from models.kernels.synth.emit.window import spread, window_index
 from models.kernels.synth.expression import Kernel, Var
 from models.kernels.synth.layout import Index, Size, is_one
-from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
+from models.kernels.synth.lower import Load, Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.promotion import FLOATS
-from models.kernels.synth.scalar import UnsupportedError
+from models.kernels.synth.scalar import apply
 
 
 def _convolution(low: Lowering, node: Any) -> Value:
@@ -101,34 +102,77 @@ def _quotient(size: Size, parts: Any) -> Size:
     return FloorDiv(size, parts)
 
 
+def _distance(
+    low: Lowering, gap: Load, shape: tuple[Size, ...], size: Size, p: float, dtype: str
+) -> Value:
+    """Return the p-norm over the last dimension of gaps, of shape (*shape, size)."""
+    held = "float64" if dtype == "float64" else "float32"
+
+    def term(kernel: Kernel, index: Index) -> Var:
+        d = gap(kernel, index)
+        if p == 0.0:
+            return kernel.let(f"tl.where({d.text} != 0.0, 1.0, 0.0)", held)
+        if p in (1.0, 2.0, math.inf):
+            return kernel.let(f"{d.text} * {d.text}", held) if p == 2.0 else d
+        return apply(kernel, "pow", [d, Var(repr(p), held, is_scalar=True)], held)
+
+    whole = low.pointwise((*shape, size), held, term, [])
+    if p == math.inf:
+        total = extreme(low, whole, [-1], shape, True)
+    else:
+        total = summed(low, whole, [-1], shape, held)
+
+    def load(kernel: Kernel, index: Index) -> Var:
+        found = total.at(kernel, index)
+        if p == 2.0:
+            found = kernel.let(f"tl.sqrt({found.text})", found.dtype)
+        elif p not in (0.0, 1.0, math.inf):
+            root = Var(repr(1.0 / p), held, is_scalar=True)
+            found = apply(kernel, "pow", [found, root], held)
+        return kernel.convert(found, dtype)
+
+    return low.pointwise(shape, dtype, load, [total])
+
+
 def _cdist(low: Lowering, node: Any) -> Value:
     left, right, p = low.value(node.args[0]), low.value(node.args[1]), low.arg(node.args[2])
     fake = node.meta["val"]
-    out, dtype = sizes_of(fake.shape), dtype_of(fake)
-    if p not in (0.0, 1.0, 2.0, float("inf")):
-        raise UnsupportedError(f"distances with p = {p}")
 
     def gap(kernel: Kernel, index: Index) -> Var:
         lead, (i, j, k) = index[:-3], index[-3:]
         a = left.at(kernel, (*_lead(lead, left), i, k))
         b = right.at(kernel, (*_lead(lead, right), j, k))
-        d = kernel.let(f"tl.abs({a.text} - {b.text})", a.dtype)
-        if p == 0.0:
-            return kernel.let(f"tl.where({d.text} != 0.0, 1.0, 0.0)", a.dtype)
-        return kernel.let(f"{d.text} * {d.text}", a.dtype) if p == 2.0 else d
+        return kernel.let(f"tl.abs({a.text} - {b.text})", a.dtype)
 
-    whole = low.pointwise((*out, left.shape[-1]), dtype, gap, [left, right])
-    total = (
-        extreme(low, whole, [-1], out, True)
-        if p == float("inf")
-        else summed(low, whole, [-1], out, dtype)
-    )
+    return _distance(low, gap, sizes_of(fake.shape), left.shape[-1], float(p), dtype_of(fake))
 
-    def load(kernel: Kernel, index: Index) -> Var:
-        found = total.at(kernel, index)
-        return kernel.let(f"tl.sqrt({found.text})", found.dtype) if p == 2.0 else found
 
-    return low.pointwise(out, dtype, load, [total])
+def _pdist(low: Lowering, node: Any) -> Value:
+    """Return distances of pairs i < j, in order: number k of a pair gives i and j.
+
+    Pairs whose first row is below i count i (2 n - i - 1) / 2; the root that inverts it is taken
+    in double precision and set right by one where rounding missed.
+    """
+    source = low.value(node.args[0])
+    p = float(low.arg(node.args[1])) if len(node.args) > 1 else 2.0
+    fake = node.meta["val"]
+
+    def gap(kernel: Kernel, index: Index) -> Var:
+        number = place_of(kernel, index[0])
+        n = kernel.number(low.host.text(source.shape[0]))
+        b = kernel.let(f"2 * {n} - 1 + {number} * 0", "int64").text
+        wide = kernel.let(f"({b} * {b} - 8 * {number}).to(tl.float64)", "float64").text
+        root = kernel.let(f"tl.sqrt(tl.where({wide} > 0.0, {wide}, 0.0))", "float64").text
+        i = kernel.let(f"(({b}.to(tl.float64) - {root}) * 0.5).to(tl.int64)", "int64").text
+        # One too far, or one too near.
+        i = kernel.let(f"tl.where({i} * ({b} - {i}) // 2 > {number}, {i} - 1, {i})", "int64").text
+        behind = f"({i} + 1) * ({b} - {i} - 1) // 2 <= {number}"
+        i = kernel.let(f"tl.where({behind}, {i} + 1, {i})", "int64").text
+        j = kernel.let(f"{number} - {i} * ({b} - {i}) // 2 + {i} + 1", "int64").text
+        x, y = source.at(kernel, (i, index[1])), source.at(kernel, (j, index[1]))
+        return kernel.let(f"tl.abs({x.text} - {y.text})", x.dtype)
+
+    return _distance(low, gap, sizes_of(fake.shape), source.shape[1], p, dtype_of(fake))
 
 
 def _lead(index: Index, value: Value) -> Index:
@@ -139,5 +183,7 @@ def _lead(index: Index, value: Value) -> Index:
 
 RULES: dict[str, Callable[..., Any]] = {
     "aten.convolution": _convolution,
+    "synth.convolution": _convolution,
     "aten._cdist_forward": _cdist,
+    "aten._pdist_forward": _pdist,
 }

@@ -50,13 +50,19 @@ def _one(low: Lowering, node: Any) -> Value:
 
 def _copy(low: Lowering, node: Any) -> Value:
     source = low.value(node.args[0])
+    if source.dtype.startswith("complex"):
+        # Complex values are results already in memory: no argument is one.
+        return source
     return low.pointwise(source.shape, source.dtype, source.at, [source])
 
 
 def _into(low: Lowering, node: Any) -> Value:
     """copy_(target, source): later uses of the target see the source, in the target's type."""
     if _is_view(node.args[0]):
-        raise UnsupportedError("a copy into a view, which changes another tensor")
+        if not _changes_an_argument_only(node):
+            raise UnsupportedError("a copy into a view, which changes another tensor")
+        # In functional form arguments stay as they are: a buffer's update is no result.
+        return low.value(node.args[1])
     target, source = low.value(node.args[0]), low.value(node.args[1])
     from models.kernels.synth.emit.pointwise import broadcast_index
 
@@ -66,6 +72,25 @@ def _into(low: Lowering, node: Any) -> Value:
     result = low.pointwise(target.shape, target.dtype, load, [source])
     low.env[node.args[0]] = result
     return result
+
+
+def _changes_an_argument_only(node: Any) -> bool:
+    """Whether a copy goes into an argument, or a view of one, that nothing reads afterwards."""
+    root = node.args[0]
+    while root.op == "call_function" and _is_view(root):
+        root = root.args[0]
+    if root.op != "placeholder" or node.users:
+        return False
+    later, derived = False, {root}
+    for other in node.graph.nodes:
+        reads = derived.intersection(other.all_input_nodes)
+        if other is node:
+            later = True
+        elif reads and other.op == "call_function" and _is_view(other):
+            derived.add(other)
+        elif reads and later and "copy_" not in str(other.target):
+            return False
+    return True
 
 
 def _is_view(node: Any) -> bool:

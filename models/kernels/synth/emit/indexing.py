@@ -10,7 +10,6 @@ from models.kernels.synth.emit.views import reshaped
 from models.kernels.synth.expression import Kernel, Var
 from models.kernels.synth.layout import Index, Size, product
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
-from models.kernels.synth.scalar import UnsupportedError
 
 
 def loaded_index(low: Lowering, kernel: Kernel, element: Var, size: Size) -> str:
@@ -32,12 +31,12 @@ def _within(low: Lowering, kernel: Kernel, places: list[tuple[str, Size]]) -> st
 
 
 def _index(low: Lowering, node: Any) -> Value:
-    source, indices = low.value(node.args[0]), low.arg(node.args[1])
-    fake = node.meta["val"]
+    from models.kernels.synth.emit.selection import unmasked
+
+    source, fake = low.value(node.args[0]), node.meta["val"]
+    indices = unmasked(low, low.arg(node.args[1]), fake)
     used = [place for place, one in enumerate(indices) if isinstance(one, Value)]
     parts = [indices[place] for place in used]
-    if any(one.dtype in ("bool", "uint8") for one in parts):
-        raise UnsupportedError("an index by a mask: its result has a size that data decide")
     width = max((len(one.shape) for one in parts), default=0)
     adjacent = bool(used) and used == list(range(used[0], used[-1] + 1))
     lead = used[0] if adjacent else 0

@@ -66,8 +66,12 @@ def settled(low: Lowering, kernel: Kernel, result: Var, dtype: str) -> Var:
 
 
 def _convert(low: Lowering, node: Any) -> Value:
-    source = low.value(node.args[0])
     fake = node.meta["val"]
+    if fake.dtype.is_complex:
+        from models.kernels.synth.emit.complexes import converted
+
+        return converted(low, node)
+    source = low.value(node.args[0])
     dtype = dtype_of(fake)
 
     def load(kernel: Kernel, index: Index) -> Var:
@@ -108,6 +112,9 @@ def _polygamma(low: Lowering, node: Any) -> Value:
         x = kernel.convert(source.at(kernel, index), "float64" if dtype == "float64" else "float32")
         if order == 0:
             return kernel.convert(apply(kernel, "digamma", [x], dtype), dtype)
+        if order == 1 and dtype != "float64":
+            kernel.helpers.add("_trigamma_single")
+            return kernel.convert(kernel.let(f"_trigamma_single({x.text})", "float64"), dtype)
         s = Var(repr(order + 1.0), "float32", is_scalar=True)
         factor = math.factorial(order) * (-1.0) ** (order + 1)
         zeta = apply(kernel, "zeta", [s, x], dtype)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from models.kernels.synth.expression import Kernel, Var, tl_type
-from models.kernels.synth.layout import Size, product, split_number
+from models.kernels.synth.layout import Index, Size, product, split_number
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.promotion import FLOATS, compute_type
 from models.kernels.synth.scalar import UnsupportedError
@@ -32,6 +32,8 @@ class Reduction:
         self.kernel = Kernel(rank=2)
         self.row_count = self.kernel.number(low.host.text(self.rows))
         self.column_count = self.kernel.number(low.host.text(self.columns))
+        self.index: Index = ()
+        """Index of the element that the loop is at."""
 
     def columns_loop(self) -> AbstractContextManager[Var]:
         """Loop over blocks of columns; yields the element, masked lanes hold anything."""
@@ -51,7 +53,8 @@ class Reduction:
         index = [""] * len(shape)
         for dim, place in zip([*self.kept, *self.reduced], [*outer, *inner], strict=True):
             index[dim] = place
-        element = kernel.block(self.source.at(kernel, tuple(index)), self.source.dtype)
+        self.index = tuple(index)
+        element = kernel.block(self.source.at(kernel, self.index), self.source.dtype)
         yield element
         kernel.known, kernel.memo = known, memo
         kernel.depth -= 1
@@ -62,11 +65,18 @@ class Reduction:
 
     def finish(self, text: str, shape: tuple[Size, ...], dtype: str) -> Value:
         """Store a result per row, given as a block of (ROWS,)."""
+        return self.finish_all([(text, shape, dtype)])[0]
+
+    def finish_all(self, results: Sequence[tuple[str, tuple[Size, ...], str]]) -> list[Value]:
+        """Store results per row, each given as a block of (ROWS,) with its shape and type."""
         low, kernel = self.low, self.kernel
-        held = low.held_type(dtype)
-        name = low.out.allocate(low.host.shape(shape), held)
-        target = kernel.pointer(name, held)
-        kernel.line(f"tl.store({target} + line, {text}, mask=line < {self.row_count})")
+        stored = []
+        for text, shape, dtype in results:
+            held = low.held_type(dtype)
+            name = low.out.allocate(low.host.shape(shape), held)
+            target = kernel.pointer(name, held)
+            kernel.line(f"tl.store({target} + line, {text}, mask=line < {self.row_count})")
+            stored.append(low.buffer(name, shape, dtype, held))
         header = [
             "line = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)",
             "row = line[:, None]",
@@ -82,7 +92,7 @@ class Reduction:
                 "GRID": f"(triton.cdiv({rows}, _rows({rows}, {columns})),)",
             },
         )
-        return low.buffer(name, shape, dtype, held)
+        return stored
 
 
 def accumulator(low: Lowering, dtype: str) -> str:

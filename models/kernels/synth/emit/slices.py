@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from models.kernels.synth.emit.views import remapped
+from models.kernels.synth.emit.views import remapped, reshaped
 from models.kernels.synth.expression import Kernel, Var
-from models.kernels.synth.layout import Index, Size, is_one, strided_offset
+from models.kernels.synth.layout import Index, Size, is_one, product, strided_offset
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.scalar import UnsupportedError
 
@@ -200,13 +200,29 @@ def _slice_scatter(low: Lowering, node: Any) -> Value:
     return low.pointwise(source.shape, source.dtype, load, [source, part])
 
 
+def _is_reshape(source: Value, sizes: list[Size], strides: list[Size], offset: Any) -> bool:
+    """Whether sizes and strides are those of a dense tensor of as many elements."""
+    dense: list[Size] = [product(sizes[place + 1 :]) for place in range(len(sizes))]
+    is_dense = all(
+        is_one(size) or stride == due
+        for size, stride, due in zip(sizes, strides, dense, strict=True)
+    )
+    return is_dense and not offset and product(sizes) == product(source.shape)
+
+
 def _as_strided(low: Lowering, node: Any) -> Value:
-    """On an argument or stored tensor the wrapper makes the view: metadata, no kernel."""
+    """On an argument or stored tensor the wrapper makes the view: metadata, no kernel.
+
+    Decompositions of reshapes ask for the strides of a dense tensor, which an argument need not
+    be; these are reshapes here.
+    """
     source = low.value(node.args[0])
-    if source.tensor is None or source.is_dense:
-        source = low.stored(source)
     sizes, strides = low.arg(node.args[1]), low.arg(node.args[2])
     offset = low.arg(node.args[3]) if len(node.args) > 3 else node.kwargs.get("storage_offset")
+    if _is_reshape(source, sizes, strides, offset):
+        return reshaped(low, source, tuple(sizes))
+    if source.tensor is None or source.is_dense:
+        source = low.stored(source)
     name = f"w{low.out.buffers}"
     low.out.buffers += 1
     own = f"{source.tensor}.storage_offset()" if offset is None else low.host.text(low.arg(offset))

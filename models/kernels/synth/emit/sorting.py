@@ -1,69 +1,22 @@
-"""Orders by counting: an element's rank is how many come before it, ties by place.
-
-Work grows with the square of the sorted size, which suits the small sizes of operator tests and
-needs neither scatter stores nor a sorting network; long rows want a bitonic rule.
-"""
+"""Sorts and what stands at a place of a sorted order: largest, k-th, median."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from models.kernels.synth.emit.reduction import summed
+from models.kernels.synth.emit.order import before, sorted_places
+from models.kernels.synth.emit.reduction import arg_extreme, summed
+from models.kernels.synth.emit.search import first_place
 from models.kernels.synth.expression import Kernel, Var
 from models.kernels.synth.layout import Index, Size, is_one
 from models.kernels.synth.lower import Lowering, Value
 from models.kernels.synth.promotion import FLOATS
 
 
-def _before(kernel: Kernel, x: Var, y: Var, dtype: str, descending: bool) -> tuple[str, str]:
-    """Return tests that x stands strictly before y, and that they are equal; NaN is largest."""
-    if dtype == "bool":
-        x, y = kernel.convert(x, "int32"), kernel.convert(y, "int32")
-    low, high = (y, x) if descending else (x, y)
-    before, same = f"({low.text} < {high.text})", f"({x.text} == {y.text})"
-    if dtype in FLOATS:
-        before = f"({before} | (({high.text} != {high.text}) & ({low.text} == {low.text})))"
-        same = f"({same} | (({x.text} != {x.text}) & ({y.text} != {y.text})))"
-    return kernel.let(before, "bool").text, kernel.let(same, "bool").text
-
-
 def place_of(kernel: Kernel, place: str) -> str:
     """Return an index as a block of the kernel, also where it is 0 by size."""
     return place if place != "0" else kernel.zero()
-
-
-def ranks(low: Lowering, source: Value, dim: int, descending: bool) -> Value:
-    """Return the place of every element in the sorted order along a dimension."""
-    size = source.shape[dim]
-
-    def load(kernel: Kernel, index: Index) -> Var:
-        own = index[:-1]
-        other = (*own[:dim], "0" if is_one(size) else index[-1], *own[dim + 1 :])
-        x, y = source.at(kernel, other), source.at(kernel, own)
-        before, same = _before(kernel, x, y, source.dtype, descending)
-        i, j = place_of(kernel, own[dim]), place_of(kernel, index[-1])
-        ahead = kernel.let(f"{before} | ({same} & ({j} < {i}))", "bool")
-        return kernel.convert(ahead, "int64")
-
-    pairs = low.pointwise((*source.shape, size), "int64", load, [source])
-    return summed(low, pairs, [-1], source.shape, "int64")
-
-
-def sorted_places(low: Lowering, source: Value, dim: int, descending: bool, size: Size) -> Value:
-    """Return the places of the first `size` elements in sorted order."""
-    rank = ranks(low, source, dim, descending)
-    shape = (*source.shape[:dim], size, *source.shape[dim + 1 :])
-
-    def load(kernel: Kernel, index: Index) -> Var:
-        own = index[:-1]
-        at = (*own[:dim], "0" if is_one(source.shape[dim]) else index[-1], *own[dim + 1 :])
-        found = rank.at(kernel, at).text
-        hit = f"{found} == {place_of(kernel, own[dim])}"
-        return kernel.let(f"tl.where({hit}, {place_of(kernel, index[-1])}, 0)", "int64")
-
-    pairs = low.pointwise((*shape, source.shape[dim]), "int64", load, [rank])
-    return summed(low, pairs, [-1], shape, "int64")
 
 
 def taken(low: Lowering, source: Value, places: Value, dim: int) -> Value:
@@ -211,7 +164,50 @@ def _median(skips_nan: bool, has_dim: bool) -> Callable[[Lowering, Any], Any]:
     return rule
 
 
+def _mode(low: Lowering, node: Any) -> list[Value]:
+    """The least of the most frequent elements, at the last of its places in sorted order."""
+    source = low.value(node.args[0])
+    dim, keepdim = _given(low, node, 1, "dim", -1), _given(low, node, 2, "keepdim", False)
+    if not source.shape:
+        return _pair(low, source, 0, False, 1)
+    dim = dim % len(source.shape)
+    size, kept = source.shape[dim], [d for d in range(len(source.shape)) if d != dim]
+    order = sorted_places(low, source, dim, False, size)
+    keys = low.store(taken(low, source, order, dim))
+
+    def length(kernel: Kernel, index: Index) -> Var:
+        own = keys.at(kernel, index)
+
+        def is_before(place: str) -> str:
+            at = (*index[:dim], "0" if is_one(size) else place, *index[dim + 1 :])
+            return before(kernel, keys.at(kernel, at), own, source.dtype, False)[0]
+
+        first = first_place(low, kernel, size, is_before)
+        return kernel.let(f"{place_of(kernel, index[dim])} - {first}", "int64")
+
+    lengths = low.pointwise(source.shape, "int64", length, [keys])
+    shape = tuple(source.shape[d] for d in kept)
+    best = arg_extreme(low, lengths, [dim], shape, True)
+
+    def found(kernel: Kernel, index: Index) -> Var:
+        rest = (*index[:dim], *index[dim + 1 :]) if keepdim else index
+        at = "0" if is_one(size) else best.at(kernel, rest).text
+        return order.at(kernel, (*rest[:dim], at, *rest[dim:]))
+
+    middle: tuple[Size, ...] = (1,) if keepdim else ()
+    whole = (*source.shape[:dim], *middle, *source.shape[dim + 1 :])
+    places = low.store(low.pointwise(whole, "int64", found, [order, best]))
+
+    def value(kernel: Kernel, index: Index) -> Var:
+        rest = (*index[:dim], *index[dim + 1 :]) if keepdim else index
+        at = "0" if is_one(size) else places.at(kernel, index).text
+        return source.at(kernel, (*rest[:dim], at, *rest[dim:]))
+
+    return [low.pointwise(whole, source.dtype, value, [source, places]), places]
+
+
 RULES: dict[str, Callable[..., Any]] = {
+    "aten.mode": _mode,
     "aten.sort": _sort,
     "aten.topk": _topk,
     "aten.kthvalue": _kthvalue,

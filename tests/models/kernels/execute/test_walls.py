@@ -102,7 +102,9 @@ def test_rubbish_on_the_channel_is_no_report(execute):
 
 
 def test_a_crash_says_its_signal_its_traceback_and_the_last_access(execute):
-    source = HONEST.replace("    return out", "    import ctypes\n    ctypes.string_at(8)")
+    source = HONEST.replace(
+        "    return out", "    import faulthandler\n    faulthandler._sigsegv()"
+    )
     outcome, _, ending = execute(source, torch.ones(4))
     assert outcome["status"] == "crash"
     assert ending["signal"] == signal.Signals.SIGSEGV.name

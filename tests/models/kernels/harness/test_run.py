@@ -113,8 +113,10 @@ def test_a_comparison_that_a_candidate_patches_is_not_the_one_that_judges(harnes
         "torch.equal = lambda *args: True\n"
     )
     report = harness.test(candidate("exp", source), harness.prepare("exp"))
-    wrong = [outcome for outcome in report.outcomes if outcome.status == "wrong"]
-    assert len(wrong) == report.total - report.by_backing["vacuous"]
+    assert report.by_status == {"violation": report.total}
+    assert report.first_failure.message == (
+        "tampered: the module replaced torch.testing.assert_close"
+    )
 
 
 def test_the_first_failure_says_where_and_what(harness, tmp_path):

@@ -73,6 +73,14 @@ def test_a_failed_accuracy_test_is_answered_by_wider_sums_then_by_torchs_roundin
         writer.propose(SUM, SM90, Failure("accuracy", {"sha": third.sha}))
 
 
+def test_another_proposer_goes_on_from_the_policy_that_a_packet_carries():
+    first = proposer().propose(SUM, SM90, None)
+    one = Failure("accuracy", {"sha": first.sha, "policy": first.policy})
+    second = proposer().propose(SUM, SM90, one)
+    again = Failure("accuracy", {"sha": second.sha, "policy": second.policy})
+    assert json.loads(proposer().propose(SUM, SM90, again).policy)["round_between"] is True
+
+
 def test_a_device_without_doubles_is_not_given_wider_sums():
     answer = repaired(Schedule(), Failure("accuracy"), find_profile("padded32"))
     assert answer == Schedule(round_between=True)
@@ -95,12 +103,14 @@ def test_a_wrong_address_has_no_repair_in_the_schedule():
     assert repaired(Schedule(), Failure("crash"), SM90) is None
 
 
-def test_an_operator_without_rules_has_nothing_to_propose():
-    calls = [Call(torch.linalg.svdvals, (torch.ones(3, 3),), {})]
-    spec = SUM.model_copy(
-        update={"op_id": "linalg.svdvals", "schema_text": "svdvals(Tensor A) -> Tensor"}
-    )
+def test_an_operator_that_cannot_be_traced_has_nothing_to_propose():
+    def untraceable(self):
+        raise NotImplementedError("no meta function")
+
+    calls = [Call(untraceable, (torch.ones(3, 3),), {})]
+    spec = SUM.model_copy(update={"op_id": "odd", "schema_text": "odd(Tensor self) -> Tensor"})
     with pytest.raises(
-        NothingToProposeError, match=r"no rule serves linalg\.svdvals: no program could be written"
+        NothingToProposeError,
+        match="no rule serves odd: no program could be written: NotImplementedError",
     ):
         SynthesizerProposer(lambda _: calls).propose(spec, SM90, None)

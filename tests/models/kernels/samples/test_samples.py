@@ -134,7 +134,8 @@ def test_shapes_change_one_size_everywhere_and_keep_values():
     assert float(made["5to33"][0].min()) >= 1
     elementwise = {note: args for note, args, _ in resized((x, x), {}, 1, True)}
     assert elementwise["0d"][0].shape == ()
-    assert elementwise["large"][1].shape == (LARGE_NUMEL,)
+    assert elementwise["large"][1].numel() > LARGE_NUMEL
+    assert elementwise["large"][1].ndim == x.ndim
 
 
 def record(**changes):

@@ -1,4 +1,7 @@
-"""Child of test_devlib.py: runs device functions in the interpreter; prints results as JSON."""
+"""Child of test_devlib*.py: runs device functions in the interpreter; prints results as JSON.
+
+With the argument `single` those for devices without double precision, on float32.
+"""
 
 import json
 import os
@@ -33,14 +36,16 @@ def wrapper(x, y):
 
 def main() -> None:
     asked = json.loads(sys.stdin.read())
+    single = sys.argv[1:] == ["single"]
+    dtype = torch.float32 if single else torch.float64
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, (first, second) in asked.items():
             call = f"{name}(x)" if second is None else f"{name}(x, y)"
-            source = "\n\n\n".join(device_functions([name])) + TEMPLATE.format(call=call)
+            source = "\n\n\n".join(device_functions([name], single)) + TEMPLATE.format(call=call)
             module = load_module(KernelCandidate.of("devlib", source), Path(folder))
-            x = torch.tensor(first, dtype=torch.float64)
-            y = x if second is None else torch.tensor(second, dtype=torch.float64)
+            x = torch.tensor(first, dtype=dtype)
+            y = x if second is None else torch.tensor(second, dtype=dtype)
             found[name] = module.wrapper(x, y).tolist()
     print(json.dumps(found))
 

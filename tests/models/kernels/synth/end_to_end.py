@@ -13,13 +13,15 @@ from typing import Any
 
 os.environ["TRITON_INTERPRET"] = "1"
 
+import data_cases
+import network_cases
 import torch
 import triton
 from torch.nn import functional
 
 from models.kernels.candidate import HEADER_LINES, KernelCandidate, load_module
 from models.kernels.execute.builder import STATE
-from models.kernels.execute.child import POISON, _once
+from models.kernels.execute.call import run_call
 from models.kernels.execute.launch import install
 from models.kernels.execute.recorder import BlackBox, Recorder
 from models.kernels.lint import Signature, lint_text
@@ -225,6 +227,8 @@ UNSEEN: dict[str, list[Call]] = {
 
 
 def close(actual: Any, expected: Any) -> str:
+    if isinstance(expected, bool):
+        return "" if actual is expected else f"{actual!r}, expected {expected!r}"
     got, wanted = ([x] if isinstance(x, torch.Tensor) else list(x) for x in (actual, expected))
     try:
         for one, other in zip(got, wanted, strict=True):
@@ -235,10 +239,11 @@ def close(actual: Any, expected: Any) -> str:
 
 
 def examine(name: str, folder: Path, schedule: Schedule) -> dict[str, Any]:
-    schema, calls = CASES[name]
+    schema, calls = (CASES | data_cases.CASES | network_cases.CASES)[name]
     signature = Signature.parse(schema)
     source, made = synthesize(signature, calls, schedule)
-    report = lint_text(source, signature, find_profile("interpreter"))
+    may_read = name in data_cases.READS
+    report = lint_text(source, signature, find_profile("interpreter"), size_reads=may_read)
     candidate = KernelCandidate.of(name, source)
     recorder = Recorder(
         BlackBox(), str(folder / f"generated_{candidate.sha[:24]}.py"), HEADER_LINES
@@ -246,10 +251,12 @@ def examine(name: str, folder: Path, schedule: Schedule) -> dict[str, Any]:
     STATE.recorder, STATE.align_bytes = recorder, 1
     module = load_module(candidate, folder)
     wrong = []
-    for call in [*calls, *UNSEEN.get(name, [])]:
+    unseen = UNSEEN | data_cases.UNSEEN | network_cases.UNSEEN
+    for call in [*calls, *unseen.get(name, [])]:
         tree, block = pack((call.args, dict(call.kwargs)))
-        request = {"tree": tree, "place": [0, len(block)], "form": "functional"}
-        outcome, out = _once(module, request, bytes(block), recorder, POISON[0])
+        request = {"tree": tree, "place": [0, len(block)], "form": "functional",
+                   "may_read": may_read}  # fmt: skip
+        outcome, out = run_call(module, request, bytes(block), recorder)
         if outcome["status"] != "ran":
             wrong.append(str(outcome)[:400])
         elif said := close(unpack(outcome["tree"], out), call.function(*call.args, **call.kwargs)):
@@ -271,6 +278,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made_in:
         found = {
             name: examine(name, Path(made_in), Schedule(block=block, columns=min(block, 4096)))
-            for name in (sys.argv[2:] or CASES)
+            for name in (sys.argv[2:] or CASES | data_cases.CASES)
         }
     print(json.dumps(found))

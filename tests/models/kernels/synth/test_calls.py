@@ -64,6 +64,18 @@ def test_a_list_or_its_element_is_a_list_of_length_one_in_the_signature():
     assert (indices.types, indices.is_list, indices.list_size) == (("int",), True, 1)
 
 
+def test_a_result_that_shares_memory_is_marked_in_the_signature():
+    viewed = serving_signature("mT", "mT(Any x) -> Any", (), [Call(lambda x: x.mT, (X,), {})])
+    copied = serving_signature("neg", "neg(Any x) -> Any", (), [Call(torch.neg, (X,), {})])
+    assert (viewed.returns_alias, copied.returns_alias) == (True, False)
+
+
+def test_an_empty_list_leaves_the_type_to_other_calls():
+    calls = [Call(torch.permute, (X, dims), {}) for dims in ([], [0, 1, 2])]
+    signature = serving_signature("permute", "permute(Any x, Any dims) -> Any", (), calls)
+    assert signature.parameters[1].types == ("int",)
+
+
 def test_an_argument_without_a_parameter_is_refused_by_name():
     signature = Signature.parse("exp(Tensor self) -> Tensor")
     with pytest.raises(UnboundCallError, match="argument 'dim' for exp"):
@@ -100,7 +112,7 @@ def test_calls_are_rebuilt_with_their_leaves_replaced():
 
 def test_a_trace_that_memorises_sizes_is_refused():
     # cross looks for the first dimension of three elements: its trace holds for that size alone.
-    call = Call(torch.cross, (torch.ones(4, 3), torch.ones(4, 3)), {"dim": 1})
+    call = Call(torch.cross, (torch.ones(4, 3), torch.ones(4, 3)), {})
     signature = Signature.parse("cross(Tensor self, Tensor other, int? dim=None) -> Tensor")
     with pytest.raises(UnsupportedError, match="holds for the size 3 only"):
         synthesize(signature, [call])

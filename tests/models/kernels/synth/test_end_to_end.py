@@ -37,6 +37,34 @@ OPERATORS = (
     "mm",
     "conv2d",
     "full",
+    "nonzero",
+    "nonzero_static",
+    "masked_select",
+    "index by a mask",
+    "index_put by a mask",
+    "masked_scatter",
+    "repeat_interleave",
+    "unique",
+    "unique_consecutive",
+    "stable sort",
+    "mode",
+    "histc",
+    "histogram",
+    "bincount",
+    "searchsorted",
+    "segment_reduce",
+    "put",
+    "one_hot",
+    "allclose",
+    "take_along_dim",
+    "combinations",
+    "transpose",
+    "chunk",
+    "unsafe_chunk",
+    "flatten",
+    "squeeze",
+    "logsumexp",
+    "mul",
 )
 
 
@@ -86,5 +114,21 @@ def test_the_rules_that_wrote_a_module_are_named(examined: dict[str, Any]):
 
 
 def test_small_blocks_give_the_same_results():
-    found = run("64", "sum", "argmax", "softmax", "cumsum", "add")
-    assert [one["wrong"] for one in found.values()] == [[]] * 5
+    found = run("64", "sum", "argmax", "softmax", "cumsum", "add", "stable sort", "unique")
+    assert [one["wrong"] for one in found.values()] == [[]] * 7
+
+
+def test_views_run_no_kernel_where_aten_gives_views(examined: dict[str, Any]):
+    for name in ("transpose", "chunk", "squeeze"):
+        assert examined[name]["rules"] == ["metadata"]
+        assert examined[name]["launches"] == []
+    # A view of what has gaps cannot be flattened: that layout has a kernel.
+    assert "is_contiguous()" in examined["flatten"]["source"]
+    assert "views" in examined["flatten"]["rules"]
+
+
+def test_one_program_serves_sizes_of_zero_and_one_too(examined: dict[str, Any]):
+    wrapper = examined["mul"]["source"].split("def wrapper")[1]
+    assert "> 1" not in wrapper
+    # What a size of 1 changes keeps a program of its own.
+    assert "self.shape[0] == 1" in examined["squeeze"]["source"]

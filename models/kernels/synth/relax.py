@@ -1,0 +1,249 @@
+"""Which sizes of 0 and 1 a program serves that was traced with larger ones.
+
+A trace takes every size above 1 for one that is neither 0 nor 1. Most programs are right for
+these as well. One size at a time (with those that a guard holds equal to it) is replaced, ATen's
+shapes for that call are compared with what the program would give, and the guards are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.kernels.synth.calls import Call, read_path, rebuilder
+from models.kernels.synth.lower import sizes_of
+from models.kernels.synth.structure import Leaf
+from models.kernels.synth.trace import Trace
+
+Sizes = frozenset[int]
+MOST_NUMEL = 100_000
+"""Elements of a call above which ATen is not run to see whether it takes it."""
+LARGER = 3
+"""Size that stands for those above 1; traces keep it open."""
+
+
+@dataclass
+class Relaxed:
+    """What a program serves beyond its structure key."""
+
+    accepts: dict[tuple[str, int], Sizes] = field(default_factory=dict)
+    """Sizes of 0 and 1 by path and dimension."""
+    others: list[Call] = field(default_factory=list)
+    """Calls with such sizes that need a program of their own."""
+
+
+def result_shapes(traced: Trace) -> list[tuple[Any, ...]]:
+    """Return the shapes of the tensors of a trace's result."""
+    output = next(node.args[0] for node in traced.graph.nodes if node.op == "output")
+
+    def shapes(value: Any) -> list[tuple[Any, ...]]:
+        if isinstance(value, list | tuple):
+            return [one for part in value for one in shapes(part)]
+        fake: Any = getattr(value, "meta", {}).get("val")
+        return [sizes_of(fake.shape)] if hasattr(fake, "dtype") else []
+
+    return shapes(output)
+
+
+def holds(guards: Sequence[Any], values: Mapping[Any, Any]) -> bool:
+    """Whether guards hold for numbers in place of their symbols."""
+    try:
+        return all(bool(guard.xreplace(values)) for guard in guards)
+    except ZeroDivisionError:
+        return False
+
+
+def _classes(guards: Sequence[Any], paths: Mapping[Any, str]) -> list[list[Any]]:
+    """Return the symbols of tensors' sizes, those together that guards hold equal."""
+    import sympy  # type: ignore[import-untyped]
+
+    owner = {symbol: symbol for symbol, path in paths.items() if ".shape[" in path}
+
+    def root(symbol: Any) -> Any:
+        while owner[symbol] != symbol:
+            symbol = owner[symbol]
+        return symbol
+
+    for guard in guards:
+        if isinstance(guard, sympy.Eq) and all(one in owner for one in guard.args):
+            owner[root(guard.args[0])] = root(guard.args[1])
+    groups: dict[Any, list[Any]] = {}
+    for symbol in owner:
+        groups.setdefault(root(symbol), []).append(symbol)
+    return list(groups.values())
+
+
+def relaxed(
+    call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf], traced: Trace,
+    guards: Sequence[Any], smallest: int = 0,
+) -> Relaxed:  # fmt: skip
+    """Try sizes of 0 and 1 on a program.
+
+    Args:
+        call: The call that the program was traced from.
+        bound: Its arguments by parameter.
+        listed: Its leaves.
+        traced: Its trace.
+        guards: Relations under which the program is taken.
+        smallest: Size below which the program serves none.
+    """
+    import sympy
+
+    found = Relaxed()
+    paths = traced.symbols
+    values = {symbol: sympy.sympify(read_path(path, bound)) for symbol, path in paths.items()}
+    due = result_shapes(traced)
+    groups = _classes(guards, paths)
+    missing: set[int] = set()
+    for group in groups:
+        for size in (0, 1):
+            own = {**values, **{symbol: sympy.Integer(size) for symbol in group}}
+            changed = _changed(call, bound, listed, {paths[one] for one in group}, size)
+            shapes = _aten_shapes(changed)
+            if shapes is None:
+                continue
+            if size >= smallest and holds(guards, own) and _agree(due, shapes, own):
+                for one in group:
+                    path, place = paths[one].removesuffix("]").rsplit(".shape[", 1)
+                    before = found.accepts.get((path, int(place)), frozenset())
+                    found.accepts[path, int(place)] = before | {size}
+            else:
+                found.others.append(changed)
+                missing.add(size)
+    if len(groups) > 1:
+        every = {paths[one] for group in groups for one in group}
+        whole = [_changed(call, bound, listed, every, size) for size in sorted(missing)]
+        found.others += [one for one in whole if _aten_shapes(one) is not None]
+    return found
+
+
+def larger(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[Call]:
+    """Return calls with a larger size in place of 0, of 1, and of both, that ATen accepts.
+
+    A program for these mostly serves the call itself, and sizes that it does not have.
+    """
+    small = {
+        size: {
+            f"{leaf.path}.shape[{place}]"
+            for leaf in listed
+            if leaf.kind == "tensor"
+            for place, own in enumerate(leaf.value.shape)
+            if own == size
+        }
+        for size in (0, 1)
+    }
+    asked = [small[0] | small[1]] if small[0] and small[1] else []
+    asked += [paths for paths in small.values() if paths]
+    found = [_changed(call, bound, listed, paths, LARGER) for paths in asked]
+    return [one for one in found if _aten_shapes(one) is not None]
+
+
+def flat(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[Call]:
+    """Return an elementwise call with all tensors of one dimension and of none; else nothing."""
+    import torch
+
+    tensors = {leaf.path for leaf in listed if leaf.kind == "tensor"}
+    found = []
+    for shape in ((LARGER,), ()):
+
+        def replace(path: str, value: Any, shape: tuple[int, ...] = shape) -> Any:
+            return torch.zeros(shape, dtype=value.dtype) if path in tensors else value
+
+        args, kwargs = rebuilder(call, bound)(replace)
+        changed = Call(call.function, tuple(args), kwargs)
+        if not tensors or _aten_shapes(changed) != [shape]:
+            return []
+        found.append(changed)
+    return found
+
+
+def _changed(
+    call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf], paths: set[str], size: int
+) -> Call:
+    """Return the call with other sizes, its tensors zeros."""
+    import torch
+
+    tensors = {leaf.path: leaf.value for leaf in listed if leaf.kind == "tensor"}
+
+    def replace(path: str, value: Any) -> Any:
+        if path not in tensors:
+            return value
+        shape = [
+            size if f"{path}.shape[{place}]" in paths else own
+            for place, own in enumerate(value.shape)
+        ]
+        return torch.zeros(shape, dtype=value.dtype)
+
+    args, kwargs = rebuilder(call, bound)(replace)
+    return Call(call.function, tuple(args), kwargs)
+
+
+def _aten_shapes(call: Call) -> list[Any] | None:
+    """Return ATen's result shapes; [None] where data decide them, None where ATen refuses.
+
+    ATen itself runs, on zeros: some of its fake forms accept shapes that it refuses.
+    """
+    import torch
+
+    numel = sum(one.numel() for one in call.args if isinstance(one, torch.Tensor))
+    if numel > MOST_NUMEL:
+        return _fake_shapes(call)
+    try:
+        with torch.no_grad():
+            return _shapes(call.function(*call.args, **call.kwargs))
+    except torch._C._LinAlgError:  # type: ignore[attr-defined]
+        return _fake_shapes(call)  # Zeros are singular; the shapes are right.
+    except Exception:
+        return None
+
+
+def _shapes(value: Any) -> list[Any]:
+    import torch
+
+    if isinstance(value, list | tuple):
+        return [one for part in value for one in _shapes(part)]
+    return [tuple(value.shape)] if isinstance(value, torch.Tensor) else []
+
+
+def _fake_shapes(call: Call) -> list[Any] | None:
+    import torch
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        FakeTensorMode,
+    )
+
+    mode = FakeTensorMode()
+
+    def faked(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return mode.from_tensor(value)
+        if isinstance(value, list | tuple):
+            return type(value)(faked(one) for one in value)
+        return value
+
+    try:
+        with mode, torch.no_grad():
+            args = [faked(one) for one in call.args]
+            kwargs = {name: faked(one) for name, one in call.kwargs.items()}
+            return _shapes(call.function(*args, **kwargs))
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return [None]
+    except Exception:
+        return None
+
+
+def _agree(due: Sequence[tuple[Any, ...]], found: Sequence[Any], values: Mapping[Any, Any]) -> bool:
+    if list(found) == [None]:
+        return True
+    if len(due) != len(found):
+        return False
+    for shape, own in zip(due, found, strict=True):
+        if len(shape) != len(own):
+            return False
+        for size, number in zip(shape, own, strict=True):
+            value = size.xreplace(values) if hasattr(size, "xreplace") else size
+            if not getattr(value, "free_symbols", None) and int(value) != number:
+                return False
+    return True

@@ -1,0 +1,106 @@
+"""The text of a module: kernels and functions shared, and the wrapper that chooses a program."""
+
+from __future__ import annotations
+
+import re
+
+from models.kernels.lint.signature import Parameter, Signature, default_value
+from models.kernels.synth.devlib import device_functions, single_host, single_kernel
+from models.kernels.synth.program import Synthesis
+from models.kernels.synth.schedule import Schedule, block_functions
+from models.kernels.synth.structure import conditions
+
+
+def module_text(made: Synthesis, schedule: Schedule) -> str:
+    """Return the text of the module of programs, of which there is one at least."""
+    kernels: dict[str, str] = {}
+    functions: dict[str, str] = {}
+    branches = []
+    unions = frozenset(one.name for one in made.signature.parameters if _is_union(one))
+    for program in made.programs:
+        body = program.text
+        for place in reversed(range(len(program.kernels))):
+            name = kernels.setdefault(program.kernels[place], f"kernel_{len(kernels)}")
+            body = body.replace(f"KERNEL{place}_[", f"{name}[")
+        text = f"({', '.join(program.parameters)}):\n{body}"
+        function = functions.setdefault(text, f"_program_{len(functions)}")
+        passed = {
+            one.name
+            for one in made.signature.parameters
+            if (one.name,) and any(k[0].split("[")[0] == one.name for k in program.key)
+        }
+        absent = [
+            test
+            for one in made.signature.parameters
+            if one.name not in passed
+            for test in _default_tests(one)
+        ]
+        tests = [*conditions(program.key, unions, program.accepts), *absent, *program.tests]
+        call = f"{function}({', '.join(program.parameters)})"
+        branches.append(
+            f"    if {' and '.join(dict.fromkeys(tests)) or 'True'}:\n        return {call}"
+        )
+    is_single = not schedule.doubles
+    helpers = {name for one in made.programs for name in one.helpers}
+    if is_single and any("tl.erf(" in text for text in kernels):
+        helpers.add("_erf")
+    parts = device_functions(helpers, is_single)
+    for text, name in kernels.items():
+        written = single_kernel(text) if is_single else text
+        parts.append(written.replace("def NAME(", f"def {name}(", 1))
+    written = "\n".join(functions)
+    parts += [
+        text
+        for name, text in block_functions(schedule).items()
+        if re.search(rf"\b{name}\(", written)
+    ]
+    for text, name in functions.items():
+        parts.append(f"def {name}{single_host(text) if is_single else text}")
+    refusal = '    raise NotImplementedError("no program for these types, ranks and options")'
+    parts.append(
+        "\n".join([f"def wrapper({parameters_text(made.signature)}):", *branches, refusal])
+    )
+    return "\n\n\n".join(parts) + "\n"
+
+
+def _is_union(parameter: Parameter) -> bool:
+    is_either = parameter.is_list and parameter.list_size == 1
+    return (
+        len(parameter.types) > 1 or parameter.is_optional or "Any" in parameter.types or is_either
+    )
+
+
+def _default_tests(parameter: Parameter) -> list[str]:
+    """Return the tests that a parameter which a program's calls left out has its default."""
+    if parameter.default is None:
+        return []
+    value = default_value(parameter)
+    if value is None:
+        return [f"{parameter.name} is None"]
+    if isinstance(value, list):
+        name = parameter.name
+        return [f"isinstance({name}, (tuple, list))", f"len({name}) == 0"] if not value else []
+    if isinstance(value, float) and value != value:
+        return []
+    return [f"{parameter.name} == {_default_text(value)}"]
+
+
+def _default_text(value: object) -> str:
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return f'float("{value}")'
+    if isinstance(value, list):
+        return repr(tuple(value))
+    return repr(value)
+
+
+def parameters_text(signature: Signature) -> str:
+    """Return the parameter list of the wrapper."""
+    parts: list[str] = []
+    starred = False
+    for one in signature.parameters:
+        if one.is_keyword_only and not starred:
+            parts.append("*")
+            starred = True
+        default = "" if one.default is None else f"={_default_text(default_value(one))}"
+        parts.append(f"{one.name}{default}")
+    return ", ".join(parts)
