@@ -9,6 +9,7 @@ from prefect.futures import as_completed
 
 from models.figures import Figure, FlowSummary
 from models.kernels.config import CampaignConfig
+from models.kernels.execute import Zygote
 from models.kernels.profiles import find_profile
 from models.kernels.release import COUNTED
 from tasks.generate import (
@@ -44,7 +45,7 @@ def generate_kernels(config: CampaignConfig = CampaignConfig()) -> FlowSummary: 
     specs = config.operators()
     for name in (config.profile, *config.targets):
         find_profile(name)
-    proposer_of(config)  # what it lacks is told before anything runs
+    proposer_of(config, Zygote())  # what it lacks is told before anything runs
     place = open_campaign(config)
     with tracked_run("kernels", config) as run, campaign_progress(len(specs)) as tell:
         began = time.monotonic()
@@ -81,7 +82,7 @@ def preview(config: CampaignConfig) -> list[str]:
     specs = config.operators()
     for name in (config.profile, *config.targets):
         find_profile(name)
-    proposer = proposer_of(config)
+    proposer = proposer_of(config, Zygote())
     return [
         f"operators: {len(specs):,}, {sum(spec.tests for spec in specs):,} tests"
         + (f", at most {config.most_per_type} per type" if config.most_per_type else ""),

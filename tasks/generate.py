@@ -19,6 +19,7 @@ from models.errors import ConfigError
 from models.kernels.campaign import OperatorOptions, OperatorSummary, run_operator
 from models.kernels.config import CampaignConfig
 from models.kernels.coverage_page import page_of, render_page
+from models.kernels.execute import Zygote
 from models.kernels.ledger import Coverage, Ledger, write_json, write_parquet
 from models.kernels.package import read_package, write_package
 from models.kernels.propose import (
@@ -27,8 +28,8 @@ from models.kernels.propose import (
     ModelAsker,
     Proposer,
     ReplayProposer,
-    SynthesizerProposer,
 )
+from models.kernels.propose.synthesizer import forked_synthesizer
 from models.kernels.release import CampaignPlace, campaign_place, curve, package_entries
 from models.kernels.session.config import SessionConfig
 from models.llm import language_model
@@ -47,14 +48,18 @@ def open_campaign(config: CampaignConfig) -> CampaignPlace:
     return campaign_place(config, kernels_home(), source_digest("models.kernels"))
 
 
-def proposer_of(config: CampaignConfig) -> Proposer:
+def proposer_of(config: CampaignConfig, zygote: Zygote) -> Proposer:
     """Build who writes the kernels; nothing is called yet.
+
+    Args:
+        config: Who writes.
+        zygote: Warm parent in whose forks rules are applied.
 
     Raises:
         ConfigError: The config names no model, or no package, where one is needed.
     """
     if config.proposer == "synthesizer":
-        return SynthesizerProposer()
+        return forked_synthesizer(zygote)
     if config.proposer == "replay":
         if config.package is None:
             raise ConfigError("proposer replay needs a package: name its folder in `package`")
@@ -67,7 +72,7 @@ def proposer_of(config: CampaignConfig) -> Proposer:
         )
     model = LanguageModelProposer(ModelAsker(language_model(config.llm)))
     return model if config.proposer == "language_model" else (
-        CascadeProposer(SynthesizerProposer(), model)
+        CascadeProposer(forked_synthesizer(zygote), model)
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def mutation(bench: Bench) -> None:
     with workshop() as shop:
         report = mutation_score(
             [by_name[spec.op_id] for spec in chosen], Harness(shop.zygote), bench.config.mutants,
-            bench.seed, most_per_dtype=bench.config.most_per_type, pool=shop.pool, on_judged=note,
+            bench.seed, most_per_key=bench.config.judged_per_key, pool=shop.pool, on_judged=note,
         )  # fmt: skip
     bench.tables.append(BenchTable(
         f"mutants of {len(chosen)} modules: {report.count('killed')} killed, "

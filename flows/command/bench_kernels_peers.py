@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from models.figures import BenchTable
 from models.kernels.bench import run_operators, spread
 from models.kernels.campaign import OperatorOptions
+from models.kernels.execute import Zygote
 from models.kernels.ledger import Headline, Ledger
 from models.kernels.operators import OperatorSpec, select_operators
 from models.kernels.peers.flaggems import peer_report
 from models.kernels.peers.flaggems_shim import PeerMissingError
 from models.kernels.peers.minimal import MinimalProposer
-from models.kernels.propose import Proposer, SynthesizerProposer
+from models.kernels.propose import Proposer
+from models.kernels.propose.synthesizer import forked_synthesizer
 from models.kernels.session.config import SessionConfig
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ ABLATIONS: dict[str, SessionConfig] = {
 
 def _headline(
     bench: Bench, specs: Sequence[OperatorSpec], run: str, session: SessionConfig,
-    make: Callable[[], Proposer], profile: str = "interpreter",
+    make: Callable[[Zygote], Proposer], profile: str = "interpreter",
 ) -> tuple[Headline, int]:  # fmt: skip
     """Run sessions and return what the ledger counts, and the proposals that were made."""
     options = OperatorOptions(run=run, profile=profile, session=session,
@@ -51,7 +53,7 @@ def ablation(bench: Bench) -> None:
     specs = spread(select_operators(bench.config.ops), bench.config.ablated)
     rows = []
     for name, session in ABLATIONS.items():
-        found, calls = _headline(bench, specs, f"ablation {name}", session, SynthesizerProposer)
+        found, calls = _headline(bench, specs, f"ablation {name}", session, forked_synthesizer)
         rows.append((name, found.operators, found.kernel, found.metadata + found.vacuous,
                      found.failed + found.missing, found.tests_passed, calls))  # fmt: skip
     bench.tables.append(BenchTable(
@@ -68,7 +70,7 @@ def dialects(bench: Bench) -> None:
     rows = []
     for name in ("interpreter", *bench.config.dialects):
         found, calls = _headline(
-            bench, specs, f"dialect {name}", SessionConfig(), SynthesizerProposer, name
+            bench, specs, f"dialect {name}", SessionConfig(), forked_synthesizer, name
         )
         counted = found.kernel + found.metadata + found.vacuous
         rows.append((name, found.operators, found.kernel, counted - found.kernel,
@@ -86,11 +88,15 @@ def peers(bench: Bench) -> None:
     """Run the minimal synthesizer, and FlagGems where it is installed, on the same tests."""
     specs = select_operators(bench.config.ops)
     found, _ = _headline(
-        bench, specs, "minimal", SessionConfig(sessions=1, calls=1), MinimalProposer
+        bench,
+        specs,
+        "minimal",
+        SessionConfig(sessions=1, calls=1),
+        lambda zygote: MinimalProposer(),
     )
     rows = [("minimal synthesizer (one trace, one pointwise kernel)", found.operators,
              found.kernel, found.tests_passed, found.tests)]  # fmt: skip
-    ours, _ = _headline(bench, specs, "bench", SessionConfig(targets=_TARGETS), SynthesizerProposer)
+    ours, _ = _headline(bench, specs, "bench", SessionConfig(targets=_TARGETS), forked_synthesizer)
     rows.append(("loomworks", ours.operators, ours.kernel, ours.tests_passed, ours.tests))
     try:
         bench.tell("FlagGems")

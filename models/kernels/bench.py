@@ -17,12 +17,13 @@ from models.kernels.campaign import OperatorOptions, OperatorSummary, run_operat
 from models.kernels.compiler import CompilePool
 from models.kernels.config import GPU_TARGETS, EvaluationConfig
 from models.kernels.evaluation import Judged, SuiteResult, evaluate_operator
-from models.kernels.execute import LaunchRecord
+from models.kernels.execute import LaunchRecord, Zygote
 from models.kernels.harness import Harness
 from models.kernels.ledger import Ledger
 from models.kernels.operators import OperatorSpec
 from models.kernels.profiles import find_profile
-from models.kernels.propose import Proposer, SynthesizerProposer
+from models.kernels.propose import Proposer
+from models.kernels.propose.synthesizer import forked_synthesizer
 from models.kernels.samples.streams import Suite
 from models.kernels.targets import CompileFolder, MatrixRow, compile_matrix
 from models.kernels.workshop import workshop
@@ -79,6 +80,9 @@ class KernelsBenchConfig(Config):
     mutants: int = Field(8, ge=1)
     """Mutants per module."""
 
+    judged_per_key: int | None = Field(3, ge=1)
+    """Samples of each structure of arguments that judge a mutant; None: all."""
+
     ablated: int = Field(20, ge=1)
     """Operators of each ablation, spread over the families."""
 
@@ -120,7 +124,7 @@ def run_operators(
     ledger: Path,
     workers: int,
     tell: Tell,
-    make_proposer: Callable[[], Proposer] = SynthesizerProposer,
+    make_proposer: Callable[[Zygote], Proposer] = forked_synthesizer,
 ) -> list[OperatorSummary]:
     """Run sessions of operators, the longest first; what the ledger holds is not run again."""
     ordered = sorted(specs, key=lambda spec: (-spec.tests, spec.op_id))

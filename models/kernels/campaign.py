@@ -13,14 +13,14 @@ from models.errors import ServiceError
 from models.kernels.audit import AuditReport, audit_candidate
 from models.kernels.candidate import KernelCandidate
 from models.kernels.compiler.result import CompileResult
-from models.kernels.execute import ExecutionLimits
+from models.kernels.execute import ExecutionLimits, Zygote
 from models.kernels.harness import Harness, SampleSet, TestReport
 from models.kernels.ledger import CoverageRow, Ledger
 from models.kernels.lint import LintReport
 from models.kernels.operators import OperatorSpec, find_operator
 from models.kernels.profiles import DeviceProfile, find_profile
 from models.kernels.propose.base import Proposer
-from models.kernels.propose.synthesizer import SynthesizerProposer
+from models.kernels.propose.synthesizer import forked_synthesizer
 from models.kernels.samples.streams import Suite
 from models.kernels.session.config import SessionConfig
 from models.kernels.session.result import SessionResult
@@ -85,7 +85,7 @@ def run_operator(
     op_id: str,
     options: OperatorOptions,
     ledger_path: Path,
-    make_proposer: Callable[[], Proposer] = SynthesizerProposer,
+    make_proposer: Callable[[Zygote], Proposer] = forked_synthesizer,
     traces: Path | None = None,
     resolve: Resolve = no_others,
     summarise: Callable[[str], str] | None = None,
@@ -100,8 +100,8 @@ def run_operator(
         op_id: Operator of the catalogue.
         options: What is asked.
         ledger_path: SQLite file; several workers of one machine may share it.
-        make_proposer: Builds the proposer in the worker: a class, a function of a module, or a
-            `functools.partial` of one.
+        make_proposer: Builds the proposer in the worker, which may write in forks of its warm
+            parent: a function of a module, or a `functools.partial` of one.
         traces: Folder of traces; None: beside the ledger, `traces/RUN`.
         resolve: Modules that a self-consistent candidate calls.
         summarise: Shortens long logs; None: without a model.
@@ -111,14 +111,15 @@ def run_operator(
         StorageFullError: Ledger or trace cannot grow.
     """
     began = time.monotonic()
-    spec, profile, proposer = find_operator(op_id), find_profile(options.profile), make_proposer()
+    spec, profile = find_operator(op_id), find_profile(options.profile)
     folder = traces or ledger_path.parent / "traces" / (options.run or "default")
     with (
+        workshop() as shop,
         Ledger(ledger_path) as ledger,
         open_trace(
             spec,
             profile,
-            proposer,
+            proposer := make_proposer(shop.zygote),
             options.session,
             folder / f"{op_id}.jsonl",
             options.run,
@@ -133,17 +134,17 @@ def run_operator(
         ledger.begin_session(trace.session_id, options.run, op_id, profile.name, proposer.name,
                              options.model_dump(mode="json"))  # fmt: skip
         try:
-            with workshop() as shop:
-                shop.pool.timeout_s = options.compile_s
-                judge = _Judge(ledger, Harness(shop.zygote, options.limits), spec, profile,
-                               options, resolve)  # fmt: skip
-                stages = plain_stages(judge.harness, shop.pool, judge.samples("S"), judge.audit,
-                                      ledger, resolve, summarise)  # fmt: skip
-                result = run_session(spec, profile, proposer, stages, options.session, trace)
-                _record(ledger, spec, trace)
-                if result.best is not None:
-                    judge.evaluate(result.best)
+            shop.pool.timeout_s = options.compile_s
+            judge = _Judge(ledger, Harness(shop.zygote, options.limits), spec, profile,
+                           options, resolve)  # fmt: skip
+            stages = plain_stages(judge.harness, shop.pool, judge.samples("S"), judge.audit,
+                                  ledger, resolve, summarise)  # fmt: skip
+            result = run_session(spec, profile, proposer, stages, options.session, trace)
+            _record(ledger, spec, trace)
+            if result.best is not None:
+                judge.evaluate(result.best)
         except ServiceError as error:
+            shop.close()  # what state its processes are in is not known
             facts = {"outcome": "infra_error", "reason": str(error),
                      "infra_errors": trace.infra_errors + 1, "cpu_s": trace.cpu_s}  # fmt: skip
         else:

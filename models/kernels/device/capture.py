@@ -7,6 +7,7 @@ none of them; calls that write are recorded as calls of the functional overload 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -139,6 +140,11 @@ def make_recorder(is_on_host: Callable[[Any], bool]) -> Any:
             named = kwargs or {}
             if func.namespace != "aten":
                 return func(*args, **named)
+            if func._schema.name == "aten::scalar_tensor":
+                # Only on the CPU is the number written without an operator.
+                result = func(*args, **named)
+                self._keep("aten.fill_.Scalar", (result, args[0]), {})
+                return result
             has = func.has_kernel_for_dispatch_key
             is_whole = func._schema.name in WHOLE or has(key.CPU)
             if has(key.CompositeImplicitAutograd) and not is_whole:
@@ -194,7 +200,7 @@ def _copied(tensor: Any) -> Any:
 
 
 def _described(value: Any) -> tuple[str, str]:
-    """Return types, ranks and options of a call, and its shapes, strides and sizes as numbers."""
+    """Return types, ranks and options of a call, and its shapes and strides."""
     import torch
 
     kinds: list[str] = []
@@ -214,11 +220,10 @@ def _described(value: Any) -> tuple[str, str]:
             kinds.append(str(len(one)))
             for part in one:
                 see(part)
-        elif isinstance(one, bool) or not isinstance(one, int | float):
-            kinds.append(repr(one))
+        elif isinstance(one, float) and math.isfinite(one) and one not in (0.0, 1.0):
+            kinds.append("float")
         else:
-            kinds.append(type(one).__name__)
-            places.append(repr(one) if isinstance(one, int) else "")
+            kinds.append(repr(one))
 
     see(value)
     return " ".join(kinds), " ".join(places)

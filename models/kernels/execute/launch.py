@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from models.kernels.execute.audit import reading_allowed
-from models.kernels.execute.builder import STATE, make_builder
 from models.kernels.execute.boolean import install_boolean
+from models.kernels.execute.builder import STATE, make_builder
 from models.kernels.execute.combine import install_combine
 from models.kernels.execute.libdevice import install_libdevice
 from models.kernels.execute.memory import Memory, Region, Violation

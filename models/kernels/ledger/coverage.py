@@ -37,15 +37,30 @@ def recomputed(
     rows = []
     for spec in sorted(operators, key=lambda spec: spec.op_id):
         own = [_row(db, spec, evaluation) for evaluation in found.get(spec.op_id, ())]
-        missing = CoverageRow(
-            op_id=spec.op_id, family=spec.family, profile=question.profile, suite=question.suite,
-            mode=question.mode, status="missing", evidence_sha=None, reason="never evaluated",
-            tests=spec.tests if question.suite == "S" else 0,
-        )  # fmt: skip
         places = range(len(own))
         best = max(places, key=lambda at: (_RANK[own[at].status], own[at].passed, at), default=None)
-        rows.append(missing if best is None else own[best])
+        rows.append(_unevaluated(db, spec, question) if best is None else own[best])
     return Coverage(question=question, rows=tuple(rows))
+
+
+def _unevaluated(db: sqlite3.Connection, spec: OperatorSpec, question: Question) -> CoverageRow:
+    """Return the row of an operator without a module: nothing was tried, or nothing was written."""
+    session = db.execute(
+        "SELECT outcome, reason FROM session WHERE op_id = ? AND profile = ? "
+        "AND (? IS NULL OR run = ?) AND outcome IS NOT NULL ORDER BY ended_at DESC LIMIT 1",
+        (spec.op_id, question.profile, question.run, question.run),
+    ).fetchone()
+    status: CoverageStatus = "missing"
+    reason = "never evaluated"
+    if session is not None:
+        reason = f"{session['outcome']}: {session['reason']}"[:_REASON]
+        # What our own machinery failed at was not judged.
+        status = "failed" if session["outcome"] == "exhausted" else "missing"
+    return CoverageRow(
+        op_id=spec.op_id, family=spec.family, profile=question.profile, suite=question.suite,
+        mode=question.mode, status=status, evidence_sha=None, reason=reason,
+        tests=spec.tests if question.suite == "S" else 0,
+    )  # fmt: skip
 
 
 def _row(db: sqlite3.Connection, spec: OperatorSpec, evaluation: sqlite3.Row) -> CoverageRow:

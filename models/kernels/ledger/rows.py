@@ -14,7 +14,8 @@ from models.kernels.candidate import Mode
 CoverageStatus = Literal["kernel", "metadata", "vacuous", "unproven", "failed", "missing"]
 """kernel: every test passes, results are stored by kernels, linter and audit found nothing.
 metadata, vacuous: the same, results are views of inputs, or all empty. unproven: every test
-passes, but no verdict of linter or audit is in the ledger. missing: never evaluated."""
+passes, but no verdict of linter or audit is in the ledger. failed: a test does not pass, or no
+module was written. missing: never judged."""
 
 
 class Question(Config):

@@ -1,6 +1,6 @@
 """Make the snapshot of the catalogue again: `python -m models.kernels.operators.snapshot`.
 
-Takes about 110 CPU seconds. Prints the figures of the sets.
+Takes some CPU minutes. Prints the figures of the sets.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields, replace
 
 from models.kernels.candidate import KernelCandidate
+from models.kernels.execute.zygote import Zygote
 from models.kernels.operators import OperatorSpec
 from models.kernels.profiles import DeviceProfile
 from models.kernels.propose.base import NothingToProposeError, Packet
-from models.kernels.propose.writing import Writer, public_calls, write_module
+from models.kernels.propose.writing import ForkedWriter, Writer, public_calls, write_module
 from models.kernels.synth.calls import Call
 from models.kernels.synth.schedule import Schedule
 
@@ -136,3 +137,8 @@ class SynthesizerProposer:
         )  # fmt: skip
         self._schedules[candidate.sha] = schedule
         return candidate
+
+
+def forked_synthesizer(zygote: Zygote) -> SynthesizerProposer:
+    """Return a synthesizer that writes in forks of a warm parent."""
+    return SynthesizerProposer(write=ForkedWriter(zygote))

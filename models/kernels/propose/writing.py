@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models.config import Config
-from models.kernels.execute.zygote import Zygote
+from models.kernels.execute.zygote import Zygote, ZygoteError
 from models.kernels.operators import OperatorSpec
 from models.kernels.propose.base import NothingToProposeError
 from models.kernels.synth.calls import Call, serving_signature
@@ -21,6 +21,7 @@ from models.kernels.synth.module import synthesize
 from models.kernels.synth.schedule import Schedule
 
 _PER_TYPE_CALLS = 1_000
+_IN_FORK = "models.kernels.propose.writing:write_in_fork"
 _MOST_S = 900.0
 """Wall seconds for one module; max_pool2d takes 200 on a busy machine."""
 
@@ -111,13 +112,19 @@ class ForkedWriter:
         """Write the module of an operator's public calls.
 
         Raises:
-            NothingToProposeError: No rule serves any call.
-            ZygoteError: The fork took too long, or died.
+            NothingToProposeError: No rule serves any call, or the fork took too long or died.
+            ZygoteError: The warm parent is gone.
         """
         arguments = {"spec": spec.model_dump(mode="json"), "schedule": asdict(schedule)}
-        answer, _ = self._zygote.call(
-            "models.kernels.propose.writing:write_in_fork", arguments, timeout_s=self._most_s
-        )
+        try:
+            answer, _ = self._zygote.call(_IN_FORK, arguments, timeout_s=self._most_s)
+        except ZygoteError as error:
+            if not str(error).startswith(_IN_FORK):
+                raise  # the parent itself is gone: asked again, the same question may be answered
+            raise NothingToProposeError(
+                f"writing {spec.op_id} by rules failed: {str(error)[:500]}; mend the rule that "
+                "did it"
+            ) from error
         if "nothing" in answer:
             raise NothingToProposeError(answer["nothing"])
         return Written.model_validate(answer["written"])

@@ -281,9 +281,7 @@ def _typed(name: str, own: Signature, calls: Sequence[Call]) -> Signature:
         text = "|".join(f"{kind}{'?' if optional else ''}" for kind in types)
         parts.append(f"{text} {one.name}" + ("" if one.default is None else f"={one.default}"))
     result = "Any(a)" if own.returns_alias or any(_gives_view(one) for one in calls[:3]) else "Any"
-    return Signature.parse(
-        f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}({', '.join(parts)}) -> {result}"
-    )
+    return Signature.parse(f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}({', '.join(parts)}) -> {result}")
 
 
 def _gives_view(call: Call) -> bool:

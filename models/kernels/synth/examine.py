@@ -134,8 +134,7 @@ def run_samples(
     from models.kernels.execute.call import run_call
     from models.kernels.execute.recorder import BlackBox, Recorder
     from models.kernels.harness.gauge import post_processing
-    from models.kernels.operators.opinfo import entries_of
-    from models.kernels.samples.streams import PUBLIC_SEED
+    from models.kernels.operators.opinfo import PUBLIC_SEED, entries_of
     from models.kernels.samples.values import pack, unpack
 
     candidate = KernelCandidate.of(op_id, source)

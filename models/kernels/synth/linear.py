@@ -13,7 +13,9 @@ def solve_triangular(
     """Solve with a triangle: A X = B, or X A = B by transposed right hand sides."""
     import torch
 
-    batch = torch.broadcast_shapes(self.shape[:-2], right.shape[:-2])
+    batch = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        self.shape[:-2], right.shape[:-2]
+    )
     matrix = self.expand(*batch, *self.shape[-2:])
     known = right.expand(*batch, *right.shape[-2:])
     known = known if left else known.mT
@@ -21,9 +23,7 @@ def solve_triangular(
     return found if left else found.mT
 
 
-def pseudoinverse(
-    self: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
-) -> Any:
+def pseudoinverse(self: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
     """Invert the singular values, or eigenvalues, above the larger of two thresholds."""
     import torch
 
@@ -90,15 +90,19 @@ def multi_dot(tensors: Any) -> Any:
     return whole
 
 
+_LARGEST = (1, 2, float("inf"))
+"""Norms of matrices that are the largest of sums or singular values."""
+
+
 def _is_void(tensor: Any, ord: Any, dim: Any) -> bool:
     """Whether a norm is the largest of no sums, which torch takes for 0."""
     is_matrix = tensor.dim() == 2 if dim is None else isinstance(dim, list | tuple) and len(dim) > 1
-    return is_matrix and tensor.numel() == 0 and ord in (1, float("inf"))
+    return is_matrix and tensor.numel() == 0 and ord in _LARGEST
 
 
 def _at_least_zero(found: Any, ord: Any) -> Any:
     """Lift the largest of no sums, -inf, to 0: open sizes may be 0 when the program runs."""
-    return found.clamp_min(0) if ord in (1, float("inf")) else found
+    return found.clamp_min(0) if ord in _LARGEST else found
 
 
 def matrix_norm(
@@ -147,8 +151,8 @@ def install_shapes() -> Any:
         size = min(self.shape[-2], self.shape[-1])
         return torch.empty_like(self), self.new_empty([*self.shape[:-2], size])
 
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("geqrf", geqrf, "Meta")
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library.impl("geqrf", geqrf, "Meta")  # type: ignore[no-untyped-call]
     return library
 
 

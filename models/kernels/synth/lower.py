@@ -21,6 +21,8 @@ from models.kernels.synth.schedule import Schedule
 from models.kernels.synth.trace import Trace
 
 Load = Callable[[Kernel, Index], Var]
+MOST_COEFFICIENTS = 8
+"""Numbers that an operator's own code may bring: the terms of a window function."""
 
 
 @dataclass(eq=False)
@@ -132,20 +134,29 @@ class Lowering:
         )
 
     def constant(self, tensor: Any) -> Value:
-        """Return a tensor of no dimensions that the operator made as a number.
+        """Return a few numbers that the operator made, as coefficients.
 
         Raises:
-            UnsupportedError: It has dimensions: it would be memorised data.
+            UnsupportedError: They are many: it would be memorised data.
         """
-        if tensor.dim():
+        if tensor.dim() > 1 or tensor.numel() > MOST_COEFFICIENTS or tensor.numel() == 0:
             raise UnsupportedError(f"a tensor constant of shape {tuple(tensor.shape)} in the trace")
-        dtype, number = dtype_of(tensor), tensor.item()
+        dtype, numbers = dtype_of(tensor), tensor.reshape(-1).tolist()
 
         def load(kernel: Kernel, index: Index) -> Var:
-            scalar = self.operand(kernel, number)
-            return kernel.block(Var(scalar.text, dtype, is_scalar=True), dtype)
+            parts = [
+                kernel.block(Var(self.operand(kernel, one).text, dtype, is_scalar=True), dtype)
+                for one in numbers
+            ]
+            if not index or index[0] == "0" or dtype == "bool":
+                return parts[0]
+            result = parts[0]
+            for place, part in enumerate(parts[1:], 1):
+                text = f"tl.where({index[0]} == {place}, {part.text}, {result.text})"
+                result = kernel.let(text, part.dtype)
+            return result
 
-        return self.keep(Value((), dtype, load))
+        return self.keep(Value(tuple(tensor.shape), dtype, load))
 
     def arg(self, value: Any) -> Any:
         """Return an argument of a node: values for nodes, sizes for symbolic numbers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from models.kernels.lint.signature import Signature
@@ -118,7 +119,13 @@ class Synthesizer:
                 if not views.is_split or len(tensors) != 1:
                     return False
                 path, fake = traced.inputs[0]
-                copy = low.store(low.input(path, fake)).tensor
+                own = low.input(path, fake)
+                # Guards that are not kept may have put other expressions in place of its sizes.
+                sizes = {text: symbol for symbol, text in traced.symbols.items()}
+                shape = tuple(
+                    sizes.get(f"{path}.shape[{dim}]", size) for dim, size in enumerate(own.shape)
+                )
+                copy = low.store(low.keep(replace(own, shape=shape))).tensor
                 views = viewed(traced, {path: str(copy)})
         except Exception:
             return False

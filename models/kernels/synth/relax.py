@@ -179,6 +179,11 @@ def _changed(
     return Call(call.function, tuple(args), kwargs)
 
 
+_BY_PIVOTS = ("lu_unpack", "lu_solve", "linalg_lu_solve", "linalg_ldl_solve")
+"""Functions that follow pivots, numbered from 1, unchecked: on zeros ATen reads what is not its
+own, and lu_unpack dies."""
+
+
 def _aten_shapes(call: Call) -> list[Any] | None:
     """Return ATen's result shapes; [None] where data decide them, None where ATen refuses.
 
@@ -186,8 +191,13 @@ def _aten_shapes(call: Call) -> list[Any] | None:
     """
     import torch
 
-    numel = sum(one.numel() for one in call.args if isinstance(one, torch.Tensor))
-    if numel > MOST_NUMEL:
+    tensors = [one for one in call.args if isinstance(one, torch.Tensor)]
+    if any(one.numel() and not one.is_floating_point() for one in tensors) and any(
+        not one.numel() for one in tensors
+    ):
+        return None  # Places in nothing: ATen's embedding_bag reads them unchecked, and dies.
+    numel = sum(one.numel() for one in tensors)
+    if numel > MOST_NUMEL or getattr(call.function, "__name__", "") in _BY_PIVOTS:
         return _fake_shapes(call)
     try:
         with torch.no_grad():

@@ -49,6 +49,14 @@ def kron(self: Any, other: Any) -> Any:
     return (left * right).reshape(sizes)
 
 
+def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
+    """Return distances of rows; ATen's choice of a product for many rows is no other result."""
+    import torch
+
+    del compute_mode
+    return torch.ops.aten._cdist_forward(x1, x2, p, None)
+
+
 def _padded(tensor: Any, rank: int) -> Any:
     for _ in range(rank - tensor.dim()):
         tensor = tensor.unsqueeze(0)
@@ -140,6 +148,7 @@ def statistics_functions() -> dict[Any, Callable[..., Any]]:
 
     return {
         torch.cov: cov,
+        torch.cdist: cdist,
         torch.corrcoef: corrcoef,
         torch.kron: kron,
         torch.gradient: gradient,

@@ -200,14 +200,20 @@ def _slice_scatter(low: Lowering, node: Any) -> Value:
     return low.pointwise(source.shape, source.dtype, load, [source, part])
 
 
-def _is_reshape(source: Value, sizes: list[Size], strides: list[Size], offset: Any) -> bool:
+def _numel(node: Any) -> Any:
+    """Return how many elements a node had when it was traced; no guard comes of it."""
+    count = node.meta["val"].numel()
+    return getattr(getattr(count, "node", None), "hint", count)
+
+
+def _is_reshape(sizes: list[Size], strides: list[Size], offset: Any, is_whole: bool) -> bool:
     """Whether sizes and strides are those of a dense tensor of as many elements."""
     dense: list[Size] = [product(sizes[place + 1 :]) for place in range(len(sizes))]
     is_dense = all(
         is_one(size) or stride == due
         for size, stride, due in zip(sizes, strides, dense, strict=True)
     )
-    return is_dense and not offset and product(sizes) == product(source.shape)
+    return is_dense and not offset and is_whole
 
 
 def _as_strided(low: Lowering, node: Any) -> Value:
@@ -219,7 +225,8 @@ def _as_strided(low: Lowering, node: Any) -> Value:
     source = low.value(node.args[0])
     sizes, strides = low.arg(node.args[1]), low.arg(node.args[2])
     offset = low.arg(node.args[3]) if len(node.args) > 3 else node.kwargs.get("storage_offset")
-    if _is_reshape(source, sizes, strides, offset):
+    is_whole = _numel(node) == _numel(node.args[0])
+    if _is_reshape(sizes, strides, offset, is_whole):
         return reshaped(low, source, tuple(sizes))
     if source.tensor is None or source.is_dense:
         source = low.stored(source)

@@ -71,7 +71,7 @@ def _function(double: str) -> Callable[[Lowering, Any], Value]:
 
 
 def _frexp(low: Lowering, node: Any) -> list[Value]:
-    """x = mantissa * 2^exponent with a mantissa in [1/2, 1); 0, infinities and NaN as they are."""
+    """Split into mantissa in [1/2, 1) and exponent of 2; 0, infinities and NaN as they are."""
     source, (fake, exponents) = low.value(node.args[0]), node.meta["val"]
 
     def part(function: str, kind: str, dtype: str) -> Value:

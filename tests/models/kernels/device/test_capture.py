@@ -55,6 +55,28 @@ def test_arguments_are_kept_as_they_were_before_the_step_changed_them(plain):
     assert torch.equal(update.args[1], 2 * torch.tensor([[13.0 + 80.0, 52.0 + 32.0]]))
 
 
+class Filled(nn.Module):
+    """Fills with numbers that programs tell apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+
+    def forward(self):
+        for value in (float("-inf"), 0.0, 2.5, 3.5):
+            torch.full((), value)
+        torch.scalar_tensor(float("inf"))
+        return self.weight.sum()
+
+
+def test_numbers_that_need_a_program_of_their_own_are_all_kept():
+    workload = Workload("filled", Filled, lambda generator: (),
+                        lambda p: torch.optim.SGD(p, lr=0.5, foreach=False))  # fmt: skip
+    values = [one.args[1] for one in capture_model(workload, steps=1).of("aten.fill.Scalar")]
+    # 1.0 is the first gradient; 2.5 stands for numbers that any program takes.
+    assert sorted(values) == [float("-inf"), 0.0, 1.0, 2.5, float("inf")]
+
+
 def test_a_call_with_views_survives_a_sample_file(plain):
     (product, *_) = plain.of("aten.mm.default")
     args, kwargs = build_record(product.record())

@@ -127,6 +127,18 @@ def test_an_evaluation_that_is_not_finished_counts_for_nothing(ledger):
     assert row(ledger, "exp").status == "kernel"
 
 
+@pytest.mark.parametrize(("outcome", "status"), [
+    ("exhausted", "failed"), ("infra_error", "missing"), (None, "missing"),
+])  # fmt: skip
+def test_an_operator_without_a_module_failed_unless_our_own_machinery_did(ledger, outcome, status):
+    ledger.begin_session("s1", "one", "exp", "interpreter", "synthesizer", {})
+    ledger.end_session("s1", outcome=outcome, reason="no rule serves exp")
+    found = row(ledger, "exp", run="one")
+    assert (found.status, found.tests, found.passed) == (status, 15, 0)
+    assert ("no rule serves exp" in found.reason) is (outcome is not None)
+    assert row(ledger, "exp", run="two").status == "missing"
+
+
 def test_runs_are_told_apart_and_pooled_only_when_none_is_named(ledger):
     bad, good = rows.candidate("exp"), rows.candidate("exp", rows.SOURCE + "\n")
     failing = [*passing("exp")[:-1], rows.outcome(14, "wrong")]

@@ -257,7 +257,6 @@ def examine(name: str, folder: Path, block: int) -> dict[str, Any]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made_in:
         found = {
-            name: examine(name, Path(made_in), int(sys.argv[1]))
-            for name in (sys.argv[2:] or CASES)
+            name: examine(name, Path(made_in), int(sys.argv[1])) for name in (sys.argv[2:] or CASES)
         }
     print(json.dumps(found))

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.kernels.synth.emit.complexes import parts_of, viewed
 from models.kernels.synth.emit.linalg.factors import Results
-from models.kernels.synth.emit.linalg.matrices import Matrices, Shape, option, results_of, used
+from models.kernels.synth.emit.linalg.matrices import Matrices, Shape, results_of, used
 from models.kernels.synth.lower import Lowering, Value, sizes_of
 
 
