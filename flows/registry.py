@@ -268,7 +268,7 @@ FLOWS = (
         config="models.kernels.config:CampaignConfig",
         takes_data=False,
         goes_on=True,
-        demo=("ops=trunc,eye,amax,flip,kron", "most_per_type=4"),
+        demo=("ops=trunc,amax,flip,t,gcd", "most_per_type=4"),
         figures=(
             MainFigure(*("kernel-backed", "kernel_backed", "{:,.0f}"), *("operators", "operators")),
             MainFigure(*("tests passed", "tests/passed", "{:,.0f}"), *("of", "tests/total")),
@@ -281,7 +281,7 @@ FLOWS = (
         flow="flows.evaluate_package:evaluate_package",
         config="models.kernels.config:EvaluationConfig",
         goes_on=True,
-        demo=("ops=trunc,eye,amax,flip,kron", "most_per_type=4"),
+        demo=("ops=trunc,amax,flip,t,gcd", "most_per_type=4"),
         figures=(
             MainFigure(*("pass all unseen suites", "unseen/share", "{:.1%}")),
             MainFigure(*("layouts", "V2/share", "{:.1%}")),

@@ -12,7 +12,6 @@ import pytest
 from flows.__main__ import _main
 
 
-
 @pytest.fixture
 def loom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def call(*words: str) -> tuple[int, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,13 @@ def plain_stages(
         launches: Sequence[LaunchRecord],
         targets: Sequence[DeviceProfile],
     ) -> list[CompileResult]:
-        return pool.matrix(candidate, launches, targets)
+        results = []
+        for launch, target in itertools.product(launches, targets):
+            results.append(pool.compile(candidate, launch, target))
+            # Its other kernels are as large: each would wait for the same limit.
+            if results[-1].error_class in ("timeout", "crash"):
+                break
+        return results
 
     def test(candidate: KernelCandidate, profile: DeviceProfile, firsts_only: bool) -> TestReport:
         asked = samples.firsts() if firsts_only else samples

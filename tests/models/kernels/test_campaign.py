@@ -80,7 +80,7 @@ from scripted import GOOD, WRONG, Stateless
 from models.kernels.campaign import OperatorOptions, run_operator
 from models.kernels.session import SessionConfig
 print(run_operator("exp", OperatorOptions(run="killed", session=SessionConfig(infra_wait_s=0)),
-                   Path(sys.argv[1]), lambda: Stateless([WRONG, GOOD], int(sys.argv[2])))
+                   Path(sys.argv[1]), lambda _: Stateless([WRONG, GOOD], int(sys.argv[2])))
       .model_dump_json())
 """
 

@@ -1,6 +1,12 @@
 """Kernels through Triton's real compilers, without a GPU."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +21,7 @@ from models.kernels.profiles import find_profile
 from models.kernels.synth.calls import Call
 from models.kernels.synth.module import synthesize
 from models.kernels.synth.schedule import Schedule
+from models.settings import ROOT
 
 SM90, GFX942 = find_profile("sm90"), find_profile("gfx942")
 
@@ -213,3 +220,29 @@ def test_messages_are_classified_and_trimmed():
         "Expected dtype\nExpected dtype"
     )
     assert shown == "    y = tl.exp(x)\nExpected dtype"
+
+
+def test_a_compiling_process_ends_with_whoever_asked_it() -> None:
+    program = (
+        "import os, sys, time\n"
+        "from models.kernels.compiler.pool import CompileWorker\n"
+        "worker = CompileWorker()\n"
+        "worker._start()\n"
+        "print(worker._process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    asker = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert asker.stdout is not None
+    pid = int(asker.stdout.readline())
+    os.kill(pid, signal.SIGSTOP)  # as deaf as in the middle of a compile
+    asker.kill()
+    asker.wait()
+    asker.stdout.close()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < until:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break  # dead; who adopts it here collects nothing
+        time.sleep(0.1)
+    assert time.monotonic() < until, "it lives on"
