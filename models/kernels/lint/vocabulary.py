@@ -28,9 +28,9 @@ TRITON_HOST = frozenset({"cdiv", "next_power_of_2"})
 
 BUILTINS = _names(
     "abs all any bool complex divmod enumerate float int isinstance len list max min pow range "
-    "reversed round slice sorted sum tuple zip"
+    "reversed round slice sorted str sum tuple zip"
 )
-NUMERIC_BUILTINS = _names("abs bool complex divmod float int max min pow round sum")
+NUMERIC_BUILTINS = _names("abs bool complex divmod float int max min pow round str sum")
 """Those that compute with, or read, what they get: never a tensor."""
 EXCEPTIONS = _names(
     "ValueError RuntimeError TypeError IndexError NotImplementedError AssertionError "

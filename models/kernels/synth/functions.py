@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from models.kernels.synth.histograms import interval_functions
+from models.kernels.synth.windows import window_functions
 
 
 def allclose(
@@ -109,8 +110,10 @@ def take_along_dim(self: Any, indices: Any, dim: int | None = None) -> Any:
 
 
 def unravel_index(self: Any, shape: Any) -> Any:
-    """Divide out the sizes, last dimension fastest."""
-    left, parts = self, []
+    """Divide out the sizes, last dimension fastest; places are int64 whatever the number is."""
+    import torch
+
+    left, parts = self.to(torch.int64), []
     for size in reversed([shape] if isinstance(shape, int) else list(shape)):
         parts.append(left % size)
         left = left // size
@@ -121,7 +124,11 @@ def open_integers() -> frozenset[Any]:
     """Return torch's functions among them that are served with any integers."""
     import torch
 
-    return frozenset({torch.histc, torch.histogram, torch.histogramdd})
+    windows = torch.signal.windows
+    return frozenset({
+        torch.histc, torch.histogram, torch.histogramdd, torch.eye,
+        *(getattr(windows, name) for name in windows.__all__),
+    })  # fmt: skip
 
 
 def data_functions() -> dict[Any, Callable[..., Any]]:
@@ -130,6 +137,7 @@ def data_functions() -> dict[Any, Callable[..., Any]]:
 
     return {
         **interval_functions(),
+        **window_functions(),
         torch.allclose: allclose,
         torch.combinations: combinations,
         torch.equal: equal,

@@ -141,7 +141,13 @@ def conditions(
             yield f"isinstance({path}, float)"
             yield f'abs({path}) < float("inf")'
         else:
+            if root in unions and rest[0] in _CLASSES:
+                # What may be a tensor is compared with nothing before it is known to be none.
+                yield f"isinstance({path}, {_CLASSES[rest[0]]})"
             yield from _literal(path, rest[0], rest[1])
+
+
+_CLASSES = {"str": "str", "dtype": "torch.dtype"}
 
 
 def _literal(path: str, type_name: str, text: str) -> Iterator[str]:
