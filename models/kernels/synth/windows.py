@@ -1,4 +1,4 @@
-"""Windows whose coefficients are arguments: torch makes tensors of them, a trace would keep them."""
+"""Windows whose coefficients are arguments, which torch makes tensors of and a trace would keep."""
 
 from __future__ import annotations
 
