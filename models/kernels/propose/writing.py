@@ -18,6 +18,7 @@ from models.kernels.operators import OperatorSpec
 from models.kernels.propose.base import NothingToProposeError
 from models.kernels.synth.calls import Call, serving_signature
 from models.kernels.synth.module import synthesize
+from models.kernels.synth.program import BY_HAND
 from models.kernels.synth.schedule import Schedule
 
 _PER_TYPE_CALLS = 1_000
@@ -40,7 +41,7 @@ class Written(Config):
     signature: str
     """Schema that its wrapper follows."""
     hand_written: bool = False
-    """Written for this operator alone."""
+    """Begins with a function of torch spelled out by hand for this operator."""
 
 
 Writer = Callable[[OperatorSpec, Schedule], Written]
@@ -82,8 +83,10 @@ def write_module(spec: OperatorSpec, schedule: Schedule, calls: Sequence[Call]) 
             source, made = synthesize(signature, calls, schedule)
     except UnsupportedError as error:
         raise NothingToProposeError(f"no rule serves {spec.op_id}: {error}") from error
-    return Written(source=source, rules=made.rules, programs=len(made.programs),
-                   refused=made.refused, signature=signature.schema)  # fmt: skip
+    return Written(
+        source=source, rules=made.rules, programs=len(made.programs), refused=made.refused,
+        signature=signature.schema, hand_written=BY_HAND in made.rules,
+    )  # fmt: skip
 
 
 def write_in_fork(arguments: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:

@@ -15,7 +15,7 @@ from models.kernels.synth.functions import open_integers
 from models.kernels.synth.host import HostText
 from models.kernels.synth.lower import Lowering, Value
 from models.kernels.synth.primitives import open_functions
-from models.kernels.synth.program import Program, Synthesis
+from models.kernels.synth.program import BY_HAND, Program, Synthesis
 from models.kernels.synth.relax import flat, holds, larger, relaxed
 from models.kernels.synth.scalar import UnsupportedError
 from models.kernels.synth.schedule import Schedule
@@ -226,7 +226,7 @@ class Synthesizer:
             text,
             list(out.kernels),
             set(out.helpers),
-            set(out.rules),
+            set(out.rules) | ({BY_HAND} if traced.by_hand else set()),
             used,
         )
 

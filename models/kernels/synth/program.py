@@ -9,6 +9,9 @@ from typing import Any
 from models.kernels.lint.signature import Signature
 from models.kernels.synth.structure import Key
 
+BY_HAND = "by hand"
+"""Stands among the rules of a program that begins with a function written for one operator."""
+
 
 @dataclass
 class Program:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from models.kernels.synth.decompose import own_functions, own_rules
+from models.kernels.synth.decompose import (
+    hand_written_functions,
+    own_functions,
+    own_rules,
+)
 from models.kernels.synth.primitives import derived_sizes
 from models.kernels.synth.structure import Leaf
 
@@ -74,6 +78,8 @@ class Trace:
     """Relations between symbols under which the graph holds."""
     derived: Mapping[Any, Any]
     """Expression over the symbols by symbol that stands for it."""
+    by_hand: frozenset[str] = frozenset()
+    """Functions of torch that were spelled out by hand for one operator each."""
 
 
 @lru_cache(maxsize=1)
@@ -90,16 +96,22 @@ def decompositions() -> dict[Any, Any]:
     return {**kept, **own_rules()}
 
 
-def _stand_ins() -> Any:
-    """Return a context in which functions of our own stand for torch's, wherever one is called."""
+def _stand_ins(used: set[str]) -> Any:
+    """Return a context in which functions of our own stand for torch's, wherever one is called.
+
+    Args:
+        used: Gets the names of those that were spelled out by hand for one operator.
+    """
     from torch.overrides import TorchFunctionMode
 
-    table = own_functions()
+    table, by_hand = own_functions(), hand_written_functions()
 
     class StandIns(TorchFunctionMode):
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
+            if function in by_hand:
+                used.add(function.__name__)
             return table.get(function, function)(*args, **(kwargs or {}))
 
     return StandIns()
@@ -137,6 +149,7 @@ def trace(
     mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
     symbols: dict[Any, str] = {}
     inputs: list[tuple[str, Any]] = []
+    by_hand = {function.__name__} if function in hand_written_functions() else set[str]()
     for place, leaf in enumerate(listed):
         source = ConstantSource(f"a{place}")
         if leaf.kind == "tensor":
@@ -180,7 +193,7 @@ def trace(
         torch.no_grad(),
         enable_python_dispatcher(),
         derived_sizes() as derived,
-        _stand_ins(),
+        _stand_ins(by_hand),
     ):
         table = {} if is_whole else decompositions()
         module = make_fx(called, decomposition_table=table, tracing_mode="real")(
@@ -198,4 +211,5 @@ def trace(
         symbols,
         tuple(dict.fromkeys(guard.expr.xreplace(derived) for guard in env.guards)),
         derived,
+        frozenset(by_hand),
     )

@@ -114,3 +114,13 @@ def test_an_operator_that_cannot_be_traced_has_nothing_to_propose():
         match="no rule serves odd: no program could be written: NotImplementedError",
     ):
         SynthesizerProposer(lambda _: calls).propose(spec, SM90, None)
+
+
+def test_an_operator_that_was_spelled_out_by_hand_says_so():
+    kron = SUM.model_copy(
+        update={"op_id": "kron", "schema_text": "kron(Tensor self, Tensor other) -> Tensor"}
+    )
+    calls = [Call(torch.kron, (torch.ones(2, 3), torch.ones(3, 2)), {})]
+    written = SynthesizerProposer(lambda spec: calls).propose(kron, INTERPRETER, None)
+    assert json.loads(written.policy)["hand_written"]
+    assert not json.loads(proposer().propose(SUM, SM90, None).policy)["hand_written"]
