@@ -7,13 +7,10 @@ for compilers have to start assemblers and write: lint before compiling.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
 import resource
-import select
-import signal
 import sys
 import time
 from pathlib import Path
@@ -30,6 +27,7 @@ from models.kernels.compiler.dialect import refusals
 from models.kernels.compiler.errors import classify, trim
 from models.kernels.compiler.resources import Resources, of_amdgcn, of_cubin
 from models.kernels.compiler.result import CompileResult, Stage
+from models.kernels.execute.orphans import end_with_the_asker
 from models.kernels.profiles import DeviceProfile
 
 _STAGES: tuple[tuple[str, Stage], ...] = (
@@ -41,7 +39,6 @@ _DEBUG = re.compile(r"\.(loc|file|ident)\b|\$L__(tmp|func)|\.Ltmp|\.Lfunc")
 _MEMORY_BYTES = 16 * 1024**3
 """Address space of the process: LLVM reserves a few GiB and uses less."""
 _FILE_BYTES = 1024**3
-_PR_SET_PDEATHSIG = 1
 _VIRTUAL = ("cuda", 80, 32)
 """Target whose front end stands in for a virtual dialect; only its IR is looked at."""
 
@@ -170,31 +167,9 @@ def _failure(message: str, error: BaseException, kernel: Any) -> dict[str, Any]:
     }
 
 
-def _end_with_the_asker() -> None:
-    """Kill this process when whoever asks is gone, in the middle of a compile too.
-
-    A compile may take minutes inside of LLVM, where no signal of Python's is handled; and the
-    kernel's own signal for orphans comes when the thread that started this process ends. So a
-    small process of our own looks at the other end of the standard input.
-    """
-    compiling = os.getpid()
-    if os.fork():
-        return
-    # Our own end of its answers must not outlive it: the asker waits for their end.
-    os.closerange(1, 256)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    gone = select.poll()
-    gone.register(0, 0)  # hang-ups are told unasked, data are left alone
-    while os.getppid() == compiling:
-        if gone.poll(1_000):
-            os.kill(compiling, signal.SIGKILL)
-            break
-    os._exit(0)
-
-
 def main() -> None:
     """Answer requests until the input ends; answers go to the descriptor given as argument."""
-    _end_with_the_asker()
+    end_with_the_asker(sys.stdin.fileno())
     limits = {resource.RLIMIT_AS: _MEMORY_BYTES, resource.RLIMIT_FSIZE: _FILE_BYTES,
               resource.RLIMIT_CORE: 0}  # fmt: skip
     for name, most in limits.items():

@@ -6,7 +6,7 @@ call.py       one call under all checks       results.py          what came out,
 watch.py      frames, objects, raw memory     fixtures.py         functions that must stay
 launch.py     launches, scalars as compiled   builder.py          checked memory, bf16, fp8
 combine.py    reductions and scans in steps   libdevice.py        the vendor's math in numpy
-boolean.py    `and`, `or` between blocks
+boolean.py    `and`, `or` between blocks        orphans.py          ends with whoever asks
 memory.py     bounds, initialised, sealed     audit.py            what a wrapper may ask of torch
 recorder.py   launches, last operation        frames.py, floats.py
 """

@@ -2,6 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +15,7 @@ from models.kernels.candidate import KernelCandidate
 from models.kernels.execute import Zygote, ZygoteError
 from models.kernels.execute.frames import BrokenFrameError, FrameReader, frame
 from models.kernels.execute.recorder import BlackBox
+from models.settings import ROOT
 
 HONEST = """
 @triton.jit
@@ -172,3 +178,37 @@ def test_the_source_of_a_candidate_is_data(execute):
     assert outcome["status"] == "broken_module"
     assert "does not import: SyntaxError" in outcome["message"]
     assert KernelCandidate.of("add", "x = 1").sha == KernelCandidate.of("mul", "x = 1").sha
+
+
+def test_a_parent_outlives_the_thread_that_started_it_and_ends_with_its_process():
+    # The kernel's signal for orphans is about threads: it once killed idle parents of pools.
+    parent = Zygote()
+    thread = threading.Thread(target=parent.start)
+    thread.start()
+    thread.join()
+    assert parent._process is not None
+    time.sleep(1.0)
+    assert parent._process.poll() is None
+    parent.close()
+    program = (
+        "import time\n"
+        "from models.kernels.execute import Zygote\n"
+        "parent = Zygote()\n"
+        "parent.start()\n"
+        "print(parent._process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    asker = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert asker.stdout is not None
+    pid = int(asker.stdout.readline())
+    os.kill(pid, signal.SIGSTOP)  # as deaf as in the middle of a test
+    asker.kill()
+    asker.wait()
+    asker.stdout.close()
+    state = Path(f"/proc/{pid}/stat")
+    until = time.monotonic() + 20
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until, "it lives on"
+        time.sleep(0.1)
