@@ -86,7 +86,7 @@ def preview(config: CampaignConfig) -> list[str]:
     return [
         f"operators: {len(specs):,}, {sum(spec.tests for spec in specs):,} tests"
         + (f", at most {config.most_per_type} per type" if config.most_per_type else ""),
-        f"written by: {proposer.name}, {config.mode}, for {config.profile}",
+        f"written by: {proposer.name}, for {config.profile}",
         f"budget: {config.sessions} dialogs of {config.calls} proposals per operator",
         f"compiled in the loop for: {', '.join(config.targets) or 'nothing'}",
         f"left out: {', '.join(config.off) or 'nothing'}",

@@ -157,7 +157,11 @@ def package_kernels(
     """Recompute coverage from the ledger, write package and tables, and record them."""
     with Ledger(place.ledger) as ledger:
         coverage = ledger.coverage(
-            config.operators(), "S", config.profile, config.mode, place.name, config.most_per_type
+            config.operators(),
+            "S",
+            config.profile,
+            run=place.name,
+            most_per_dtype=config.most_per_type,
         )
         entries = package_entries(ledger, coverage.rows)
         manifest = write_package(
@@ -165,7 +169,7 @@ def package_kernels(
         )
         view = page_of(
             ledger, place.folder / "traces" / place.name, operators=config.operators(),
-            profile=config.profile, mode=config.mode, run=place.name,
+            profile=config.profile, run=place.name,
             most_per_dtype=config.most_per_type,
         )  # fmt: skip
     files = {"coverage": place.folder / "coverage.json",

@@ -15,7 +15,7 @@ from models.config import Config, Texts
 from models.errors import ConfigError
 from models.kernels.campaign import OperatorOptions, OperatorSummary, run_operator
 from models.kernels.compiler import CompilePool
-from models.kernels.config import GPU_TARGETS, EvaluationConfig
+from models.kernels.config import EvaluationConfig
 from models.kernels.evaluation import Judged, SuiteResult, evaluate_operator
 from models.kernels.execute import LaunchRecord, Zygote
 from models.kernels.harness import Harness
@@ -25,7 +25,7 @@ from models.kernels.profiles import find_profile
 from models.kernels.propose import Proposer
 from models.kernels.propose.synthesizer import forked_synthesizer
 from models.kernels.samples.streams import Suite
-from models.kernels.targets import CompileFolder, MatrixRow, compile_matrix
+from models.kernels.targets import GPU_TARGETS, CompileFolder, MatrixRow, compile_matrix
 from models.kernels.workshop import workshop
 
 Track = Literal[

@@ -9,12 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from models.config import Config, Texts
-from models.kernels.candidate import Mode
 from models.kernels.operators import OperatorSpec, select_operators
 from models.kernels.samples.streams import Suite
 
-GPU_TARGETS = ("sm80", "sm90", "sm100", "gfx942", "gfx1100")
-"""Profiles with a compiler that needs no hardware."""
 State = Literal["lint", "compile", "audit", "summarise"]
 
 
@@ -32,14 +29,11 @@ class CampaignConfig(Config):
     """Address of the language model (`openai/gpt-5`, `http://HOST/v1#NAME`, `scripted:FILE`)."""
 
     package: Path | None = None
-    """Package whose modules are replayed, and that a language model may read as examples."""
+    """Package whose modules are replayed."""
 
     profile: str = "interpreter"
     """Device whose lists and limits hold: interpreter, sm80 .. gfx1100, or a virtual dialect
     (padded32, gather_only)."""
-
-    mode: Mode = "strict"
-    """strict: a module launches its own kernels only; self_consistent: it may call others."""
 
     targets: Texts = ("sm90", "gfx942")
     """Compilers of the loop: the first for every candidate, the others by turns."""
@@ -121,9 +115,6 @@ class RefineConfig(Config):
 
     seed: int = Field(0, ge=0)
     """Of weights and inputs."""
-
-    targets: Texts = ("sm90", "gfx942")
-    """Compilers of the loop."""
 
     output: Path | None = None
     """Folder of the refined package and report; None: below LOOM_HOME."""
