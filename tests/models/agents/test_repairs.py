@@ -135,7 +135,8 @@ def test_right_plans_solve_a_task_and_wrong_ones_do_not(name: str) -> None:
         outcomes = dict(
             zip(PLANS, pool.map(lambda plan: run_task(SUITE[name], plan), PLANS), strict=True)
         )
-    assert {plan: one.solved for plan, one in outcomes.items()} == dict(PLANS)
+    ends = {plan: (one.phase, one.reason, one.steps) for plan, one in outcomes.items()}
+    assert {plan: one.solved for plan, one in outcomes.items()} == dict(PLANS), ends
     assert all(one.as_expected and one.phase == "finished" for one in outcomes.values())
     assert {one.source for one in outcomes.values()} == {"scripted"}
     for plan, one in outcomes.items():
