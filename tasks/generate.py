@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,9 @@ from models.kernels.coverage_page import page_of, render_page
 from models.kernels.execute import Zygote
 from models.kernels.ledger import Coverage, Ledger, write_json, write_parquet
 from models.kernels.package import read_package, write_package
+from models.kernels.prompts import PassingKernel
 from models.kernels.propose import (
+    Asker,
     CascadeProposer,
     LanguageModelProposer,
     ModelAsker,
@@ -30,11 +33,18 @@ from models.kernels.propose import (
     ReplayProposer,
 )
 from models.kernels.propose.synthesizer import forked_synthesizer
-from models.kernels.release import CampaignPlace, campaign_place, curve, package_entries
+from models.kernels.release import (
+    CampaignPlace,
+    campaign_place,
+    curve,
+    package_entries,
+    passing_kernels,
+)
 from models.kernels.session.config import SessionConfig
 from models.llm import language_model
 from models.settings import get_settings
 from tasks.cache import source_digest
+from tasks.kernel_agent import open_kernel_agent
 from tasks.track import TrackedRun, show_table
 
 
@@ -48,12 +58,19 @@ def open_campaign(config: CampaignConfig) -> CampaignPlace:
     return campaign_place(config, kernels_home(), source_digest("models.kernels"))
 
 
-def proposer_of(config: CampaignConfig, zygote: Zygote) -> Proposer:
+def proposer_of(
+    config: CampaignConfig,
+    zygote: Zygote,
+    asker: Asker | None = None,
+    passing: Callable[[], Iterable[PassingKernel]] = tuple,
+) -> Proposer:
     """Build who writes the kernels; nothing is called yet.
 
     Args:
         config: Who writes.
         zygote: Warm parent in whose forks rules are applied.
+        asker: Answers in the model's place.
+        passing: Gives the modules that count until now, which a model may learn from.
 
     Raises:
         ConfigError: The config names no model, or no package, where one is needed.
@@ -70,10 +87,28 @@ def proposer_of(config: CampaignConfig, zygote: Zygote) -> Proposer:
             f"proposer {config.proposer} needs a model: name it in `llm`, such as "
             "llm=http://127.0.0.1:8000/v1#NAME, or take proposer=synthesizer"
         )
-    model = LanguageModelProposer(ModelAsker(language_model(config.llm)))
+    asked = asker or ModelAsker(language_model(config.llm))
+    model = LanguageModelProposer(asked, passing=passing)
     return model if config.proposer == "language_model" else (
         CascadeProposer(forked_synthesizer(zygote), model)
     )  # fmt: skip
+
+
+@contextmanager
+def _writer(
+    op_id: str, config: CampaignConfig, place: CampaignPlace
+) -> Iterator[Callable[[Zygote], Proposer]]:
+    """Give what makes the proposer of one operator; an agent's conversations are closed after."""
+    passing = cache(partial(passing_kernels, place, config))
+    if config.asker == "model" or config.proposer in ("synthesizer", "replay") or not config.llm:
+        yield partial(proposer_of, config, passing=passing)
+        return
+    with TemporaryDirectory(prefix="kernel-agent-") as folder:
+        agent = open_kernel_agent(config.llm, Path(folder), place.folder / "conversations" / op_id)
+        try:
+            yield partial(proposer_of, config, asker=agent, passing=passing)
+        finally:
+            agent.close()
 
 
 def options_of(config: CampaignConfig, place: CampaignPlace) -> OperatorOptions:
@@ -92,8 +127,8 @@ def generate_operator(op_id: str, config: CampaignConfig, place: CampaignPlace) 
 
     The ledger is the cache: what it holds is not run again, by whatever worker.
     """
-    make = partial(proposer_of, config)
-    summary = run_operator(op_id, options_of(config, place), place.ledger, make)
+    with _writer(op_id, config, place) as make:
+        summary = run_operator(op_id, options_of(config, place), place.ledger, make)
     get_run_logger().info("%s", in_a_line(summary))
     return summary
 
@@ -145,6 +180,9 @@ def record_operator(summary: OperatorSummary, run: TrackedRun, decided: int, cou
             "tests/passed": row.passed if row else None, "tests/total": row.tests if row else None,
             "session/calls": summary.calls, "session/dialogs": summary.dialogs,
             "session/cpu_s": summary.cpu_s, "tests/cpu_s": row.cpu_s if row else None,
+            "llm/prompt_tokens": summary.prompt_tokens,
+            "llm/completion_tokens": summary.completion_tokens,
+            "llm/cost_usd": summary.cost_usd,
         })  # fmt: skip
         child.tags({"status": summary.status, "reason": (row.reason if row else "")[:500]})
     run.metrics({"campaign/kernel_backed": counted}, step=decided)
@@ -197,6 +235,9 @@ def metrics_of(coverage: Coverage, summaries: list[OperatorSummary]) -> dict[str
         "tests/skipped": head.tests_skipped,
         "session/calls": sum(one.calls for one in summaries),
         "session/cpu_s": sum(one.cpu_s for one in summaries),
+        "llm/prompt_tokens": sum(one.prompt_tokens for one in summaries),
+        "llm/completion_tokens": sum(one.completion_tokens for one in summaries),
+        "llm/cost_usd": sum(one.cost_usd for one in summaries),
         **{f"campaign/after_{place + 1}": count for place, count in enumerate(reached)},
         **{f"family/{name}": one.kernel / one.operators
            for name, one in coverage.by_family.items()},

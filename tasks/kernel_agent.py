@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-
 from models.agents import Agent, Conversation, SandboxWorkspace, SqliteStore
 from models.agents.store import MemoryStore
 from models.errors import ConfigError
@@ -120,7 +117,6 @@ class AgentAsker:
             self._close(key)
 
 
-@task(cache_policy=NO_CACHE)
 def open_kernel_agent(
     model: LanguageModel | str, workspace: Path, store: Path | None = None
 ) -> AgentAsker:
@@ -129,10 +125,8 @@ def open_kernel_agent(
     Args:
         model: A model, or its address (`scripted:FILE`, `openai/gpt-5`).
         workspace: Folder of the agent's sandbox; its tools see nothing else.
-        store: Database of its conversations; None: in memory.
+        store: Folder of its conversations; None: in memory.
     """
     home = SqliteStore(store) if store is not None else MemoryStore()
     agent = replace(_AGENT, model=model)
-    asker = AgentAsker(agent, lambda one: one.open(SandboxWorkspace(workspace), home))
-    get_run_logger().info("kernels are written by %s", asker.name)
-    return asker
+    return AgentAsker(agent, lambda one: one.open(SandboxWorkspace(workspace), home))

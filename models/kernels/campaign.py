@@ -19,6 +19,7 @@ from models.kernels.ledger import CoverageRow, Ledger
 from models.kernels.lint import LintReport
 from models.kernels.operators import OperatorSpec, find_operator
 from models.kernels.profiles import DeviceProfile, find_profile
+from models.kernels.prompts.retrieval import policy_of
 from models.kernels.propose.base import Proposer
 from models.kernels.propose.synthesizer import forked_synthesizer
 from models.kernels.samples.streams import Suite
@@ -66,6 +67,12 @@ class OperatorSummary(Config):
     """Candidates that the proposer gave."""
     dialogs: int = 0
     infra_errors: int = 0
+    prompt_tokens: int = 0
+    """Tokens that language models read for it."""
+    completion_tokens: int = 0
+    """Tokens that they wrote."""
+    cost_usd: float = 0.0
+    """What those calls cost whose price is known."""
     cpu_s: float = 0.0
     """CPU seconds of the session's stages."""
     elapsed_s: float = 0.0
@@ -128,7 +135,7 @@ def run_operator(
     ):
         before = ledger.session(trace.session_id)
         if before is not None and before["outcome"] in ("success", "exhausted"):
-            summary = _summary(ledger, spec, options, before, began)
+            summary = _summary(ledger, spec, options, before, began, _spent(trace))
             if summary.sha is None or all(row.status != "missing" for row in summary.rows):
                 return summary
         ledger.begin_session(trace.session_id, options.run, op_id, profile.name, proposer.name,
@@ -152,7 +159,7 @@ def run_operator(
         ledger.end_session(trace.session_id, **facts)
         ended = ledger.session(trace.session_id)
         assert ended is not None
-        return _summary(ledger, spec, options, ended, began)
+        return _summary(ledger, spec, options, ended, began, _spent(trace))
 
 
 def _facts(result: SessionResult) -> dict[str, object]:
@@ -163,7 +170,7 @@ def _facts(result: SessionResult) -> dict[str, object]:
 
 def _summary(
     ledger: Ledger, spec: OperatorSpec, options: OperatorOptions, row: dict[str, object],
-    began: float,
+    began: float, spent: dict[str, float],
 ) -> OperatorSummary:  # fmt: skip
     sha = row["best_sha"]
     mode = ledger.candidate(spec.op_id, str(sha)).mode if sha else "strict"
@@ -176,8 +183,20 @@ def _summary(
     return OperatorSummary.model_validate({
         **{name: row[name] for name in ("op_id", "session_id", "outcome", "calls", "dialogs",
                                         "infra_errors", "cpu_s", "reason")},
-        "sha": sha, "rows": rows, "elapsed_s": time.monotonic() - began,
+        "sha": sha, "rows": rows, "elapsed_s": time.monotonic() - began, **spent,
     })  # fmt: skip
+
+
+def _spent(trace: SessionTrace) -> dict[str, float]:
+    """Return what a session's proposals took of language models."""
+    spent = {"prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
+    for line in trace.lines:
+        if line["what"] == "result" and line["name"] == "propose" and "sha" in line["data"]:
+            policy = policy_of(KernelCandidate.model_validate(line["data"]))
+            for name in spent:
+                found = policy.get(name)
+                spent[name] += found if isinstance(found, int | float) else 0
+    return spent
 
 
 def _record(ledger: Ledger, spec: OperatorSpec, trace: SessionTrace) -> None:

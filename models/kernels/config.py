@@ -28,6 +28,9 @@ class CampaignConfig(Config):
     llm: str = ""
     """Address of the language model (`openai/gpt-5`, `http://HOST/v1#NAME`, `scripted:FILE`)."""
 
+    asker: Literal["model", "agent"] = "model"
+    """Who answers where a model writes: the model itself, or an agent that works with it."""
+
     package: Path | None = None
     """Package whose modules are replayed."""
 

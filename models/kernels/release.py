@@ -13,6 +13,8 @@ from models.kernels.ledger import CoverageRow, Ledger
 from models.kernels.operators import find_operator
 from models.kernels.package import OperatorMeta, PackageEntry, SuiteCount
 from models.kernels.package.meta import compiled_targets
+from models.kernels.prompts import PassingKernel
+from models.kernels.prompts.retrieval import passing_kernel
 
 COUNTED = ("kernel", "metadata", "vacuous")
 """Statuses of operators whose module goes into a package: all tests passed, all judges agree."""
@@ -122,6 +124,20 @@ def _count(row: CoverageRow) -> SuiteCount:
         suite=row.suite, passed=row.passed, total=row.tests, status=status,
         by_dtype=row.by_dtype, seed_set=() if row.seed is None else (row.seed,),
     )  # fmt: skip
+
+
+def passing_kernels(place: CampaignPlace, config: CampaignConfig) -> list[PassingKernel]:
+    """Return the modules of a campaign that count until now, to show related ones to a model."""
+    with Ledger(place.ledger) as ledger:
+        rows = ledger.coverage(
+            config.operators(), "S", config.profile, run=place.name,
+            most_per_dtype=config.most_per_type,
+        ).rows  # fmt: skip
+        return [
+            passing_kernel(ledger.candidate(row.op_id, row.sha), (config.profile,))
+            for row in rows
+            if row.sha is not None and row.status in COUNTED
+        ]
 
 
 def curve(summaries: Iterable[tuple[str, int]]) -> list[int]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pytest
@@ -79,6 +79,30 @@ def test_the_same_campaign_again_runs_no_test_again(folder: Path):
     assert summary.did == "wrote kernels for 2 of 3 operators"
     # The same batches, ended at the same moments.
     assert before == _batches(folder / "ledger.sqlite") != set()
+
+
+@pytest.mark.parametrize("asker", ["model", "agent"])
+def test_a_model_or_an_agent_mends_what_the_judges_refuse(
+    folder: Path, tmp_path: Path, asker: Literal["model", "agent"]
+):
+    right = read_package(folder / "package").candidate("trunc").source
+    wrong = right.replace("tl.ceil", "tl.floor")
+    assert wrong != right
+    play = tmp_path / "play.jsonl"
+    answers = [f"```python\n{text}```" for text in (wrong, right)]
+    play.write_text("\n".join(json.dumps({"text": text}) for text in answers))
+    asked = CampaignConfig(
+        ops="trunc", most_per_type=2, targets=("sm90",), output=tmp_path / "out",
+        proposer="language_model", llm=f"scripted:{play}", asker=asker,
+    )  # fmt: skip
+    summary = generate_kernels(asked)
+    figures = {one.name: one.value for one in summary.figures}
+    assert (figures["kernel-backed"], figures["right at the first proposal"]) == (1, 0)
+    whole = next(run for run in runs() if run.data.metrics.get("kernel_backed") is not None)
+    assert whole.data.metrics["session/calls"] == 2
+    assert whole.data.metrics["llm/prompt_tokens"] > whole.data.metrics["llm/completion_tokens"] > 0
+    kept = list((tmp_path / "out" / "conversations").rglob("*.conversation"))
+    assert bool(kept) == (asker == "agent")
 
 
 def test_a_package_is_put_to_suites_that_nobody_saw(folder: Path, tmp_path: Path):

@@ -1,7 +1,6 @@
 """An agent as the writer of kernels, played by the agents room's scripted model."""
 
 import pytest
-from prefect.logging import disable_run_logger
 
 from models.agents.errors import LifecycleError
 from models.errors import ConfigError
@@ -24,8 +23,7 @@ def fenced(source):
 
 
 def asker_of(model, tmp_path, **fields):
-    with disable_run_logger():
-        return open_kernel_agent.fn(model, tmp_path / "work", **fields)
+    return open_kernel_agent(model, tmp_path / "work", **fields)
 
 
 def test_an_agent_writes_a_module_and_mends_it_in_the_same_conversation(tmp_path):
