@@ -5,11 +5,11 @@ Nothing of it imports Prefect or MLflow, and nothing but typer is imported befor
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.command.agent_logs import export, import_, repair, replay, verify
 from flows.command.agent_options import (
     AgentOption,
     ApprovalsOption,
@@ -17,6 +17,7 @@ from flows.command.agent_options import (
     IdArgument,
     JsonOption,
     LocalOption,
+    MakeWorkspaceOption,
     McpOption,
     ModelOption,
     NameOption,
@@ -58,6 +59,7 @@ def run(
     model: ModelOption = None,
     agent: AgentOption = None,
     workspace: WorkspaceOption = None,
+    make_workspace: MakeWorkspaceOption = False,
     local: LocalOption = False,
     tool: ToolOption = None,
     mcp: McpOption = None,
@@ -88,7 +90,7 @@ def run(
         text = sys.stdin.read() if prompt == "-" else prompt
         if not text.strip():
             raise ConfigError("the task is empty; say what the agent should do")
-        name, place = begin(home, id, agent, given, mcp)
+        name, place = begin(home, id, agent, given, mcp, make_workspace=make_workspace)
         work_on(place, name, text, secrets_of(secret), approvals_of(approvals), json)
 
 
@@ -97,6 +99,7 @@ def chat(
     model: ModelOption = None,
     agent: AgentOption = None,
     workspace: WorkspaceOption = None,
+    make_workspace: MakeWorkspaceOption = False,
     local: LocalOption = False,
     tool: ToolOption = None,
     mcp: McpOption = None,
@@ -129,7 +132,7 @@ def chat(
         ):
             name = id
         else:
-            name, place = begin(home, id, agent, given, mcp)
+            name, place = begin(home, id, agent, given, mcp, make_workspace=make_workspace)
         raise typer.Exit(work(place, name, secrets_of(secret), talk))
 
 
@@ -263,52 +266,7 @@ def fork(
         raise typer.Exit(work(place, id, Secrets(), copy))
 
 
-@app.command()
-def replay(
-    source: Annotated[str, typer.Argument(metavar="ID|FILE.jsonl", help="A log, or an export.")],
-    speed: Annotated[
-        float, typer.Option("--speed", min=0, help="Times as fast as it was; 0: at once.")
-    ] = 0,
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show a conversation again as it happened; of a file, the hash chain is checked.
-
-    Example: `loom agent replay talk.jsonl --speed 4`
-    """
-    with plainly():
-        from models.agents.command.looking import replay as again
-        from models.agents.command.printing import Printer
-
-        printer = Printer(json)
-        for event in again(home_of(home), source, speed):
-            printer.event(event)
-
-
-@app.command()
-def export(
-    id: IdArgument,
-    out: Annotated[Path | None, typer.Option("--out", help="A file; default: the output.")] = None,
-    home: HomeOption = None,
-) -> None:
-    """Write a conversation as JSON lines: the same bytes each time.
-
-    Example: `loom agent export 1f0c9a --out talk.jsonl`
-    """
-    with plainly():
-        import sys
-
-        from flows.command.output import writing_to
-        from models.agents.command.looking import log_of
-        from models.agents.store.jsonl import export as write
-        from models.agents.store.jsonl import export_lines
-
-        with log_of(home_of(home), id) as log:
-            if out is None:
-                sys.stdout.buffer.writelines(export_lines(log))
-                return
-            with writing_to(out, "--out"):
-                write(log, out)
-
-
+for command in (replay, export, verify, repair):
+    app.command()(command)
+app.command("import")(import_)
 app.command()(serve)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from models.agents.command.approvals import Approvals
     from models.agents.home import AgentHome
     from models.agents.security.secrets import Secrets
+    from models.agents.spec import AgentSpec
 
 HomeOption = Annotated[
     Path | None,
@@ -30,9 +31,12 @@ AgentOption = Annotated[
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
-        "--workspace",
-        help="Folder that tools work in, made where only its last part is new; default: its own.",
+        "--workspace", help="Folder that tools work in, one that is there; default: its own."
     ),
+]
+MakeWorkspaceOption = Annotated[
+    bool,
+    typer.Option("--make-workspace", help="Make the folder of the workspace if it is not there."),
 ]
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run commands without walls, with all your rights.")
@@ -75,13 +79,13 @@ def given_by(
     model: str | None,
     workspace: Path | None,
     local: bool,
-    tools: list[str] | None,
-    policy: str | None,
-    threshold: str | None,
-    usd: float | None,
-    tokens: int | None,
-    steps: int | None,
-    seconds: float | None,
+    tools: list[str] | None = None,
+    policy: str | None = None,
+    threshold: str | None = None,
+    usd: float | None = None,
+    tokens: int | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
 ) -> dict[str, str]:
     """Return the keys of an agent that options name, as `KEY: VALUE` of a config."""
     named: dict[str, object] = {
@@ -108,17 +112,15 @@ _OPTIONS = {
 }
 
 
-def begin(
-    folder: Path | None,
-    name: str | None,
+def spec_of(
     file: Path | None,
-    given: dict[str, str],
+    given: Mapping[str, str],
     mcp: Path | None = None,
-) -> tuple[str, AgentHome]:
-    """Keep the spec of a new conversation and make its log."""
-    import secrets
-
-    from models.agents.command.place import remark_on
+    *,
+    make_workspace: bool = False,
+) -> AgentSpec:
+    """Return the agent that a file and options describe; its workspace is there, or may be made."""
+    from models.agents.command.place import check_place
     from models.agents.mcp.spec import read_servers
     from models.agents.spec import AgentSpec
     from models.config import load_config
@@ -135,15 +137,31 @@ def begin(
     )
     if mcp is not None:
         spec = spec.model_copy(update={"mcp": {**spec.mcp, **read_servers(mcp)}})
+    if spec.workspace:
+        check_place(spec.workspace, may_make=make_workspace)
+    return spec
+
+
+def begin(
+    folder: Path | None,
+    name: str | None,
+    file: Path | None,
+    given: Mapping[str, str],
+    mcp: Path | None = None,
+    *,
+    make_workspace: bool = False,
+) -> tuple[str, AgentHome]:
+    """Keep the spec of a new conversation and make its log."""
+    import secrets
+
+    from models.errors import ConfigError
+
     home = home_of(folder)
     name = name or secrets.token_hex(4)
     if home.store.exists(name):
         raise ConfigError(f"there is a conversation '{name}' already: loom agent resume {name}")
-    remark = remark_on(spec.workspace) if spec.workspace else ""
-    home.keep(name, spec)
+    home.keep(name, spec_of(file, given, mcp, make_workspace=make_workspace))
     home.store.open(name).close()
-    if remark:
-        typer.echo(remark, err=True)
     return name, home
 
 

@@ -29,6 +29,10 @@ class DuplicateEventError(LogError):
     """An event with this id, or a second result of a call, is in the log already."""
 
 
+class TakenError(LogError):
+    """A conversation of this id is there already."""
+
+
 class UnknownParentError(LogError):
     """An event names a parent that is not in the log."""
 

@@ -265,12 +265,14 @@ def _collect(running: Running, pipe: int, capture: Capture, deadline: float) -> 
                 return "timeout"
             # Children that a command left in the background hold the pipe open: what counts
             # then is that the command itself has ended.
-            if child.exit_code is not None:
+            has_ended = child.exit_code is not None
+            if has_ended:
                 last_read = last_read or now + _AFTER_END_S
                 if now >= last_read:
                     return None
             if not selector.select(min(deadline - now, _LOOK_AGAIN_S)):
-                if child.exit_code is not None:
+                # As it was before we looked: one that ends only now has just written, perhaps.
+                if has_ended:
                     return None
                 continue
             piece = os.read(pipe, _READ_BYTES)

@@ -60,7 +60,8 @@ def model(tmp_path: Path) -> Callable[..., str]:
 def test_run_shows_what_happens_and_ends_with_zero(loom: Loom, model: Any, tmp_path: Path):
     address = model(call("create", path="a.txt", text="hello\n"), call("finish", message="done"))
     work = tmp_path / "work"
-    said = loom("run", "say hi", "--model", address, "--id", "one", "--workspace", work)
+    words = ["--model", address, "--id", "one", "--workspace", work, "--make-workspace"]
+    said = loom("run", "say hi", *words)
     assert said.code == 0
     assert said.out.startswith('> say hi\n* create {"path":"a.txt"')
     assert said.out.endswith("done\n")
@@ -74,23 +75,25 @@ def test_run_shows_what_happens_and_ends_with_zero(loom: Loom, model: Any, tmp_p
     assert (again.code, "loom agent resume one" in again.err) == (2, True)
 
 
-def test_a_workspace_that_is_not_there_is_told_or_refused(loom: Loom, model: Any, tmp_path: Path):
-    address = model("Hello.")
+def test_a_workspace_that_is_not_there_is_refused_unless_it_is_to_be_made(
+    loom: Loom, model: Any, tmp_path: Path
+):
+    words = ["run", "go", "--model", model("Hello."), "--workspace"]
     (tmp_path / "project").mkdir()
-    new = loom("run", "go", "--model", address, "--workspace", tmp_path / "projct")
-    assert (new.code, new.out) == (0, "> go\nHello.\n")
-    told = f"workspace {tmp_path}/projct was not there: it is new and empty; did you mean "
-    assert f"{told}{tmp_path}/project?" in new.err
-    again = loom("run", "go", "--model", address, "--workspace", tmp_path / "projct")
-    assert (again.code, "was not there" in again.err) == (0, False)
-    deep = loom(
-        "run", "go", "--model", address, "--workspace", tmp_path / "a" / "b", "--id", "slip"
-    )
+    typo = loom(*words, tmp_path / "projct")
+    told = f"workspace {tmp_path}/projct is not there (did you mean {tmp_path}/project?)"
+    assert (typo.code, told in typo.err, "--make-workspace" in typo.err) == (2, True, True)
+    deep = loom(*words, tmp_path / "a" / "b")
     assert (deep.code, f"{tmp_path}/a is not either" in deep.err) == (2, True)
-    assert not (tmp_path / "a").exists()
-    file = loom("run", "go", "--model", address, "--workspace", Path(address[9:]), "--id", "slip")
+    file = loom(*words, Path(words[3][9:]))
     assert (file.code, "is a file; name a folder" in file.err) == (2, True)
-    assert loom("ls", "slip", "--json").lines == []
+    assert not (tmp_path / "projct").exists()
+    assert not (tmp_path / "a").exists()
+    assert loom("ls", "--json").lines == []
+    new = loom(*words, tmp_path / "a" / "b", "--make-workspace")
+    assert (new.code, new.out) == (0, "> go\nHello.\n")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert loom(*words, tmp_path / "project").code == 0
 
 
 def test_a_list_says_what_is_locked_and_what_is_damaged(

@@ -2,7 +2,8 @@
 
 working.py runs until an end, with signals and approvals    approvals.py  who decides without people
 printing.py  events as text or JSON lines                   looking.py  lists, shows, replays
-chatting.py  a talk at the keyboard                         place.py     a workspace that is new
+chatting.py  a talk at the keyboard                         place.py     the workspace's folder
+mending.py   checks of logs, copies of what is sound, imports
 """
 
 from __future__ import annotations

@@ -8,27 +8,32 @@ from pathlib import Path
 from models.errors import ConfigError
 
 
-def remark_on(workspace: str) -> str:
-    """Return what to say about a workspace that is not there and will be made; empty: it is there.
+def check_place(workspace: str, *, may_make: bool = False) -> None:
+    """Check that a workspace is there, or may be made when it is opened.
 
     Args:
         workspace: A path as `AgentSpec.workspace` has it.
+        may_make: Whether somebody asked for a new folder.
 
     Raises:
-        ConfigError: It is no folder, or the folder that it would be made in is not there either,
-            which is a slip of the pen more often than a wish.
+        ConfigError: It is no folder, or not there, which is a slip of the pen more often than a
+            wish; names the folder that may be meant.
     """
     path = Path(workspace).expanduser().absolute()
     if path.is_dir():
-        return ""
+        return
     if path.exists():
         raise ConfigError(f"workspace {path} is a file; name a folder")
-    if not path.parent.is_dir():
+    if not may_make:
         raise ConfigError(
-            f"workspace {path} is not there, and {path.parent} is not either; check the spelling, "
-            f"or make it first: mkdir -p {path}"
+            f"workspace {path} is not there{_near(path)}; check the spelling, or have it made: "
+            "--make-workspace"
         )
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f", and {path.parent} is not either"
     folders = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
     near = get_close_matches(path.name, folders, n=1)
-    hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-    return f"workspace {path} was not there: it is new and empty{hint}"
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""

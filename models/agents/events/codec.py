@@ -66,13 +66,16 @@ def _message(values: Mapping[str, Any]) -> Message:
     """Read a message; most are texts and calls, which need no looking around."""
     if values.keys() <= _PLAIN_MESSAGE:
         parts = values.get("parts", ())
-        if all(part["kind"] == "text" for part in parts):
+        # Lists and no generators, here and below: this is most of what reading a long log costs.
+        if not [part for part in parts if part["kind"] != "text"]:
             return Message(
                 values["role"],
-                tuple(Text(part.get("text", "")) for part in parts),
+                tuple([Text(part.get("text", "")) for part in parts]),
                 tuple(
-                    ToolCall(call["id"], call["name"], call["arguments"])
-                    for call in values.get("tool_calls", ())
+                    [
+                        ToolCall(call["id"], call["name"], call["arguments"])
+                        for call in values.get("tool_calls", ())
+                    ]
                 ),
             )
     return Message.from_dict(dict(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +18,9 @@ CHECK_S = 60.0
 
 _DEEP, _MOST_BYTES = 8, 1024**2
 """Levels of folders and size of each file that are carried over."""
+
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+"""What goes wrong with us, or with the machine: it says nothing of the agent."""
 
 _STANDARD = sys.stdlib_module_names | {"sitecustomize", "usercustomize"}
 
@@ -37,9 +40,14 @@ def left_files(workspace: Workspace) -> dict[str, bytes]:
     for entry in files.list(".", depth=_DEEP, hidden=False):
         is_compiled = "__pycache__" in PurePosixPath(entry.path).parts
         if entry.kind == "file" and entry.size <= _MOST_BYTES and not is_compiled:
-            # What still runs may remove, replace or fill a file between the two looks.
-            with contextlib.suppress(OSError, NotAFileError, TooLargeError):
+            try:
                 found[entry.path] = files.read(entry.path, most_bytes=_MOST_BYTES)
+            except (NotAFileError, TooLargeError):
+                continue
+            except OSError as error:
+                # Else what still runs removed or replaced it between the two looks.
+                if error.errno in _OURS:
+                    raise
     return found
 
 

@@ -4,7 +4,7 @@ base.py the protocols    log.py what every log does    sqlite.py one WAL file pe
 memory.py for tests and one-shots    group.py one fsync for many commits    lease.py who may run
 jsonl.py byte-stable export    catalog.py listing many    schema.py, tables.py  what files hold
 making.py new files    salvage.py damaged ones    sqlite_log.py, sqlite_rows.py one file
-seal.py encryption at rest
+checking.py all that is wrong with one    seal.py encryption at rest
 """
 
 from models.agents.store.base import Damage, Durability, Log, Store, Summary

@@ -96,7 +96,7 @@ class Log(Protocol):
         """Fill an empty log with records of another one, byte for byte.
 
         Raises:
-            LogError: This log is not empty.
+            TakenError: This log is not empty.
         """
 
     def flushing(self) -> Future[None] | None:

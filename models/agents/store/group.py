@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-WINDOW_S = 0.002
-"""How long the first one waits for others; a disk's own fsync takes 4 to 11 ms."""
+
+def begun() -> Future[None]:
+    """Return the future of a sync that is under way: who gives up waiting does not end it."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+    return done
 
 
 class GroupSync:
-    """Brings files to the disk in a thread of its own, each once per round."""
+    """Brings files to the disk, in a thread of its own for those who cannot wait themselves.
+
+    Whoever comes while a round is under way shares the next one: each file once per round.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Path, list[Future[None]]] = {}
@@ -24,7 +31,7 @@ class GroupSync:
 
     def sync(self, path: Path) -> Future[None]:
         """Bring to the disk everything that was written to a file before now."""
-        done: Future[None] = Future()
+        done = begun()
         with self._changed:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name="group-sync", daemon=True)
@@ -38,20 +45,22 @@ class GroupSync:
             with self._changed:
                 while not self._waiting:
                     self._changed.wait()
-            # Those who come within the window share the round.
-            time.sleep(WINDOW_S)
-            with self._changed:
                 batch, self._waiting = self._waiting, {}
             for path, waiting in batch.items():
-                try:
-                    _sync_file(path)
-                except OSError as error:
-                    for future in waiting:
-                        future.set_exception(error)
-                else:
-                    self.syncs += 1
-                    for future in waiting:
-                        future.set_result(None)
+                self.sync_here(path, waiting)
+
+    def sync_here(self, path: Path, waiting: Sequence[Future[None]]) -> None:
+        """Bring a file to the disk in this thread, and tell those who wait for it."""
+        try:
+            _sync_file(path)
+        except OSError as error:
+            for future in waiting:
+                future.set_exception(error)
+            return
+        with self._changed:
+            self.syncs += 1
+        for future in waiting:
+            future.set_result(None)
 
 
 def _sync_file(path: Path) -> None:

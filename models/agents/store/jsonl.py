@@ -57,16 +57,13 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
         CorruptLogError: A line is torn or changed; those before it were given already.
     """
     source = iter(lines)
-    try:
-        head = orjson.loads(next(source, b"{}"))
-        version = head["format"]
-    except (ValueError, TypeError, KeyError):
-        raise LogError("this is no export of a conversation: its first line names none") from None
-    if version > FORMAT:
-        raise LogError(f"the export has format {version}, this program reads up to {FORMAT}")
+    conversation_of(next(source, b""))
     chain, seq = EMPTY_CHAIN, 0
     for line in source:
-        record, stated = _parse(line, seq)
+        try:
+            record, stated = parse_line(line)
+        except ValueError as error:
+            raise _broken(seq, str(error)) from None
         chain = link(chain, record)
         if stated != chain.hex() or record.seq != seq + 1:
             raise _broken(seq, "is not as it was written")
@@ -92,16 +89,40 @@ def import_lines(lines: Iterable[bytes], log: Log) -> int:
     return len(records)
 
 
-def _parse(line: bytes, seq: int) -> tuple[Record, str]:
+def conversation_of(head: bytes) -> str:
+    """Return the conversation that the first line of an export names.
+
+    Raises:
+        LogError: It is no export, or of a later format.
+    """
+    try:
+        values = orjson.loads(head)
+        version, name = int(values["format"]), str(values.get("conversation", ""))
+    except (ValueError, TypeError, KeyError):
+        raise LogError("this is no export of a conversation: its first line names none") from None
+    if version > FORMAT:
+        raise LogError(f"the export has format {version}, this program reads up to {FORMAT}")
+    return name
+
+
+def parse_line(line: bytes) -> tuple[Record, str]:
+    """Read a line of an export: the record, and the hash that is stated for it.
+
+    Raises:
+        ValueError: It is torn, or none; says which.
+    """
     envelope, mark, rest = line.partition(_BODY)
     body, end, stated = rest.rpartition(_CHAIN)
     if not (mark and end and stated.endswith(b'"}\n')):
-        raise _broken(seq, "is torn")
+        raise ValueError("is torn")
     try:
-        values = orjson.loads(envelope + b"}")
-        return Record(**values, body=body), stated[:-3].decode()
+        record = Record(**orjson.loads(envelope + b"}"), body=body)
+        words = (record.id, record.kind, record.source, record.call_id, record.parent or "")
+        if not (isinstance(record.seq, int) and all(isinstance(word, str) for word in words)):
+            raise TypeError("a number where a word belongs, or the other way round")
+        return record, stated[:-3].decode()
     except (ValueError, TypeError) as error:
-        raise _broken(seq, f"cannot be read ({error})") from None
+        raise ValueError(f"cannot be read ({error})") from None
 
 
 def _broken(seq: int, why: str) -> CorruptLogError:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from models.agents.errors import (
     CorruptLogError,
     DuplicateEventError,
-    LogError,
+    TakenError,
     UnknownParentError,
 )
 from models.agents.events.codec import Record, decode_body, decode_record, encode_body, new_event
@@ -107,17 +107,19 @@ class BaseLog(ABC):
         """Fill an empty log with records of another one, byte for byte.
 
         Raises:
-            LogError: This log is not empty.
+            TakenError: This log is not empty.
             UnknownParentError: A parent is not among the records.
         """
         with self._lock:
             if self._state.seq:
-                raise LogError(
-                    f"conversation '{self._id}' has {self._state.seq} events already; copy into a "
-                    "new id"
-                )
+                raise self._taken()
             _, batch = self._append(lambda: self._prepare_copy(records))
             self._adopt(batch)
+
+    def _taken(self) -> TakenError:
+        return TakenError(
+            f"conversation '{self._id}' has {self._state.seq} events already; copy into a new id"
+        )
 
     def refresh(self) -> list[Event]:
         """Take in what other processes appended since, and return it."""
@@ -192,6 +194,8 @@ class BaseLog(ABC):
         return Batch(placed, rows, state)
 
     def _prepare_copy(self, records: Sequence[Record]) -> Batch:
+        if self._state.seq:
+            raise self._taken()  # by another process, since we looked
         state, chain = State(), EMPTY_CHAIN
         events: list[Event] = []
         rows: list[Row] = []

@@ -1,12 +1,14 @@
-"""Rewriting a damaged file from the records that can be trusted."""
+"""What is done with a damaged file: written anew in its place, or copied as it lies."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.agents.errors import LeaseHeldError
 from models.agents.state import State
 from models.agents.store.log import Row
 from models.agents.store.making import write_file
@@ -29,3 +31,23 @@ def rewrite(
     os.link(path, kept)
     fresh.replace(path)
     return kept
+
+
+def copy_as_it_lies(path: Path, folder: Path) -> None:
+    """Copy a conversation's file and what SQLite keeps beside it; nothing of it is opened.
+
+    Raises:
+        LeaseHeldError: Somebody writes to it just now.
+    """
+    files = [path, Path(f"{path}-wal")]
+
+    def marks() -> list[tuple[int, int]]:
+        found = [file.stat() for file in files if file.exists()]
+        return [(status.st_mtime_ns, status.st_size) for status in found]
+
+    before = marks()
+    for file in files:
+        if file.exists():
+            shutil.copyfile(file, folder / file.name)
+    if marks() != before:
+        raise LeaseHeldError(f"{path} is written to just now; end what runs it, and try again")

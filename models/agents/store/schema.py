@@ -35,7 +35,8 @@ CREATE TABLE state (
 );
 """
 
-READ = (
-    "SELECT e.seq, e.id, e.parent, e.kind, e.source, e.ts, e.call_id,"
-    " coalesce(e.body, b.data), e.chain FROM event e LEFT JOIN blob b ON b.hash = e.blob"
-)
+RECORD = "e.seq, e.id, e.parent, e.kind, e.source, e.ts, e.call_id, coalesce(e.body, b.data)"
+"""Columns of a record; its hash is `e.chain`."""
+
+STORED = "event e LEFT JOIN blob b ON b.hash = e.blob"
+"""Where they are read from."""

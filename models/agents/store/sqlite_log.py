@@ -15,6 +15,7 @@ from models.agents.events.codec import decode_record
 from models.agents.events.types import Event
 from models.agents.store import group
 from models.agents.store.base import Damage
+from models.agents.store.checking import Checked, check_file
 from models.agents.store.failures import explained
 from models.agents.store.lease import Owner
 from models.agents.store.log import Batch, Row, first_break
@@ -87,15 +88,32 @@ class SqliteLog(SqliteRows):
 
     def flushing(self) -> Future[None] | None:
         """Begin to make durable what was committed; None: it is, as far as was promised."""
-        if self.durability != "group" or not self._unsynced:
-            return None
-        self._unsynced = False
-        return group.SHARED.sync(Path(f"{self.path}-wal"))
+        with self._syncing:
+            if self.durability == "group" and self._unsynced:
+                self._unsynced = False
+                self._sync = group.SHARED.sync(self._wal)
+            # One that somebody else began is not over for us before it is over.
+            is_over = self._sync is None or (self._sync.done() and not self._sync.exception())
+            return None if is_over else self._sync
 
     def flush(self) -> None:
         """Wait until everything that was committed is as durable as was promised."""
-        if (future := self.flushing()) is not None:
-            future.result()
+        with self._syncing:
+            is_ours = self.durability == "group" and self._unsynced
+            if is_ours:
+                self._unsynced = False
+                self._sync = group.begun()
+            sync = self._sync
+        if sync is None:
+            return
+        if is_ours:
+            # Here: handing it to a thread and waiting for that costs as much CPU as a commit.
+            group.SHARED.sync_here(self._wal, [sync])
+        sync.result()
+
+    @property
+    def _wal(self) -> Path:
+        return Path(f"{self.path}-wal")
 
     # ---- the right to run
 
@@ -153,11 +171,16 @@ class SqliteLog(SqliteRows):
             with self._snapshot():
                 found = first_break(counted())
                 stated = self._db.execute("SELECT seq FROM state").fetchone()[0]
-        except (sqlite3.DatabaseError, LogError) as error:
+        except (sqlite3.DatabaseError, LogError, TypeError, ValueError) as error:
             return Damage(last, str(error))
         if found is None and stated != last:
             found = Damage(last, f"the state is of event {stated}, not {last}")
         return found
+
+    def check(self) -> Checked:
+        """Find everything that is wrong; `verify` finds the first."""
+        with self._snapshot():
+            return check_file(self._db, self._seal)
 
     def repair(self) -> int:
         """Write what can be trusted to a new file; the old one is kept beside it.
@@ -183,7 +206,9 @@ class SqliteLog(SqliteRows):
         """Give the lease back and close the file."""
         # A thread that reads while another one closes ends the process, not the call.
         with self._lock:
-            with contextlib.suppress(sqlite3.Error, CorruptLogError, LogError):
-                self.flush()
-                self.release()
-            self._db.close()
+            try:
+                with contextlib.suppress(sqlite3.Error, CorruptLogError, LogError):
+                    self.flush()
+                    self.release()
+            finally:
+                self._db.close()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from models.agents.errors import LogError
 from models.agents.events.codec import Record, decode_record
@@ -16,7 +19,7 @@ from models.agents.store.failures import explained
 from models.agents.store.lease import Owner
 from models.agents.store.log import EMPTY_CHAIN, BaseLog, Row, first_break
 from models.agents.store.making import check_tables, check_whole, make_file
-from models.agents.store.schema import FORMAT, READ
+from models.agents.store.schema import FORMAT, RECORD, STORED
 from models.agents.store.seal import Seal, check_key
 from models.agents.store.tables import connect, has_wal, of_kinds
 
@@ -44,6 +47,9 @@ class SqliteRows(BaseLog):
         self._generation: int | None = None
         self._owner: Owner | None = None
         self._unsynced = False
+        self._sync: Future[None] | None = None
+        """The last one that was begun."""
+        self._syncing = threading.Lock()
         self._data_version = -1
         with explained(path):
             if not path.exists():
@@ -135,14 +141,24 @@ class SqliteRows(BaseLog):
 
     def _rows(self, where: str, values: Sequence[object]) -> list[Row]:
         with self._lock:
-            found = self._db.execute(f"{READ} {where}", values).fetchall()
+            query = f"SELECT {RECORD}, e.chain FROM {STORED} {where}"
+            found = self._db.execute(query, values).fetchall()
+        chains = [row[8] for row in found]
+        if self._seal is not None:
+            chains = [self._seal.open(chain) for chain in chains]
+        return list(map(Row, self._opened(row[:8] for row in found), chains))
+
+    def _records(self, where: str, values: Sequence[object]) -> list[Record]:
+        """Read records without their hashes: most readers need none."""
+        with self._lock:
+            found = self._db.execute(f"SELECT {RECORD} FROM {STORED} {where}", values).fetchall()
+        return self._opened(found)
+
+    def _opened(self, rows: Iterable[Sequence[Any]]) -> list[Record]:
+        records = list(map(Record._make, rows))
         if (seal := self._seal) is None:
-            return [Row(Record(*row[:8]), row[8]) for row in found]
-        rows = ((Record(*row[:8]), row[8]) for row in found)
-        return [
-            Row(record._replace(body=seal.open(record.body)), seal.open(chain))
-            for record, chain in rows
-        ]
+            return records
+        return [record._replace(body=seal.open(record.body)) for record in records]
 
     def _shut(self, plain: bytes) -> bytes:
         return plain if self._seal is None else self._seal.shut(plain)
@@ -161,11 +177,10 @@ class SqliteRows(BaseLog):
         condition, wanted = of_kinds(kinds)
         last = self._damage.intact_seq if self._damage else 2**62
         with explained(self.path):
-            rows = self._rows(
+            return self._records(
                 f"WHERE e.seq > ? AND e.seq <= ?{condition} ORDER BY e.seq LIMIT ?",
                 (after, last, *wanted, -1 if limit is None else limit),
             )
-        return [row.record for row in rows]
 
     def spans(self, spans: Sequence[Span], kinds: Iterable[str] = ()) -> list[Event]:
         """Read the events within spans of sequence numbers, in order."""
@@ -174,16 +189,15 @@ class SqliteRows(BaseLog):
         with explained(self.path):
             for first, last in spans:
                 where = f"WHERE e.seq BETWEEN ? AND ?{condition} ORDER BY e.seq"
-                rows = self._rows(where, (first, last, *wanted))
-                events.extend(decode_record(row.record) for row in rows)
+                events += map(decode_record, self._records(where, (first, last, *wanted)))
         return events
 
     def result_of(self, call_id: str) -> Event | None:
         """Return the result of a call."""
         where = "JOIN result r ON r.seq = e.seq WHERE r.call_id = ?"
         with explained(self.path):
-            rows = self._rows(where, (call_id,))
-        return decode_record(rows[0].record) if rows else None
+            found = self._records(where, (call_id,))
+        return decode_record(found[0]) if found else None
 
     def has_call(self, call_id: str) -> bool:
         """Whether a call of this id was ever asked for."""

@@ -248,6 +248,78 @@ def test_a_file_that_is_no_conversation_is_told(tmp_path: Path):
 
 
 _FILL = """
+import os, sys
+from pathlib import Path
+from models.agents.events import Note, new_event
+from models.agents.store import SqliteStore
+from models.errors import StorageFullError
+from tests.models.agents.logs import replayed
+
+folder, durability = sys.argv[1:]
+rest = Path(folder, "rest")
+rest.write_bytes(bytes(2_000_000))
+
+def free_bytes():
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+def refused(log):
+    before = log.state.copy(), log.events()
+    try:
+        log.commit([new_event(Note("fill", {"text": "x" * 5000})) for n in range(20)])
+    except StorageFullError as error:
+        assert "nothing was appended, free space" in str(error), error
+        assert (log.state, log.events()) == before
+        return True
+    log.flush()
+    return False
+
+log = SqliteStore(folder, durability).open("talk")
+while not refused(log):
+    pass
+assert free_bytes() < 200_000, free_bytes()
+full = log.state.seq
+# Others find a whole log on the full disk, also when nobody else has it open.
+other = SqliteStore(folder, durability).open("talk")
+assert (other.state, other.verify()) == (log.state, None)
+other.close()
+log.close()
+log = SqliteStore(folder, durability).open("talk")
+assert (log.state.seq, log.damage, log.verify()) == (full, None, None)
+assert refused(log)
+rest.unlink()
+assert log.commit([new_event(Note("after"))])[0].seq == full + 1
+log.close()
+log = SqliteStore(folder, durability).open("talk")
+assert (log.state.seq, log.verify(), log.state) == (full + 1, None, replayed(log))
+print(full)
+"""
+
+
+@pytest.mark.parametrize("durability", ["strict", "group", "relaxed"])
+def test_behaviour_11_a_full_disk_is_told_leaves_no_half_state_and_goes_on_later(
+    tmp_path: Path, durability: str
+):
+    disk = 'mount -t tmpfs -o size=3m none "$1"'
+    in_namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        tried = subprocess.run(
+            [*in_namespace, disk, "sh", tmp_path], capture_output=True, text=True, timeout=60
+        )
+    except FileNotFoundError as error:
+        pytest.skip(f"no disk can be made that is small enough to fill: {error}")
+    if tried.returncode:
+        pytest.skip(f"no disk can be made that is small enough to fill: {tried.stderr}")
+    words = ["sh", tmp_path, durability, sys.executable, _FILL]
+    done = subprocess.run(
+        [*in_namespace, disk + ' && exec "$3" -c "$4" "$1" "$2"', *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
+
+
+_LIMITED = """
 import resource, signal, sys
 from models.agents.events import Note, new_event
 from models.agents.store import SqliteStore
@@ -269,8 +341,8 @@ print(done)
 """
 
 
-def test_behaviour_11_a_full_disk_is_told_leaves_no_half_state_and_goes_on_later(tmp_path: Path):
-    done = child(_FILL, str(tmp_path))
+def test_a_file_that_may_not_grow_is_told_as_a_full_disk_is(tmp_path: Path):
+    done = child(_LIMITED, str(tmp_path))
     assert done.returncode == 0, done.stderr
     log = SqliteStore(tmp_path).open("talk")
     assert log.state.seq == int(done.stdout) + 1 > 10

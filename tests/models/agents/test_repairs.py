@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import pickle
 import subprocess
@@ -236,6 +237,27 @@ def test_a_link_or_a_huge_file_is_not_carried_over(tmp_path: Path) -> None:
     write_files(work.root, {"small.py": b"1\n", "huge.py": b"#" * (1024**2 + 1)})
     (work.root / "link.py").symlink_to(secret)
     assert left_files(work) == {"small.py": b"1\n"}
+    work.close()
+
+
+def test_a_file_that_we_fail_to_read_is_no_verdict_on_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = LocalWorkspace(tmp_path / "work")
+    write_files(work.root, {"a.py": b"1\n", "b.py": b"2\n"})
+    files, read = work.sandbox.files, work.sandbox.files.read
+    raised = OSError(errno.ENOENT, "removed just now")
+
+    def fails(path: str, **options: Any) -> bytes:
+        if path == "a.py":
+            raise raised
+        return read(path, **options)
+
+    monkeypatch.setattr(files, "read", fails)
+    assert left_files(work) == {"b.py": b"2\n"}
+    raised = OSError(errno.EMFILE, "too many open files")
+    with pytest.raises(OSError, match="too many open files"):
+        left_files(work)
     work.close()
 
 

@@ -313,25 +313,69 @@ def test_behaviour_33_a_secret_is_in_nothing_that_leaves(talk: Talk, tmp_path: P
     assert "found [secret:TOKEN]" in outlets[0]
 
 
-def test_behaviour_34_a_replaced_secret_stays_masked(talk: Talk):
+def test_behaviour_34_a_secret_that_is_replaced_within_a_run_is_masked_as_it_was_and_as_it_is(
+    talk: Talk, tmp_path: Path
+):
+    old, new = "old-value-1", "new-value-2"
+    seen: list[str] = []
+
     @tool(locks=no_locks)
     async def both(command: str, ctx: ToolContext) -> str:
-        """Tell both."""
-        return f"old-value-1 and {ctx.secrets.environment(command)['KEY']}"
+        """Tell what the secret is before and after somebody replaces it, in one call."""
+        before = ctx.secrets.environment(command)["KEY"]
+        if len(seen) == 0:
+            # By a person at another place, while the run is under way and this call as well.
+            ctx.emit(f"{before[:6]}")
+            await conversation.update_secrets({"KEY": lambda: new})
+            ctx.emit(f"{before[6:]} {new}")
+        seen.extend((before, ctx.secrets.environment(command)["KEY"]))
+        return f"{seen[-2]} became {seen[-1]}"
 
-    conversation = talk(
-        [calls(("both", {"command": "x $KEY"})), finishes()],
-        both,
-        secrets={"KEY": "old-value-1"},
+    told = Turn(
+        f"It was {old} and is {new}.",
+        tool_calls=(ToolCall.of("", "both", {"command": f"x $KEY {old} {new}"}),),
+        chunk_chars=3,
     )
+    conversation = talk(
+        [told, told, finishes(f"{old}, {new}")],
+        both,
+        store=SqliteStore(tmp_path / "talks"),
+        secrets={"KEY": old},
+    )
+    shown: list[str] = []
+    before_rotation: list[str] = []
 
     async def work() -> None:
-        await conversation.update_secrets({"KEY": lambda: "new-value-2"})
-        await conversation.send("go")
+        async for item in conversation.send(f"use {old}", deltas=True):
+            if isinstance(item, Delta):
+                (shown if seen else before_rotation).append(item.text)
 
     asyncio.run(work())
-    assert bodies(conversation, Result)[0].text == "[secret:KEY] and [secret:KEY]"
+    # One run, in which tools got the old value, then the new one.
+    assert conversation.outcome.phase == "finished"
+    assert len([event for event in conversation.events() if event.kind == "user"]) == 1
+    assert seen == [old, new, new, new]
+    results = [body.text for body in bodies(conversation, Result) if body.name == "both"]
+    assert results == ["[secret:KEY] became [secret:KEY]"] * 2
     assert bodies(conversation, Note)[0].data == {"names": ["KEY"]}
+    assert "It was [secret:KEY] and is [secret:KEY]." in "".join(shown)
+    export(conversation.store, tmp_path / "export.jsonl")
+    outlets = [
+        repr(conversation.view()),
+        repr(conversation.outcome),
+        # Also the value of which the first half was shown before, and the second after.
+        "".join(before_rotation + shown),
+        repr([request.messages for request in conversation.script.requests]),
+        *(file.read_bytes().decode("utf-8", "replace") for file in tmp_path.rglob("*.*")),
+    ]
+    assert all(old not in text for text in outlets)
+    # Before it was one, the new value was a word like others.
+    since = [event for event in conversation.events() if event.seq > _of_note(conversation)]
+    assert new not in repr(since) + "".join(shown) + repr(conversation.outcome)
+
+
+def _of_note(conversation: Conversation) -> int:
+    return next(event.seq for event in conversation.events() if event.kind == "note")
 
 
 def test_behaviour_32_a_secret_goes_only_where_the_command_names_it():

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,31 +88,50 @@ def test_behaviour_60_pages_stay_put_while_others_write(server: Served):
     assert bad.status_code == 400
 
 
+def _waited_s(*threads: Path) -> float:
+    """Return how long threads were ready to run and got no core, in seconds."""
+    return sum(float(file.read_text().split()[1]) for file in threads if file.exists()) / 1e9
+
+
+def _p95_s(ask: Callable[[], object], threads: Callable[[], Iterable[Path]]) -> float:
+    """Return the 95th percentile of 60 answers in seconds, as on a machine that is ours alone.
+
+    Args:
+        ask: Waits for one answer.
+        threads: Files with the scheduler's figures of those that answer: what others took of the
+            cores meanwhile is not counted, for them and for us who ask.
+    """
+    waits = []
+    for _ in range(60):
+        watched = [Path("/proc/thread-self/schedstat"), *threads()]
+        before, began = _waited_s(*watched), time.perf_counter()
+        ask()
+        waits.append(time.perf_counter() - began - (_waited_s(*watched) - before))
+        time.sleep(0.01)
+    return sorted(waits)[int(0.95 * len(waits))]
+
+
 def test_behaviour_60_two_thousand_conversations_are_listed_in_a_tenth_of_a_second(
     server: Served,
 ):
-    def spent() -> float:
-        words = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
-
     answer = server.http.get("/api/conversations", params={"limit": 2_000}).json()
     assert len(answer["conversations"]) == 2_000
-    before = spent()
-    for _ in range(20):
-        server.http.get("/api/conversations", params={"limit": 50})
-    # In CPU seconds: others use this machine at the same time.
-    assert (spent() - before) / 20 < 0.1
+    tasks = Path(f"/proc/{server.process.pid}/task")
 
+    def listed() -> None:
+        answer = server.http.get("/api/conversations", params={"limit": 50})
+        assert len(answer.json()["conversations"]) == 50
 
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[int(share * len(values))]
+    assert _p95_s(listed, lambda: tasks.glob("*/schedstat")) <= 0.1
 
 
 def test_behaviour_60_health_answers_while_16_runs_are_under_way_and_a_17th_waits(
     server: Served,
 ):
-    slow = [{"text": "late", "delay_s": 1.5}]
-    names = [server.create(slow) for _ in range(16)]
+    # Sixteen that work: a step each twentieth of a second or so, as long as we look.
+    steps = [{**call("ping", n=number), "delay_s": 0.05} for number in range(80)]
+    tools = {"agent": {"tools": [PING]}}
+    names = [server.create([*steps, "late"], **tools) for _ in range(16)]
     extra = server.create(["In time."])
     for name in names:
         assert server.say(name).status_code == 202
@@ -122,16 +140,15 @@ def test_behaviour_60_health_answers_while_16_runs_are_under_way_and_a_17th_wait
     seq = refused.json()["error"]["seq"]
     kept = server.http.get(f"/api/conversations/{extra}/events", params={"after": seq - 1}).json()
     assert kept["events"][0]["body"]["message"]["parts"][0]["text"] == "kept"
-    waits = []
-    for _ in range(30):
-        began = time.perf_counter()
+
+    def healthy() -> None:
         assert server.http.get("/health").json()["status"] == "ok"
-        waits.append(time.perf_counter() - began)
-        time.sleep(0.01)
-    # The target is 50 ms on an idle machine; this one runs tests beside each other.
-    assert _percentile(waits, 0.5) < 0.05
+
+    loop = [Path(f"/proc/{server.process.pid}/schedstat")]
+    assert _p95_s(healthy, lambda: loop) <= 0.05
+    assert all(server.get(name)["running"] for name in names)
     for name in names:
-        assert server.rested(name)["final"] == "late"
+        assert server.rested(name, 90)["final"] == "late"
     assert server.http.post(f"/api/conversations/{extra}/run").status_code == 202
     assert server.rested(extra)["final"] == "In time."
     # Eight stay open: the others are closed and opened again when they are asked for.

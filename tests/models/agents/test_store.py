@@ -1,6 +1,9 @@
 """What a store keeps beside its rules: places, branches, sums, lists, odd files."""
 
+import asyncio
+import errno
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from models.agents.events import (
     Unknown,
     new_event,
 )
+from models.agents.journal import Journal
 from models.agents.state import State
 from models.agents.store import Log, MemoryStore, SqliteStore, Store
 from models.agents.store.sqlite_log import SqliteLog
@@ -168,6 +172,73 @@ def test_group_mode_waits_for_one_sync_of_many_commits(tmp_path: Path):
     log.flush()
     log.flush()
     assert group.SHARED.syncs == before + 1
+
+
+def test_who_gives_up_waiting_for_a_sync_leaves_the_others_none_the_worse(tmp_path: Path):
+    store = SqliteStore(tmp_path, "group")
+    logs = [store.open(f"talk-{number}") for number in range(4)]
+
+    async def work() -> None:
+        for _ in range(3):
+            for log in logs:
+                log.commit([say("go")])
+            waits = [asyncio.create_task(Journal(log).flush()) for log in logs]
+            await asyncio.sleep(0)
+            waits[0].cancel()
+            # Whose sync went down with that of the first would wait for ever.
+            await asyncio.wait_for(asyncio.gather(*waits[1:]), 30)
+
+    asyncio.run(work())
+
+
+def test_nobody_is_told_that_a_commit_is_on_the_disk_while_another_still_brings_it_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from models.agents.store import group
+
+    may_end, sync_file = threading.Event(), group._sync_file
+
+    def slow(path: Path) -> None:
+        assert may_end.wait(30)
+        sync_file(path)
+
+    monkeypatch.setattr(group, "_sync_file", slow)
+    log = SqliteStore(tmp_path, "group").open("talk")
+    log.commit([say("one")])
+    first, second = log.flushing(), log.flushing()
+    assert first is not None
+    assert second is not None
+    third = threading.Thread(target=log.flush)
+    third.start()
+    third.join(0.2)
+    assert not first.done()
+    assert not second.done()
+    assert third.is_alive()
+    may_end.set()
+    third.join(30)
+    assert first.result() is second.result() is log.flushing() is None
+
+
+def test_a_sync_that_fails_is_told_to_all_who_ask_until_the_next_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from models.agents.store import group
+
+    def broken(path: Path) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    log = SqliteStore(tmp_path, "group").open("talk")
+    with monkeypatch.context() as patched:
+        patched.setattr(group, "_sync_file", broken)
+        log.commit([say("one")])
+        with pytest.raises(OSError, match="the disk fails"):
+            log.flush()
+    with pytest.raises(OSError, match="the disk fails"):
+        log.flush()
+    assert isinstance(log.flushing().exception(), OSError)
+    log.commit([say("two")])
+    log.flush()
+    log.close()
 
 
 def test_an_event_of_a_kind_that_nobody_knows_is_kept_as_it_is(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shutil
 import stat
 import subprocess
@@ -87,6 +88,30 @@ def test_a_command_does_not_wait_for_what_it_left_in_the_background(any_level: S
     done = any_level.run("sleep 60 & echo done")
     assert (done.output, done.exit_code) == ("done\n", 0)
     assert done.duration_s < 10
+
+
+def test_what_a_command_says_just_before_its_end_is_read_however_late_we_look(
+    sandbox: Any, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = workspace / "gate"
+    os.mkfifo(gate, 0o666)
+
+    class Preempted(selectors.DefaultSelector):
+        """Finds nothing to read, and comes back when the command has spoken and ended."""
+
+        def select(self, timeout: float | None = None) -> Any:
+            found = super().select(timeout)
+            if not found and gate.exists():
+                gate.write_text("go\n")
+                gate.unlink()
+                (running,) = sandbox._running.values()
+                assert running.child.wait(20) == 0
+            return found
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Preempted)
+    done = sandbox.run("read word < gate; echo passed", timeout_s=20)
+    assert not gate.exists()
+    assert (done.exit_code, done.output) == (0, "passed\n")
 
 
 def test_a_program_that_is_not_there_is_127_however_it_is_asked_for(any_level: Sandbox) -> None:
