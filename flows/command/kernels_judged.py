@@ -12,6 +12,7 @@ from rich.table import Table
 from flows.command.kernels_shown import console, print_json
 from models.errors import ConfigError, DatasetMissingError, unknown_name
 from models.kernels.candidate import KernelCandidate
+from models.kernels.forms import adapted
 from models.kernels.harness import Harness, TestReport
 from models.kernels.lint import LintReport, Signature, lint_candidate
 from models.kernels.operators import find_operator
@@ -77,6 +78,8 @@ def test_file(
     with Zygote() as zygote, out.status(f"testing {op_id} on {suite}"):
         harness = Harness(zygote)
         samples = harness.prepare(op_id, cast(Suite, suite), seed=seed, most_per_dtype=most)
+        if suite == "V6":
+            candidate = adapted(candidate, find_operator(op_id))
         report = harness.test(candidate, samples, find_profile(profile))
     if as_json:
         print_json({"lint": lint.model_dump(mode="json"), "test": report.model_dump(mode="json")})

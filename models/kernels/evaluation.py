@@ -14,6 +14,7 @@ from models.errors import ConfigError
 from models.kernels.candidate import KernelCandidate
 from models.kernels.config import EvaluationConfig
 from models.kernels.execute import ExecutionLimits
+from models.kernels.forms import adapted
 from models.kernels.harness import Harness, SampleSet, TestReport
 from models.kernels.ledger import Ledger
 from models.kernels.operators import find_operator, select_operators
@@ -129,12 +130,16 @@ def _result(
     judged: Judged, samples: SampleSet, harness: Harness, ledger: Ledger,
     config: EvaluationConfig, run: str,
 ) -> SuiteResult:  # fmt: skip
-    """Test on all samples of a suite, without early stop."""
+    """Test on all samples of a suite, without early stop; V6 by the module with its adapters."""
     candidate, profile = judged.candidate, find_profile(judged.profile)
+    spec = find_operator(candidate.op_id)
     head: dict[str, Any] = {"op_id": candidate.op_id, "suite": samples.suite, "sha": candidate.sha,
-                            "family": find_operator(candidate.op_id).family}  # fmt: skip
+                            "family": spec.family}  # fmt: skip
     if not len(samples):
         return SuiteResult(status="no_samples", passed=0, total=0, **head)
+    if samples.suite in ("V6", "data"):
+        candidate = adapted(candidate, spec)
+        ledger.add_candidate(candidate)
     evaluation = ledger.evaluate(
         candidate, samples, profile.name, harness.versions(), run, config.most_per_type
     )

@@ -44,17 +44,24 @@ def run_call(
     Returns:
         The outcome, and the packed result where its `status` is `ran`.
     """
-    wrapper = getattr(module, _FORMS[sample["form"]], None)
+    name = _FORMS[sample["form"]]
+    if sample["form"] == "error" and "out" in sample["tree"]["tuple"][1]["dict"]:
+        name = _FORMS["out"]
+    wrapper = getattr(module, name, None)
     if wrapper is None:
-        return {"status": "no_form", "message": f"no function {_FORMS[sample['form']]}"}, b""
-    memory, args, kwargs, given = _prepared(sample, block)
+        return {"status": "no_form", "message": f"no function {name}"}, b""
+    memory, args, kwargs, written = _prepared(sample, block)
+    given = frozenset(tensor.untyped_storage()._cdata for tensor in written)
+    for region in memory.regions.values():
+        if region.keep._cdata in given:
+            region.kind = "output"
     audit = make_audit(memory, poison, bool(sample.get("may_read")), given)
     recorder.box.write("wrapper", 0, (0, 0, 0), "", 0)
     recorder.kernel = ""
     STATE.caught.clear()
     STATE.is_backwards, STATE.memory = is_backwards, memory
     try:
-        outcome, out = _called(wrapper, args, kwargs, audit, memory, recorder)
+        outcome, out = _called(wrapper, args, kwargs, audit, memory, recorder, written)
     finally:
         STATE.memory, STATE.is_backwards = None, False
     recorder.box.clear()
@@ -69,11 +76,11 @@ def run_call(
 
 def _prepared(
     sample: dict[str, Any], block: bytes
-) -> tuple[Memory, tuple[Any, ...], dict[str, Any], frozenset[int]]:
+) -> tuple[Memory, tuple[Any, ...], dict[str, Any], list[Any]]:
     """Build the arguments; only what the form writes to may be written.
 
     Returns:
-        The memory of the call, arguments, keyword arguments, and the storages to be written.
+        The memory of the call, arguments, keyword arguments, and the tensors to be written.
     """
     memory = Memory()
     start, size = sample["place"]
@@ -85,18 +92,14 @@ def _prepared(
     written: Any = ()
     if sample["form"] == "inplace":
         written = args[0] if args else next(iter(kwargs.values()), None)
-    elif sample["form"] == "out":
-        written = kwargs.get("out")
-    given = frozenset(tensor.untyped_storage()._cdata for tensor in tensors_of(written))
-    for region in memory.regions.values():
-        if region.keep._cdata in given:
-            region.kind = "output"
-    return memory, args, kwargs, given
+    elif sample["form"] in ("out", "error"):
+        written = kwargs.get("out", ())
+    return memory, args, kwargs, tensors_of(written)
 
 
 def _called(
     wrapper: Any, args: tuple[Any, ...], kwargs: dict[str, Any], audit: Any, memory: Memory,
-    recorder: Recorder,
+    recorder: Recorder, written: list[Any],
 ) -> tuple[Outcome, bytes]:  # fmt: skip
     """Run the wrapper and write its result down, before what it left running can change it."""
     import torch
@@ -111,6 +114,7 @@ def _called(
     packer = Packer()
     try:
         with reading_allowed():
+            _check_returned(result, written, memory)
             result = plain(result, memory)
             tree = packer.pack(result)
             facts = [provenance(tensor, memory) for tensor in tensors_of(result)]
@@ -125,6 +129,20 @@ def _called(
     if changed is not None:
         memory.violations.append(Violation("tampered", f"the module replaced {changed}"))
     return {"status": "ran", "tree": tree, "tensors": facts}, bytes(packer.block)
+
+
+def _check_returned(result: Any, written: list[Any], memory: Memory) -> None:
+    """Refuse results of a form that writes which are not the tensors themselves.
+
+    A view of them would have the values that are due in another order than the caller sees.
+    """
+    found = result if isinstance(result, list | tuple) else [result]
+    if written and not (
+        len(found) == len(written)
+        and all(one is due for one, due in zip(found, written, strict=True))
+    ):
+        memory.refuse(Violation("forged_result", "the wrapper returns something else than the "
+                                "tensors that it is given to be written"))  # fmt: skip
 
 
 def _raised(error: Exception, recorder: Recorder) -> Outcome:

@@ -22,7 +22,7 @@ from models.kernels.profiles import DeviceProfile, find_profile
 from models.kernels.samples.file import SampleRecord
 from models.kernels.samples.streams import Suite, default_dtypes
 
-HARNESS_VERSION = "2"
+HARNESS_VERSION = "3"
 """Part of every report: raised when a rule of passing changes."""
 _KEPT_SETS = 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.kernels.lint.facts import (
@@ -28,6 +29,7 @@ from models.kernels.lint.outline import Function, dotted
 from models.kernels.lint.vocabulary import (
     EXCEPTIONS,
     LIST_CHANGES,
+    LIST_SHIFTS,
     TENSOR_ALLOCATIONS,
     TENSOR_QUERIES,
     TENSOR_SIZES,
@@ -38,6 +40,7 @@ from models.kernels.lint.vocabulary import (
 if TYPE_CHECKING:
     from models.kernels.lint.expressions import Expressions
 
+_LAZY = frozenset({"reversed", "enumerate", "zip"})
 _TORCH = {
     "empty": FRESH,
     "empty_like": FRESH,
@@ -106,16 +109,14 @@ def _plain(
             return sequence(()).made_at(node)
         made = Kind(frozenset({"seq"}), run.element(first), first.parts)
         return made.made_at(node) if name == "list" else made
-    if name in ("reversed", "sorted"):
+    if name == "sorted":
         return one("seq", run.element(first))
+    if name in _LAZY:
+        # What is iterated later shows what was put into the lists until then.
+        lists = frozenset[int]().union(*(arg.origins for arg in args))
+        return replace(_lazy(run, node, name, args), origins=lists)
     if name == "range":
         return one("range", _numbers(args) if len(args) == 0 else NUMBER)
-    if name == "enumerate":
-        return one("seq", sequence((NUMBER, run.element(first))))
-    if name == "zip" and any(isinstance(arg, ast.Starred) for arg in node.args):
-        return one("seq", one("seq", join([run.element(kind) for kind in args])))
-    if name == "zip":
-        return one("seq", sequence(run.element(kind) for kind in args))
     if name in ("min", "max", "sum", "abs", "round", "pow"):
         return _numbers(args)
     if name == "divmod":
@@ -123,6 +124,17 @@ def _plain(
     if name in ("isinstance", "any", "all", "complex"):
         return NUMBER
     return OPAQUE if name == "slice" else UNKNOWN
+
+
+def _lazy(run: Expressions, node: ast.Call, name: str, args: list[Kind]) -> Kind:
+    elements = [run.element(kind) for kind in args]
+    if name == "reversed":
+        return one("seq", elements[0] if elements else None)
+    if name == "enumerate":
+        return one("seq", sequence((NUMBER, *elements[:1])))
+    if any(isinstance(arg, ast.Starred) for arg in node.args):
+        return one("seq", one("seq", join(elements)))
+    return one("seq", sequence(elements))
 
 
 def _note_call(
@@ -203,7 +215,7 @@ def _method(run: Expressions, function: ast.Attribute, args: list[Kind], env: En
     base, name = run.expression(function.value, env), function.attr
     if base.may_be_tensor:
         own = Kind(base.atoms & TENSOR_ATOMS)
-        if name in TENSOR_VIEWS:
+        if name in TENSOR_VIEWS or name == "resize_":
             return own
         if name in TENSOR_SPLITS:
             return one("seq", own)
@@ -215,15 +227,18 @@ def _method(run: Expressions, function: ast.Attribute, args: list[Kind], env: En
             return RANK
         if name in ("numel", "nelement", "storage_offset"):
             return EXTENT
-        return NUMBER if name in TENSOR_QUERIES or name == "item" else UNKNOWN
+        return NUMBER if name in TENSOR_QUERIES | {"item", "data_ptr"} else UNKNOWN
     if "seq" in base.atoms:
         if name in LIST_CHANGES and args:
             added = run.element(args[-1]) if name == "extend" else args[-1]
             run.changed(base, added, env)
             run.put_into(base, added, function)
             return NONE
-        if name == "pop":
-            return base.item or OPAQUE
+        if name in LIST_SHIFTS:
+            held = base.item or OPAQUE
+            run.changed(base, held, env)
+            run.put_into(base, held, function)
+            return held if name == "pop" else NONE
         if name in ("copy", "index", "count"):
             return base if name == "copy" else NUMBER
         return EXTENT if name == "numel" else NONE
@@ -231,9 +246,10 @@ def _method(run: Expressions, function: ast.Attribute, args: list[Kind], env: En
         kinds = [base.item or OPAQUE, *args[1:]]
         if name == "get":
             return join([*kinds, NONE])
+        item = kinds[0] if name == "values" else OPAQUE
         if name == "items":
-            return one("seq", sequence((OPAQUE, kinds[0])))
-        return one("seq", kinds[0] if name == "values" else OPAQUE)
+            item = sequence((OPAQUE, kinds[0]))
+        return replace(one("seq", item), origins=base.origins)
     if "dtype" in base.atoms:
         return DTYPE if name in ("to_real", "to_complex") else OPAQUE
     return NUMBER if base.atoms <= NUMBER_ATOMS else OPAQUE

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 
 from models.kernels.lint.base import Context, Violation
-from models.kernels.lint.outline import chains
+from models.kernels.lint.facts import OPAQUE, OUTPUT
+from models.kernels.lint.outline import FORM_NAMES, chains
 
 _BACKDOORS = frozenset(
     {
@@ -80,16 +81,30 @@ class BackdoorRule:
 
 
 class AliasRule:
-    """CHT009: an input, or a view of one, is no result unless the schema says so."""
+    """CHT009: an input, or a view of one, is no result unless the schema says so.
+
+    And the tensor that is given to be written is the only result of the forms that write one.
+    """
 
     ids = ("CHT009",)
 
     def check(self, tree: ast.Module, context: Context) -> list[Violation]:
         """Return the returns that hand an input back; silent where there is no schema."""
+        found = [
+            context.violation(
+                "CHT009",
+                node,
+                f"{name} returns something else than the tensor that it is given to write",
+                "store into it in a kernel and return it",
+            )
+            for name in FORM_NAMES
+            if name in context.outline.by_name
+            for node in context.outline.by_name[name].nodes
+            if isinstance(node, ast.Return) and not _is_given(node, context)
+        ]
         wrapper = context.outline.by_name.get("wrapper")
         if wrapper is None or context.signature is None or context.signature.returns_alias:
-            return []
-        found = []
+            return found
         for node in ast.walk(wrapper.node):
             if (
                 isinstance(node, ast.Return)
@@ -105,3 +120,10 @@ class AliasRule:
                     )
                 )
         return found
+
+
+def _is_given(node: ast.Return, context: Context) -> bool:
+    """Whether a return hands back `out`, or the tensor that is changed in place."""
+    kind = OPAQUE if node.value is None else context.facts.kind(node.value)
+    each = kind.item if kind.item and "seq" in kind.atoms else OUTPUT
+    return kind.atoms <= {"output", "seq"} and each.atoms == {"output"}

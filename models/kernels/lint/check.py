@@ -18,6 +18,7 @@ from models.kernels.lint.base import (
 )
 from models.kernels.lint.cheating import AliasRule, BackdoorRule
 from models.kernels.lint.format import NamesRule, SignatureRule, TopLevelRule
+from models.kernels.lint.lists import ListsRule
 from models.kernels.lint.memorised import ShapesRule, TablesRule
 from models.kernels.lint.methods import MethodsRule
 from models.kernels.lint.modules import (
@@ -47,6 +48,7 @@ RULES: tuple[Rule, ...] = (
     MethodsRule(),
     OperatorsRule(),
     SyntaxRule(),
+    ListsRule(),
     TablesRule(),
     ShapesRule(),
     AliasRule(),

@@ -12,6 +12,7 @@ from models.kernels.lint.facts import (
     CONST,
     DEVICE,
     DTYPE,
+    ELSEWHERE,
     EXTENT,
     FORMAT,
     FRESH,
@@ -129,8 +130,12 @@ class Expressions:
             env[name] = kind.with_added(held.origins, added)
 
     def put_into(self, held: Kind, added: Kind, node: ast.AST) -> None:
-        """Note a tensor that goes into a list whose other names are not known here."""
-        if added.holds_tensor and not held.origins:
+        """Note a change of a list with tensors whose other names are not known here.
+
+        A number put in counts too: it gives tensors other places.
+        """
+        is_seen = held.origins and ELSEWHERE not in held.origins
+        if not is_seen and join([added, held.item or added]).holds_tensor:
             self.facts.hidden.append(node)
 
     def element(self, kind: Kind) -> Kind:

@@ -6,15 +6,18 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-TENSOR_ATOMS = frozenset({"input", "fresh", "unknown"})
+TENSOR_ATOMS = frozenset({"input", "output", "fresh", "unknown"})
 NUMBER_ATOMS = frozenset({"number", "extent", "const", "rank"})
+ELSEWHERE = 0
+"""Origin of a list of which one path knows the display and another does not; no id is 0."""
 
 
 @dataclass(frozen=True)
 class Kind:
     """What a value may be. `unknown` counts as a tensor: doubt refuses.
 
-    Atoms: input (an argument, or a view of one), fresh (allocated here), unknown; number, extent
+    Atoms: input (an argument, or a view of one), output (one that is given to be written), fresh
+    (allocated here), unknown; number, extent
     (read from a shape), const (from literals), rank (number of dimensions); seq, map, range,
     text, none, dtype, info (finfo), device, format, grid (a lambda), opaque.
     """
@@ -50,16 +53,18 @@ class Kind:
         parts = None if self.parts is None else tuple(part.foreign() for part in self.parts)
         return Kind(self.atoms, self.item and self.item.foreign(), parts, self.value)
 
+    def is_of(self, origins: frozenset[int]) -> bool:
+        """Whether it is or contains a list of these origins."""
+        return bool(self.origins & origins) or bool(self.item and self.item.is_of(origins))
+
     def with_added(self, origins: frozenset[int], added: Kind) -> Kind:
         """Return the kind after something was put into the lists of these origins."""
+        if not self.is_of(origins):
+            return self
         item = self.item.with_added(origins, added) if self.item else None
         if self.origins & origins:
-            return Kind(
-                self.atoms, join([item, added] if item else [added]), None, None, self.origins
-            )
-        if item == self.item:
-            return self
-        return Kind(self.atoms, item, None, self.value, self.origins)
+            item = join([item, added] if item else [added])
+        return Kind(self.atoms, item, None, None, self.origins)
 
     @property
     def may_be_input(self) -> bool:
@@ -77,7 +82,7 @@ def one(atom: str, item: Kind | None = None, value: int | float | str | None = N
     return Kind(frozenset({atom}), item, None, value)
 
 
-UNKNOWN, INPUT, FRESH = one("unknown"), one("input"), one("fresh")
+UNKNOWN, INPUT, OUTPUT, FRESH = one("unknown"), one("input"), one("output"), one("fresh")
 NUMBER, EXTENT, CONST, RANK = one("number"), one("extent"), one("const"), one("rank")
 TEXT, NONE, DTYPE, INFO = one("text"), one("none"), one("dtype"), one("info")
 DEVICE, FORMAT, OPAQUE, GRID = one("device"), one("format"), one("opaque"), one("grid")
@@ -105,6 +110,8 @@ def join(kinds: Iterable[Kind]) -> Kind:
     if all(shape is not None and len(shape) == len(shaped[0] or ()) for shape in shaped):
         parts = tuple(join(column) for column in zip(*(s for s in shaped if s), strict=True))
     origins = frozenset[int]().union(*(kind.origins for kind in listed))
+    if origins and any(kind.atoms & {"seq", "map"} and not kind.origins for kind in listed):
+        origins |= {ELSEWHERE}
     return Kind(atoms, join(items) if items else None, parts, None, origins)
 
 
@@ -120,7 +127,7 @@ class Facts:
     """Launches by kernel: the call and the kinds of its arguments by parameter."""
 
     hidden: list[ast.AST] = field(default_factory=list)
-    """Where a tensor goes into a list that other names, unknown here, may hold too."""
+    """Where a list is changed that other names, unknown here, may hold too, and tensors with it."""
     gave_up: bool = False
     """The functions have too many paths; then every kind is unknown."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from models.kernels.lint.base import Context, Violation
 from models.kernels.lint.outline import (
     CONSTANT_NAME,
+    FORM_NAMES,
     KERNEL_NAME,
     Function,
     dotted,
@@ -33,6 +34,7 @@ _CONTROL = re.compile(
 )
 _JIT_OPTIONS = frozenset({"noinline", "do_not_specialize", "do_not_specialize_on_alignment"})
 _TORCH_TYPES = {("torch", name) for name in TORCH_TYPES}
+_OUT = Parameter("out", ("Tensor",), is_written=True, is_keyword_only=True)
 _ANNOTATION_NAMES = frozenset({"int", "float", "bool", "complex", "str", "tuple", "list"})
 
 
@@ -53,7 +55,8 @@ class NamesRule:
                         function.node,
                         message,
                         "kernels: @triton.jit def kernel*; host helpers: def _name; device "
-                        "helpers: @triton.jit def _name; one def wrapper",
+                        "helpers: @triton.jit def _name; one def wrapper, and wrapper_out, "
+                        "wrapper_inplace for its other forms",
                     )
                 )
             seen.add(function.name)
@@ -195,23 +198,30 @@ def is_annotation(node: ast.expr) -> bool:
 
 
 class SignatureRule:
-    """FMT004: the wrapper has the operator's parameters: names, order, kinds and defaults."""
+    """FMT004: the wrapper has the operator's parameters: names, order, kinds and defaults.
+
+    So have its other forms; `wrapper_out` has `out` besides, by keyword.
+    """
 
     ids = ("FMT004",)
 
     def check(self, tree: ast.Module, context: Context) -> list[Violation]:
         """Return what differs from the schema."""
-        wrapper = context.outline.by_name.get("wrapper")
-        if wrapper is None:
-            return []
-        args = wrapper.node.args
         hint = f"follow {context.signature.schema}" if context.signature else "name each parameter"
-        faults = []
-        if args.vararg or args.kwarg:
-            faults.append("the wrapper takes *args or **kwargs")
-        if context.signature is not None:
-            faults.extend(self._differences(args, context.signature.parameters))
-        return [context.violation("FMT004", wrapper.node, said, hint) for said in faults[:1]]
+        found = []
+        for name in ("wrapper", *FORM_NAMES):
+            wrapper = context.outline.by_name.get(name)
+            if wrapper is None:
+                continue
+            args = wrapper.node.args
+            faults = []
+            if args.vararg or args.kwarg:
+                faults.append("the wrapper takes *args or **kwargs")
+            if context.signature is not None:
+                more = (_OUT,) if name == "wrapper_out" else ()
+                faults.extend(self._differences(args, (*context.signature.parameters, *more)))
+            found += [context.violation("FMT004", wrapper.node, said, hint) for said in faults[:1]]
+        return found
 
     def _differences(self, args: ast.arguments, wanted: tuple[Parameter, ...]) -> Iterator[str]:
         positional = [*args.posonlyargs, *args.args]

@@ -13,6 +13,7 @@ from models.kernels.lint.facts import (
     NONE,
     NUMBER,
     OPAQUE,
+    OUTPUT,
     TEXT,
     UNKNOWN,
     Facts,
@@ -142,10 +143,14 @@ def _entry(
         if function.role == "helper":
             called = calls.get(function.name)
             env[arg.arg] = called.get(arg.arg, missed).foreign() if called else missed
-        elif has_signature and function.role == "wrapper":
+        elif has_signature and function.role in ("wrapper", "form"):
             env[arg.arg] = given.get(arg.arg, UNKNOWN)
         else:
             env[arg.arg] = kind_of_annotation(arg.annotation)
+    if function.name == "wrapper_inplace" and args.args:
+        env[args.args[0].arg] = OUTPUT
+    elif function.name == "wrapper_out":
+        env["out"] = join([OUTPUT, one("seq", OUTPUT)])
     for star in (args.vararg, args.kwarg):
         if star is not None:
             env[star.arg] = one("seq" if star is args.vararg else "map", UNKNOWN)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from models.kernels.lint.base import Context, Violation
 from models.kernels.lint.facts import NUMBER_ATOMS, Kind
 from models.kernels.lint.modules import near
-from models.kernels.lint.outline import dotted
+from models.kernels.lint.outline import Function, dotted
 from models.kernels.lint.vocabulary import (
     DTYPE_METHODS,
     DTYPE_VALUES,
@@ -48,6 +48,15 @@ def _allowed(kind: Kind, is_called: bool) -> frozenset[str]:
     return names
 
 
+def _is_of_form(node: ast.Attribute, function: Function, context: Context) -> bool:
+    """Whether a method is for what is given to be written: to resize it, to see what it overlaps."""
+    kind = context.facts.kind(node.value)
+    is_given = kind.atoms == {"output"}
+    return (node.attr == "resize_" and is_given) or (
+        node.attr == "data_ptr" and function.role == "form" and kind.may_be_tensor
+    )
+
+
 class MethodsRule:
     """CHT002: every attribute and call on the host is on a list. CHT004, CHT006: what moves, reads.
 
@@ -64,7 +73,8 @@ class MethodsRule:
             called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
             for node in nodes:
                 if isinstance(node, ast.Attribute):
-                    found.extend(self._attribute(node, id(node) in called, context))
+                    if not (id(node) in called and _is_of_form(node, function, context)):
+                        found.extend(self._attribute(node, id(node) in called, context))
                 elif isinstance(node, ast.Call):
                     found.extend(self._call(node, context))
         return found

@@ -17,7 +17,7 @@ class OperatorsRule:
         """Return the expressions that would dispatch."""
         found = []
         for hidden in context.facts.hidden:
-            found.append(self._at(context, hidden, "a list from elsewhere that takes in"))
+            found.append(self._at(context, hidden, "changing a list from elsewhere with"))
         for function in context.outline.host:
             for node in function.nodes:
                 said = self._fault(node, context)

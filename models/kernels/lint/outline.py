@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-Role = Literal["kernel", "device", "wrapper", "helper", "misnamed"]
+Role = Literal["kernel", "device", "wrapper", "form", "helper", "misnamed"]
 
 KERNEL_NAME = re.compile(r"^kernel[A-Za-z0-9_]*$")
 HELPER_NAME = re.compile(r"^_[A-Za-z][A-Za-z0-9_]*$")
+FORM_NAMES = ("wrapper_out", "wrapper_inplace")
+"""Other forms of the operator: what `wrapper` returns, written into tensors that are given."""
 CONSTANT_NAME = re.compile(r"^_?[A-Z][A-Z0-9_]*$")
 
 
@@ -23,7 +25,8 @@ class Function:
     name: str
     node: ast.FunctionDef
     role: Role
-    """device: a jitted `_name`, called from kernels. helper: a plain `_name`, on the host."""
+    """device: a jitted `_name`, called from kernels. form: `wrapper_out`, `wrapper_inplace`.
+    helper: a plain `_name`, on the host."""
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
@@ -152,4 +155,6 @@ def _role(node: ast.FunctionDef) -> Role:
         return "device" if HELPER_NAME.match(node.name) else "kernel"
     if node.name == "wrapper":
         return "wrapper"
+    if node.name in FORM_NAMES:
+        return "form"
     return "helper" if HELPER_NAME.match(node.name) else "misnamed"

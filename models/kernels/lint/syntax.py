@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from models.kernels.candidate import GENERATED
 from models.kernels.lint.base import Context, Violation
-from models.kernels.lint.outline import Function, dotted
+from models.kernels.lint.outline import FORM_NAMES, Function, dotted
 from models.kernels.lint.vocabulary import BUILTINS, EXCEPTIONS, KERNEL_BUILTINS
 
 _BOTH: tuple[type[ast.AST], ...] = (
@@ -67,7 +67,7 @@ _WORDS = {
 }
 _STATE = (ast.Global, ast.Nonlocal)
 _MODULES = frozenset({"torch", "triton", "tl", "math", "libdevice"})
-_RESERVED = _MODULES | BUILTINS | EXCEPTIONS | {GENERATED, "wrapper", "float", "isinstance"}
+_RESERVED = _MODULES | BUILTINS | EXCEPTIONS | {GENERATED, "wrapper", *FORM_NAMES}
 
 
 class SyntaxRule:
@@ -224,7 +224,9 @@ def _called_well(
         called = by_name.get(target.id)
         well = {id(target)}
         if called is not None and (
-            called.on_device != function.on_device or called.role in ("wrapper", "misnamed")
+            called.on_device != function.on_device
+            or called.role in ("form", "misnamed")
+            or (called.role == "wrapper" and function.role != "form")
         ):
             well = set()
         if target.id == "isinstance" and len(node.args) == 2:

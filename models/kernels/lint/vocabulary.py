@@ -61,6 +61,8 @@ TENSOR_READS = _names("item tolist numpy __array__ data_ptr untyped_storage stor
 
 LIST_METHODS = _names("append extend insert pop reverse index count copy clear")
 LIST_CHANGES = _names("append extend insert")
+LIST_SHIFTS = _names("pop reverse clear")
+"""Methods that put nothing new into a list, and leave its elements elsewhere."""
 SIZE_METHODS = _names("numel index count")
 MAP_METHODS = _names("get items keys values")
 NUMBER_METHODS = _names("bit_length is_integer")

@@ -35,8 +35,8 @@ def _transposed(tensor: Any) -> Any:
     return turned.permute(order)
 
 
-def _sliced(tensor: Any) -> Any:
-    """Every second element of a larger storage, from the fourth on."""
+def sliced(tensor: Any) -> Any:
+    """Return every second element of a larger storage, from the fourth on."""
     import torch
 
     if tensor.ndim == 0:
@@ -67,7 +67,7 @@ def _channels_last(tensor: Any) -> Any:
     return tensor.contiguous(memory_format=kind)
 
 
-_CHANGES = {"transposed": _transposed, "sliced": _sliced, "stride0": _stride0,
+_CHANGES = {"transposed": _transposed, "sliced": sliced, "stride0": _stride0,
             "channels_last": _channels_last}  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from models.kernels.operators.opinfo import PUBLIC_SEED, entries_of, opinfo_samples
 from models.kernels.operators.spec import PAPER_DTYPES
+from models.kernels.samples.forms import given_outputs, written_inputs
 from models.kernels.samples.keys import structure_key
 from models.kernels.samples.layouts import LAYOUTS, with_layout
 from models.kernels.samples.shapes import resized
@@ -89,16 +90,26 @@ def _variant(sample: RawSample, args: Any, kwargs: Any, **changes: Any) -> RawSa
 
 
 def _forms(samples: Iterator[RawSample], entry: Any, dtype_name: str) -> Iterator[RawSample]:
-    import torch
-
+    seen: set[str] = set()
     for sample in _few_per_key(samples):
-        if entry.supports_out and isinstance(entry.op(*sample.args, **sample.kwargs), torch.Tensor):
-            result = entry.op(*sample.args, **sample.kwargs)
-            kwargs = {**sample.kwargs, "out": torch.empty_like(result)}
-            yield _variant(sample, sample.args, kwargs, form="out")
+        key = structure_key(sample.args, sample.kwargs)
+        is_first = key not in seen
+        seen.add(key)
+        if entry.supports_out:
+            for note, args, out in given_outputs(entry.op, sample.args, sample.kwargs, is_first):
+                kwargs = {**sample.kwargs, "out": out}
+                yield _variant(sample, args, kwargs, form="out", note=note)
         if entry.inplace_variant is not None:
-            yield _variant(sample, sample.args, sample.kwargs, form="inplace",
-                           function=entry.inplace_variant)  # fmt: skip
+            for note, args in written_inputs(sample.args, is_first):
+                yield _variant(sample, args, sample.kwargs, form="inplace", note=note,
+                               function=entry.inplace_variant)  # fmt: skip
+        if len(sample.args) != 2 or sample.kwargs:
+            continue
+        if entry.operator_variant is not None:
+            yield _variant(sample, sample.args, {}, note="dunder", function=entry.operator_variant)
+        if entry.inplace_operator_variant is not None:
+            yield _variant(sample, sample.args, {}, form="inplace", note="dunder",
+                           function=entry.inplace_operator_variant)  # fmt: skip
     if entry.error_inputs_func is None or dtype_name != "float32":
         return
     for index, wrong in enumerate(entry.error_inputs("cpu")):
@@ -115,7 +126,7 @@ def stream(op_id: str, suite: Suite, dtype: str, seed: int = PUBLIC_SEED) -> Ite
     Args:
         op_id: Operator of the catalogue.
         suite: S: torch's own samples at torch's own seed. V1: at `seed`. V2: other layouts. V3:
-            other shapes. V4: types of `UNSEEN_DTYPES`. V6: out=, in place, and error inputs.
+            other shapes. V4: types of `UNSEEN_DTYPES`. V6: out=, in place, dunder, and error inputs.
         dtype: Name of the type, as torch writes it.
         seed: Seed of everything drawn; S ignores it.
 

@@ -35,6 +35,24 @@ def constant_pad_nd(tensor: Any, pad: list[int], value: float = 0) -> Any:
     return result.clone() if result is tensor else result
 
 
+def pad(input: Any, pad: list[int], mode: str = "constant", value: Any = None) -> Any:
+    """Pad; round a circle by selection, where torch copies into slices of a new tensor."""
+    import torch
+
+    if mode != "circular":
+        return torch.nn.functional.pad(input, pad, mode, value)
+    result = input
+    for place in range(len(pad) // 2):
+        dim = input.dim() - 1 - place
+        before, after = pad[2 * place], pad[2 * place + 1]
+        # What a negative amount takes away is no part of the circle.
+        start, size = max(-before, 0), result.shape[dim] + min(before, 0) + min(after, 0)
+        places = torch.arange(result.shape[dim] + before + after, device=input.device)
+        places = torch.remainder(places - max(before, 0), size) + start
+        result = result.index_select(dim, places)
+    return result
+
+
 def addbmm(self: Any, first: Any, second: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     """Add the sum of products of matrices over the batch."""
     import torch
@@ -56,7 +74,9 @@ def linalg_cross(self: Any, other: Any, *, dim: int = -1) -> Any:
 
 def own_functions() -> dict[Any, Callable[..., Any]]:
     """Return functions that stand for torch's own, which need values while they are traced."""
-    return {**open_functions(), **hand_written_functions()}
+    import torch
+
+    return {**open_functions(), torch.nn.functional.pad: pad, **hand_written_functions()}
 
 
 def hand_written_functions() -> dict[Any, Callable[..., Any]]:

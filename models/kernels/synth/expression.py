@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from models.kernels.synth.promotion import FLOATS, compute_type
+from models.kernels.synth.promotion import FLOATS, HALVES, compute_type
 
 Number = bool | int | float
 
@@ -48,7 +48,9 @@ class Kernel:
     pointers: dict[str, str] = field(default_factory=dict)
     """Parameter by host name of a tensor."""
     types: dict[str, str] = field(default_factory=dict)
-    """Parameter that points to elements of a type."""
+    """First parameter that points to elements of a type."""
+    elements: dict[str, str] = field(default_factory=dict)
+    """Type of the elements by parameter that points to them."""
     helpers: set[str] = field(default_factory=set)
     """Device functions it calls."""
     memo: dict[object, Var] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class Kernel:
             self.pointers[tensor] = name
             self.params[name] = tensor
             self.types.setdefault(dtype, name)
+            self.elements[name] = dtype
         return self.pointers[tensor]
 
     def number(self, host: str) -> str:
@@ -126,13 +129,16 @@ class Kernel:
             return value if value.dtype == "bool" else self.let(f"{value.text} != 0", "bool")
         if value.dtype == "bool" and kind == "float64":
             value = self.let(f"{value.text}.to(tl.int32)", "int32")
-        if dtype in ("float16", "bfloat16"):
+        if dtype in HALVES:
             wide = (
                 self.let(f"{value.text}.to(tl.float32)", "float32")
                 if value.dtype != "float32"
                 else value
             )
-            return self.let(f"{wide.text}.to({tl_type(dtype)}).to(tl.float32)", "float32")
+            # Where memory of the type is at hand it names it, and one text serves both halves.
+            known = self.types.get(dtype)
+            half = f"{known}.dtype.element_ty" if known else tl_type(dtype)
+            return self.let(f"{wide.text}.to({half}).to(tl.float32)", "float32")
         if value.dtype == kind:
             return value
         if value.dtype in FLOATS and kind == "uint8":

@@ -120,6 +120,21 @@ def unravel_index(self: Any, shape: Any) -> Any:
     return tuple(reversed(parts))
 
 
+def reference_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return torch's own Python form of a function; None: it has none.
+
+    What parses arguments in C++ reads floats as numbers, and its trace holds for these alone.
+    """
+    import torch
+    import torch._refs.nn.functional as references
+
+    name = getattr(function, "__name__", "")
+    if name not in references.__all__ or getattr(torch.nn.functional, name, None) is not function:
+        return None
+    found: Callable[..., Any] = getattr(references, name)
+    return found
+
+
 def open_integers() -> frozenset[Any]:
     """Return torch's functions among them that are served with any integers."""
     import torch

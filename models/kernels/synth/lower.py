@@ -15,6 +15,7 @@ from models.kernels.synth.layout import (
     split_number,
     strided_offset,
 )
+from models.kernels.synth.moves import unconverted
 from models.kernels.synth.promotion import FLOATS, HALVES
 from models.kernels.synth.scalar import UnsupportedError
 from models.kernels.synth.schedule import Schedule
@@ -215,7 +216,7 @@ class Lowering:
                 "@triton.jit",
                 f"def NAME({signature}):",
                 *(f"    {one}" for one in header),
-                *kernel.lines,
+                *unconverted(kernel.lines, kernel.elements),
             ]
         )
         self.out.helpers |= kernel.helpers

@@ -55,6 +55,27 @@ def gaussian_nll_loss(
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
+def cosine_embedding_loss(
+    input1: Any, input2: Any, target: Any, margin: float = 0, size_average: Any = None,
+    reduce: Any = None, reduction: str = "mean",
+) -> Any:  # fmt: skip
+    """Return 1 - cos where the target is 1, max(0, cos - margin) where it is -1."""
+    import torch
+    from torch.nn import _reduction
+
+    if size_average is not None or reduce is not None:
+        reduction = _reduction.legacy_get_string(size_average, reduce)
+    # ATen's constant, which keeps the quotient finite.
+    squares = [(one * one).sum(-1) + 1e-12 for one in (input1, input2)]
+    cosine = (input1 * input2).sum(-1) / (squares[0] * squares[1]).sqrt()
+    none = torch.zeros_like(cosine)
+    apart = (cosine - margin).clamp(min=0)
+    loss = torch.where(target == 1, 1 - cosine, none) + torch.where(target == -1, apart, none)
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
 def embedding_bag(
     input: Any, weight: Any, offsets: Any = None, max_norm: Any = None, norm_type: float = 2,
     scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
@@ -190,6 +211,7 @@ def network_functions() -> dict[Any, Callable[..., Any]]:
         functional.instance_norm: instance_norm,
         functional.bilinear: bilinear,
         torch.bilinear: bilinear,
+        functional.cosine_embedding_loss: cosine_embedding_loss,
         functional.gaussian_nll_loss: gaussian_nll_loss,
         functional.embedding_bag: embedding_bag,
         functional.multi_head_attention_forward: attention_in_heads,

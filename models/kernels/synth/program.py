@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.kernels.lint.signature import Signature
+from models.kernels.synth.calls import Call
 from models.kernels.synth.structure import Key
 
 BY_HAND = "by hand"
@@ -32,6 +33,13 @@ class Program:
     """Sizes of 0 and 1 that it serves beyond its key, by path and dimension."""
     is_asked: bool = True
     """A call that was given takes it, not only one that was derived."""
+    is_traced: bool = True
+    """Off: it was taken over from calls of another type."""
+    others: list[Call] = field(default_factory=list)
+    """Calls with sizes of 0 and 1 that it does not serve."""
+    spread: str = ""
+    """broadcast: serves every rank and broadcast; equal: every rank, all shapes equal; empty: the
+    ranks of its key."""
 
 
 @dataclass

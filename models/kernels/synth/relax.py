@@ -7,7 +7,7 @@ shapes for that call are compared with what the program would give, and the guar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,32 @@ class Relaxed:
     """Sizes of 0 and 1 by path and dimension."""
     others: list[Call] = field(default_factory=list)
     """Calls with such sizes that need a program of their own."""
+
+    def accepted(self, path: str) -> Sizes:
+        """Return what a size accepts, by its host text."""
+        return self.accepts.get(_place(path), frozenset())
+
+    def accept(self, paths: Iterable[str], size: int) -> None:
+        """Note that a size serves at places."""
+        for path in paths:
+            self.accepts[_place(path)] = self.accepted(path) | {size}
+
+
+def _place(path: str) -> tuple[str, int]:
+    """Return tensor and dimension of a size's host text."""
+    tensor, place = path.removesuffix("]").rsplit(".shape[", 1)
+    return tensor, int(place)
+
+
+def _alike(groups: Sequence[Sequence[Any]], values: Mapping[Any, Any]) -> list[list[Any]]:
+    """Return symbols that are equal in the call, where that joins groups.
+
+    ATen often refuses a change of one of them alone: indices as long as what they are for.
+    """
+    joined: dict[Any, list[Sequence[Any]]] = {}
+    for group in groups:
+        joined.setdefault(values[group[0]], []).append(group)
+    return [[one for group in some for one in group] for some in joined.values() if len(some) > 1]
 
 
 def result_shapes(traced: Trace) -> list[tuple[Any, ...]]:
@@ -99,22 +125,32 @@ def relaxed(
     for group in groups:
         for size in (0, 1):
             own = {**values, **{symbol: sympy.Integer(size) for symbol in group}}
-            changed = _changed(call, bound, listed, {paths[one] for one in group}, size)
-            shapes = _aten_shapes(changed)
+            changed = with_sizes(call, bound, listed, {paths[one] for one in group}, size)
+            shapes = aten_shapes(changed)
             if shapes is None:
                 continue
             if size >= smallest and holds(guards, own) and _agree(due, shapes, own):
-                for one in group:
-                    path, place = paths[one].removesuffix("]").rsplit(".shape[", 1)
-                    before = found.accepts.get((path, int(place)), frozenset())
-                    found.accepts[path, int(place)] = before | {size}
+                found.accept((paths[one] for one in group), size)
             else:
                 found.others.append(changed)
                 missing.add(size)
+    for group in _alike(groups, values):
+        for size in (0, 1):
+            paths_in = {paths[one] for one in group}
+            own = {**values, **{symbol: sympy.Integer(size) for symbol in group}}
+            if (
+                size < smallest
+                or all(size in found.accepted(path) for path in paths_in)
+                or not holds(guards, own)
+            ):
+                continue
+            shapes = aten_shapes(with_sizes(call, bound, listed, paths_in, size))
+            if shapes is not None and _agree(due, shapes, own):
+                found.accept(paths_in, size)
     if len(groups) > 1:
         every = {paths[one] for group in groups for one in group}
-        whole = [_changed(call, bound, listed, every, size) for size in sorted(missing)]
-        found.others += [one for one in whole if _aten_shapes(one) is not None]
+        whole = [with_sizes(call, bound, listed, every, size) for size in sorted(missing)]
+        found.others += [one for one in whole if aten_shapes(one) is not None]
     return found
 
 
@@ -135,8 +171,8 @@ def larger(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list
     }
     asked = [small[0] | small[1]] if small[0] and small[1] else []
     asked += [paths for paths in small.values() if paths]
-    found = [_changed(call, bound, listed, paths, LARGER) for paths in asked]
-    return [one for one in found if _aten_shapes(one) is not None]
+    found = [with_sizes(call, bound, listed, paths, LARGER) for paths in asked]
+    return [one for one in found if aten_shapes(one) is not None]
 
 
 def flat(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[Call]:
@@ -152,13 +188,13 @@ def flat(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[C
 
         args, kwargs = rebuilder(call, bound)(replace)
         changed = Call(call.function, tuple(args), kwargs)
-        if not tensors or _aten_shapes(changed) != [shape]:
+        if not tensors or aten_shapes(changed) != [shape]:
             return []
         found.append(changed)
     return found
 
 
-def _changed(
+def with_sizes(
     call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf], paths: set[str], size: int
 ) -> Call:
     """Return the call with other sizes, its tensors zeros."""
@@ -184,7 +220,7 @@ _BY_PIVOTS = ("lu_unpack", "lu_solve", "linalg_lu_solve", "linalg_ldl_solve")
 own, and lu_unpack dies."""
 
 
-def _aten_shapes(call: Call) -> list[Any] | None:
+def aten_shapes(call: Call) -> list[Any] | None:
     """Return ATen's result shapes; [None] where data decide them, None where ATen refuses.
 
     ATen itself runs, on zeros: some of its fake forms accept shapes that it refuses.
@@ -192,9 +228,9 @@ def _aten_shapes(call: Call) -> list[Any] | None:
     import torch
 
     tensors = [one for one in call.args if isinstance(one, torch.Tensor)]
-    if any(one.numel() and not one.is_floating_point() for one in tensors) and any(
-        not one.numel() for one in tensors
-    ):
+    whole = [one for one in tensors if not one.is_floating_point() and one.dtype != torch.bool]
+    is_mixed = len({one.dtype for one in tensors}) > 1
+    if is_mixed and any(one.numel() for one in whole) and any(not one.numel() for one in tensors):
         return None  # Places in nothing: ATen's embedding_bag reads them unchecked, and dies.
     numel = sum(one.numel() for one in tensors)
     if numel > MOST_NUMEL or getattr(call.function, "__name__", "") in _BY_PIVOTS:

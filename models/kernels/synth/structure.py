@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Key = tuple[tuple[Any, ...], ...]
+ANY_RANK, SOME_RANK = "*", "+"
+"""In the place of a tensor's sizes: it has any, it has at least one."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,11 @@ def serves(key: Key, accepts: Mapping[tuple[str, int], frozenset[int]], other: K
     for own, asked in zip(key, other, strict=True):
         if own == asked:
             continue
-        if own[:3] != asked[:3] or own[1] != "tensor" or len(own[3]) != len(asked[3]):
+        if own[:3] != asked[:3] or own[1] != "tensor":
+            return False
+        if own[3] == ANY_RANK or (own[3] == SOME_RANK and asked[3]):
+            continue
+        if len(own[3]) != len(asked[3]):
             return False
         for place, (size, seen) in enumerate(zip(own[3], asked[3], strict=True)):
             if size != seen and (seen == "n" or int(seen) not in accepts.get((own[0], place), ())):
@@ -122,6 +128,10 @@ def conditions(
             if root in unions:
                 yield f"isinstance({path}, torch.Tensor)"
             yield f"{path}.dtype == torch.{rest[0]}"
+            if rest[1] in (ANY_RANK, SOME_RANK):
+                if rest[1] == SOME_RANK:
+                    yield f"{path}.ndim > 0"
+                continue
             yield f"{path}.ndim == {len(rest[1])}"
             for place, size in enumerate(rest[1]):
                 also = (accepts or {}).get((path, place), frozenset())

@@ -6,8 +6,11 @@ import re
 
 from models.kernels.lint.signature import Parameter, Signature, default_value
 from models.kernels.synth.devlib import device_functions, single_host, single_kernel
+from models.kernels.synth.merging import Branch, merged
 from models.kernels.synth.program import Synthesis
+from models.kernels.synth.refusals import refusal_text
 from models.kernels.synth.schedule import Schedule, block_functions
+from models.kernels.synth.spread import host_functions
 from models.kernels.synth.structure import conditions
 
 
@@ -15,31 +18,32 @@ def module_text(made: Synthesis, schedule: Schedule) -> str:
     """Return the text of the module of programs, of which there is one at least."""
     kernels: dict[str, str] = {}
     functions: dict[str, str] = {}
-    branches = []
+    branches: list[Branch] = []
     unions = frozenset(one.name for one in made.signature.parameters if _is_union(one))
-    for program in made.programs:
+    # What serves every rank serves it slower: last.
+    for program in sorted(made.programs, key=lambda one: bool(one.spread)):
         body = program.text
         for place in reversed(range(len(program.kernels))):
             name = kernels.setdefault(program.kernels[place], f"kernel_{len(kernels)}")
             body = body.replace(f"KERNEL{place}_[", f"{name}[")
         text = f"({', '.join(program.parameters)}):\n{body}"
         function = functions.setdefault(text, f"_program_{len(functions)}")
-        passed = {
-            one.name
-            for one in made.signature.parameters
-            if (one.name,) and any(k[0].split("[")[0] == one.name for k in program.key)
-        }
+        branches.append(
+            Branch(program.key, function, program.parameters, program.accepts, program.tests)
+        )
+    written_branches = []
+    for branch in merged(branches):
+        passed = {part[0].split("[")[0] for part in branch.key}
         absent = [
             test
             for one in made.signature.parameters
             if one.name not in passed
             for test in _default_tests(one)
         ]
-        tests = [*conditions(program.key, unions, program.accepts), *absent, *program.tests]
-        call = f"{function}({', '.join(program.parameters)})"
-        branches.append(
-            f"    if {' and '.join(dict.fromkeys(tests)) or 'True'}:\n        return {call}"
-        )
+        asked = branch.tests(list(conditions(branch.key, unions, branch.accepts)))
+        tests = " and ".join(dict.fromkeys([*asked, *absent, *branch.guards])) or "True"
+        call = f"{branch.function}({', '.join(branch.parameters)})"
+        written_branches.append(f"    if {tests}:\n        return {call}")
     is_single = not schedule.doubles
     helpers = {name for one in made.programs for name in one.helpers}
     if is_single and any("tl.erf(" in text for text in kernels):
@@ -51,14 +55,14 @@ def module_text(made: Synthesis, schedule: Schedule) -> str:
     written = "\n".join(functions)
     parts += [
         text
-        for name, text in block_functions(schedule).items()
+        for name, text in {**block_functions(schedule), **host_functions()}.items()
         if re.search(rf"\b{name}\(", written)
     ]
     for text, name in functions.items():
         parts.append(f"def {name}{single_host(text) if is_single else text}")
-    refusal = '    raise NotImplementedError("no program for these types, ranks and options")'
+    refusal = refusal_text(made)
     parts.append(
-        "\n".join([f"def wrapper({parameters_text(made.signature)}):", *branches, refusal])
+        "\n".join([f"def wrapper({parameters_text(made.signature)}):", *written_branches, refusal])
     )
     return "\n\n\n".join(parts) + "\n"
 
