@@ -136,6 +136,22 @@ FLOWS = (
         ),
     ),
     FlowEntry(
+        name="forecast-runs",
+        room="upgrades",
+        about="forecast how long scheduled flow runs take, and when they should start",
+        flow="flows.forecast_runs:forecast_runs",
+        config="models.upgrades.run_times.config:ForecastRunsConfig",
+        policy_tag="runs.model",
+        verdict_tag="runs.verdict",
+        figures=(
+            MainFigure("coverage at 0.9", "runs/coverage_0.9", "{:.1%}"),
+            MainFigure(
+                *("runs of a week that would wait", "schedule/waits_after", "{:,.0f}"),
+                *("at present", "schedule/waits_before"),
+            ),
+        ),
+    ),
+    FlowEntry(
         name="run-batch-inference",
         room="inference",
         about="run a file of prompts, computing no shared prefix twice (BatchLLM)",
@@ -348,6 +364,14 @@ BENCHES = (
         run="flows.command.bench_platform:run",
     ),
 )
+
+EVERY_BENCH = BenchEntry(
+    room="all",
+    about="every benchmark, one after the other, and a page of results",
+    run="flows.command.bench_all:run_all",
+    config="flows.command.bench_all:AllConfig",
+)
+"""Stands for all of them; `loom bench all`."""
 
 
 def find_flow(name: str) -> FlowEntry:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,34 @@ class BenchTable:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """A figure that was set beforehand, and what was reached."""
+
+    name: str
+    reached: float | None
+    """None: not measured in this run."""
+    wanted: float
+    sense: Literal[">=", "<="] = ">="
+    beside: str = ""
+    """The strongest peer or the published figure, in words."""
+    form: str = "{:,.3g}"
+    """How to print both numbers."""
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether it was reached; None: not measured."""
+        if self.reached is None or math.isnan(self.reached):
+            return None
+        is_least = self.sense == ">="
+        return self.reached >= self.wanted if is_least else self.reached <= self.wanted
+
+    @property
+    def verdict(self) -> str:
+        """`kept`, `missed` or `not measured`."""
+        return {True: "kept", False: "missed", None: "not measured"}[self.is_kept]
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """What a benchmark measured: tables to print, and everything as JSON values."""
 
@@ -76,3 +104,14 @@ class BenchReport:
     document: dict[str, Any]
     notes: tuple[str, ...] = ()
     """What a reader must know to judge the figures."""
+    goals: tuple[Goal, ...] = ()
+    """What was to be reached, missed ones too."""
+
+    def goals_table(self) -> BenchTable:
+        """Return the goals as a table."""
+        rows = [
+            (one.name, "" if one.reached is None else one.form.format(one.reached),
+             f"{one.sense} {one.form.format(one.wanted)}", one.verdict, one.beside)
+            for one in self.goals
+        ]  # fmt: skip
+        return BenchTable("goals", ("figure", "reached", "goal", "verdict", "beside"), rows)

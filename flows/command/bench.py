@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.command.output import try_folder, writing_to
-from flows.registry import BenchEntry, find_bench, load
+from flows.registry import EVERY_BENCH, BenchEntry, find_bench, load
 from models.config import Config, load_config
 from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
@@ -25,17 +27,17 @@ WIDE = 220
 def run_bench(
     room: str, data: Path | None, seed: int, out: Path | None, overrides: Sequence[str] = ()
 ) -> None:
-    """Run a benchmark; the JSON file is written in one step, at the end."""
+    """Run a benchmark, or `all` of them; the JSON file is written in one step, at the end."""
+    if room == EVERY_BENCH.room:
+        from flows.command.bench_all import run_all
+
+        run_all(data, seed, out, overrides)
+        return
     entry = find_bench(room)
     extra = bench_config(entry, overrides)
     if seed < 0:
         raise ConfigError(f"--seed must be 0 or more, got {seed}")
-    if out is not None:
-        # Found out now, not after minutes of measuring.
-        with writing_to(out, "--json"):
-            try_folder(out.parent)
-            if out.is_dir():
-                raise ConfigError(f"--json {out} is a folder; name a file in it")
+    check_output(out)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
@@ -49,13 +51,12 @@ def run_bench(
         report: BenchReport = load(entry.run)(data, seed, tell, *extra)
     if out is not None:
         # Before anything is printed: a reader that closes the pipe must not cost the figures.
-        part = out.with_name(out.name + ".part")
-        text = json.dumps(report.document, indent=1, allow_nan=False)
-        with writing_to(out, "--json"):
-            part.write_text(text, encoding="utf-8")
-            part.replace(out)
+        given = [] if data is None else [f"--data {shlex.quote(str(data))}"]
+        command = " ".join(["loom bench", entry.room, *given, f"--seed {seed}",
+                            *(f"--set {shlex.quote(one)}" for one in overrides)])  # fmt: skip
+        write_json(out, {**report.document, "report": as_document(report, command)})
     narrowed = False
-    for table in report.tables:
+    for table in [*report.tables, *([report.goals_table()] if report.goals else [])]:
         shown = fitting(table, console.width)
         narrowed |= len(shown.columns) < len(table.columns)
         console.print(as_rich(shown))
@@ -65,6 +66,48 @@ def run_bench(
         console.print(f"- {note}", highlight=False, soft_wrap=True)
     if out is not None:
         console.print(f"figures: {out}", highlight=False, soft_wrap=True)
+
+
+def check_output(out: Path | None) -> None:
+    """Find out now, not after minutes of measuring, that `--json` cannot be written.
+
+    Raises:
+        ConfigError: It is a folder, or its folder cannot be written.
+    """
+    if out is None:
+        return
+    with writing_to(out, "--json"):
+        try_folder(out.parent)
+        if out.is_dir():
+            raise ConfigError(f"--json {out} is a folder; name a file in it")
+
+
+def write_json(out: Path, document: dict[str, Any]) -> None:
+    """Write a document in one step."""
+    part = out.with_name(out.name + ".part")
+    text = json.dumps(document, indent=1, allow_nan=False)
+    with writing_to(out, "--json"):
+        part.write_text(text, encoding="utf-8")
+        part.replace(out)
+
+
+def as_document(report: BenchReport, command: str) -> dict[str, Any]:
+    """Return a report as people read it, as JSON values: the command, tables, goals and notes."""
+    tables = [*report.tables, *([report.goals_table()] if report.goals else [])]
+    return {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "tables": [
+            {"title": one.title, "columns": list(one.columns),
+             "rows": [[cell(value) for value in row] for row in one.rows]}
+            for one in tables
+        ],
+        "goals": [{"name": one.name, "verdict": one.verdict,
+                   "reached": None if one.is_kept is None else one.reached,
+                   "wanted": one.wanted, "sense": one.sense, "beside": one.beside}
+                  for one in report.goals],
+        "notes": list(report.notes),
+    }  # fmt: skip
 
 
 def bench_config(entry: BenchEntry, overrides: Sequence[str]) -> tuple[Config, ...]:

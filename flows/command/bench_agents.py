@@ -20,7 +20,7 @@ from models.agents.crash_trials import run_trials
 from models.agents.repairs import Plan, load_suite, run_task
 from models.agents.repairs.report import as_json, totals
 from models.errors import ConfigError, ServiceError
-from models.figures import BenchReport, BenchTable
+from models.figures import BenchReport, BenchTable, Goal
 from models.sandbox import BubblewrapSandbox, SandboxUnavailableError
 from models.sandbox import bench as walls
 from models.sandbox.escape_probes import LIMITS, PROBES, python_for_sandbox, run_probes
@@ -89,7 +89,13 @@ def run(
     if "harness" in config.tracks:
         columns = ("played by", "solved", "must be", "of")
         tables.append(BenchTable("repair tasks (no model: scripts)", columns, harness))
-    return BenchReport(tuple(tables), document, notes=_notes(document))
+    goals = tuple(
+        Goal(one.words, one.ours, one.target, ">=" if one.is_least else "<=",
+             "" if one.reference is None else f"openhands-sdk {one.reference:,.3g}")
+        for one in figures
+        if one.target is not None
+    )  # fmt: skip
+    return BenchReport(tuple(tables), document, _notes(document), goals)
 
 
 def _reference(config: AgentsBenchConfig) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.command.detection_sessions import Part, sessions_part
+from flows.command.goals import goals_of
 from models.detection import bench
 from models.detection.bench import DetectionBenchConfig
 from models.detection.evaluation.labelled import holds_sessions
@@ -44,6 +45,7 @@ def run(
     }
     tables: list[BenchTable] = []
     notes: list[str] = []
+    reached: dict[str, float] = {}
     with tracked_run("bench-detection", config) as tracked:
         for name, part in (("sessions", sessions_part), ("secrets", _secrets_part)):
             if name in tracks:
@@ -52,8 +54,10 @@ def run(
                 notes += found.notes
                 document |= found.document
                 tracked.metrics(found.metrics)
+                reached |= found.metrics
         tracked.artifact("bench.json", document)
-    return BenchReport(tuple(tables), document, notes=tuple(notes))
+    goals = goals_of("detection", reached) if data is None else ()
+    return BenchReport(tuple(tables), document, tuple(notes), goals)
 
 
 def _secrets_part(data: Path | None, seed: int, tell: Tell, config: DetectionBenchConfig) -> Part:

@@ -22,7 +22,7 @@ from flows.command.inference_tables import (
     verdict_table,
     wall_table,
 )
-from models.figures import BenchReport
+from models.figures import BenchReport, Goal
 from models.inference.batch_input import NATURAL_PROMPTS
 from models.inference.bench.bout import Corner, Result, Ring, alone
 from models.inference.bench.config import InferenceBenchConfig
@@ -223,7 +223,12 @@ def _measure(
         *([overhead_table(overhead)] if overhead else []),
         corner_table(everybody, ring),
     ]
-    return BenchReport(tuple(tables), document, notes=_notes(config, dtype, missing))
+    goals = tuple(
+        Goal(f"CPU s over ours: {one.promise.words}", one.found, one.promise.target)
+        for one in judged
+        if one.promise.target is not None
+    )
+    return BenchReport(tuple(tables), document, _notes(config, dtype, missing), goals)
 
 
 def _eager_vllm(

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.command.bench_kernels_judges import cheats, models, mutation
 from flows.command.bench_kernels_peers import ablation, dialects, peers
+from flows.command.goals import goals_of
 from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
 from models.kernels.bench import KernelsBenchConfig, evaluate_all, matrix_of, run_operators
@@ -84,7 +85,8 @@ def run(
             _TRACKS[name](bench)
         tracked.metrics(bench.metrics)
         tracked.artifact("bench.json", bench.document)
-    return BenchReport(tuple(bench.tables), bench.document, notes=tuple(bench.notes))
+    return BenchReport(tuple(bench.tables), bench.document, tuple(bench.notes),
+                       goals_of("kernels", bench.metrics))  # fmt: skip
 
 
 def _package(config: KernelsBenchConfig, data: Path | None, folder: Path, tell: Tell) -> Package:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.command.goals import goals_of
 from models.errors import ConfigError, ServiceError
 from models.figures import BenchReport, BenchTable
 from models.settings import ROOT
@@ -65,7 +66,9 @@ def run(data: Path | None, seed: int, tell: Callable[[str], None]) -> BenchRepor
         ),
         document,
         notes=(f"best of {REPEATS} of each, run in turn; imports and server start left out",),
-    )
+        goals=goals_of("platform", {"overhead_share": overhead_s / allowed_s,
+                                    "start/loom --help": starts["--help"]}),
+    )  # fmt: skip
 
 
 def child(what: str, arguments: list[str]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from flows.command.bench_sharding_diagnosis import diagnosis
 from flows.command.bench_sharding_plans import plans
+from flows.command.goals import goals_of
 from models.contracts import read_table
 from models.errors import ConfigError
 from models.figures import BenchReport, BenchTable
@@ -58,6 +59,7 @@ def run(
     }
     tables: list[BenchTable] = []
     notes: list[str] = []
+    reached: dict[str, float] = {}
     with tracked_run("bench-sharding", config) as tracked:
         for name, part in _PARTS.items():
             if name in tracks:
@@ -66,8 +68,10 @@ def run(
                 notes += said
                 document |= values
                 tracked.metrics(metrics)
+                reached |= metrics
         tracked.artifact("bench.json", document)
-    return BenchReport(tuple(tables), document, notes=tuple(notes))
+    goals = goals_of("sharding", reached) if data is None else ()
+    return BenchReport(tuple(tables), document, tuple(notes), goals)
 
 
 Part = tuple[list[BenchTable], list[str], dict[str, Any], dict[str, float]]

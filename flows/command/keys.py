@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.registry import BenchEntry, FlowEntry, find_bench, find_flow, load
+from flows.registry import EVERY_BENCH, BenchEntry, FlowEntry, find_bench, find_flow, load
 from models.config import Config, model_in
 
 WIDTH = 96
@@ -40,7 +40,7 @@ def show_bench_keys(room: str) -> None:
     Raises:
         UnknownNameError: There is no such benchmark; the nearest is named.
     """
-    entry = find_bench(room)
+    entry = EVERY_BENCH if room == EVERY_BENCH.room else find_bench(room)
     if entry.config:
         _print_keys(f"Keys of the benchmark {entry.room}, for --set KEY=VALUE:", entry)
 

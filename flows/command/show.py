@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
-from flows.registry import BENCHES, FLOWS, FlowEntry
+from flows.registry import BENCHES, EVERY_BENCH, FLOWS, FlowEntry
 
 STATUS_STYLE = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan"}
 
@@ -27,7 +27,7 @@ def show_list() -> None:
     table = Table(title="Benchmarks", title_justify="left", box=None, pad_edge=False)
     table.add_column("loom bench ...", style="bold")
     table.add_column("what it measures")
-    for bench in BENCHES:
+    for bench in (*BENCHES, EVERY_BENCH):
         table.add_row(bench.room, bench.about)
     console.print(table)
 

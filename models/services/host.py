@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import sys
@@ -55,6 +56,25 @@ def examine(settings: Settings, lock: Path = ROOT / "requirements" / "lock.txt")
         *tools(),
         *stack(settings),
     ]
+
+
+def describe_machine() -> str:
+    """Return processor, cores, memory, system and Python in a line, for a page of figures."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # not Linux
+        found, pages = None, 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = f", {pages / GIB:.0f} GiB of memory" if pages else ""
+    processor = found[1].strip() if found else platform.machine()
+    python_version = ".".join(map(str, sys.version_info[:3]))
+    return f"{processor}, {cores} cores{memory}, {platform.system()}, Python {python_version}"
+
+
+def package_versions() -> dict[str, str]:
+    """Return what the project is built on with the versions that are installed."""
+    return {one.what: one.found for one in packages({}) if one.state == "ok"}
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
