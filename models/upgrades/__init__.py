@@ -15,6 +15,7 @@ cells.py, benchmark.py, bootstrap.py  tables     report/  one HTML file
 burndown.py work left per day          headroom.py hosts down against caps
 explain.py what features add to a forecast
 execute/   carry a plan out            monitor/     coverage, drift, cost, verdict
+run_times/ forecasts of flow runs, quieter schedules
 backtest.py walk over the past         promote.py   champion or challenger
 model_card.py a registered model       edges.py     tables between the steps
 """
