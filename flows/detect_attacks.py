@@ -10,7 +10,7 @@ import pandas as pd
 from prefect import flow
 
 from models.detection.config import DetectConfig
-from models.detection.gathering import Stored, gather
+from models.detection.gathering import Stored, gather, named_source
 from models.detection.publish import figures
 from models.detection.records import Record
 from models.detection.work import Kept, examiner_of, partitions
@@ -53,7 +53,9 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
         run.tags(
             {"detector.digest": examiner.detector.digest, "policies.digest": examiner.policies}
         )
-        sessions = check_sessions(gather_sessions(config, run), run)
+        gathered = gather_sessions(config, run)
+        # Agents of this installation that have not worked yet leave nothing to check.
+        sessions = check_sessions(gathered, run) if gathered.sessions else ()
         listed = list_inventory(config, run)
         kept = verdicts_of(config)
         new = [stored for stored in sessions if kept.get(stored) is None]
@@ -99,10 +101,11 @@ def preview(config: DetectConfig) -> list[str]:
         found = gather(config, Path(scratch))
         new = sum(kept.get(stored) is None for stored in found.sessions)
     return [
+        f"source: {named_source(config)}",
         f"sessions: {len(found.sessions):,}, {new:,} not judged yet",
         f"logs: {found.collection.sources:,}, {found.collection.unchanged:,} unchanged",
         f"detector: {examiner.detector.digest}, policies {examiner.policies or 'none'}",
-        f"judge: {config.judge or 'none'}",
+        f"judge: {f'{config.asker} {config.judge}' if config.judge else 'none'}",
     ]
 
 

@@ -99,6 +99,7 @@ def preview(config: PlanConfig) -> list[str]:
         read_landscapes(config.runs)
     known = known_step(config, job, DEFAULT)
     work = job.workload
+    who = f" ({config.asker} {config.llm})" if config.proposer == "language_model" else ""
     return [
         f"model: {job.model.name}, {job.model.params / 1e9:.3g} billion parameters",
         f"work: {work.stage}, {work.global_batch:,} x {work.seq_len:,} tokens in {work.compute}",
@@ -107,5 +108,5 @@ def preview(config: PlanConfig) -> list[str]:
         f"profile: {config.data or 'of the cost model'}; present layout: "
         f"{f'{known.layout.text()} ({known.origin})' if known else 'none is legal'}",
         f"calibration: {config.runs or 'constants of the literature'}",
-        f"proposer: {config.proposer}; verified: {config.verify}",
+        f"proposer: {config.proposer}{who}; verified: {config.verify}",
     ]

@@ -6,10 +6,11 @@ from prefect import flow
 
 from models.errors import ConfigError
 from models.figures import Figure, FlowSummary
+from models.sharding.asking import named_model
 from models.sharding.config import SweepConfig
 from models.sharding.sweep import metrics_of
 from tasks.runner import task_runner
-from tasks.sweep import plan_question, publish_sweep
+from tasks.sweep import ask_for_layouts, plan_question, publish_sweep
 from tasks.track import close_abandoned_run, show_table, tracked_run
 
 
@@ -26,15 +27,19 @@ def sweep_sharding(config: SweepConfig = SweepConfig()) -> FlowSummary:  # noqa:
         config: Models, slices, lengths, batches; nothing given: two Llamas on four slices.
 
     Raises:
-        ConfigError: There is no question.
+        ConfigError: There is no question, or the language model's address is none.
     """
     questions = config.questions()
     if not questions:
         raise ConfigError("a sweep of no questions; name models, slices, lengths and batches")
+    asks_model = config.proposer == "language_model"
+    if asks_model:
+        named_model(config)  # an address that is none is told before anything is computed
     with tracked_run("sharding", config) as run:
+        planned = ask_for_layouts(config, run) if asks_model else [None] * len(questions)
         asked = [
-            plan_question.submit(one, config.rank, config.verify, config.compile_s)
-            for one in questions
+            plan_question.submit(one, config.rank, config.verify, config.compile_s, said)
+            for one, said in zip(questions, planned, strict=True)
         ]
         rows = [future.result() for future in asked]
         frame, files = publish_sweep(config, rows, run)
@@ -60,7 +65,11 @@ def sweep_sharding(config: SweepConfig = SweepConfig()) -> FlowSummary:  # noqa:
 def preview(config: SweepConfig) -> list[str]:
     """Say what would be asked, without answering (`loom run --dry-run`)."""
     questions = config.questions()
+    who: str = config.proposer
+    if config.proposer == "language_model":
+        who = f"{config.asker} {named_model(config).name}"
     return [
         f"questions: {len(questions):,}, verified by {config.verify}",
+        f"proposer: {who}",
         *(f"{one.model} on {one.slice}, {one.global_batch} x {one.seq_len}" for one in questions),
     ]

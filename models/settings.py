@@ -104,6 +104,10 @@ class Settings(BaseSettings):
     llm_key_variables: str = ""
     """`host=VARIABLE` pairs with commas between: which variable holds the key of a host."""
 
+    agents_rails: str = "models.detection.guard:rails"
+    """What rates the calls of agents that name no analyzer of their own, as `module:attribute`;
+    `models.agents.security.shell:ShellRails` follows shell commands only."""
+
     inference_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where our own inference engine computes; auto: a CUDA device if torch sees one."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -13,7 +14,14 @@ from prefect.cache_policies import NO_CACHE
 from models.contracts import check_table, read_contract
 from models.detection.config import DetectConfig
 from models.detection.examiner import Examiner
-from models.detection.gathering import Gathered, Stored, gather, sessions_edge, store_of
+from models.detection.gathering import (
+    Gathered,
+    Stored,
+    gather,
+    named_source,
+    sessions_edge,
+    store_of,
+)
 from models.detection.intel import threats
 from models.detection.listed import Listed, list_items
 from models.detection.publish import Published, figures, publish
@@ -22,8 +30,8 @@ from models.detection.records import Record
 from models.detection.report.alert import Technique
 from models.detection.work import Kept, examiner_of, investigate, key_of, triage
 from models.errors import ContractError
-from models.llm import language_model
 from models.settings import get_settings
+from tasks.agent_model import asked_model
 from tasks.collect import is_worth_retrying
 from tasks.track import TrackedRun
 
@@ -138,13 +146,25 @@ def triage_sessions(
 @task(cache_policy=NO_CACHE, task_run_name="investigate-{number}")
 def investigate_sessions(part: tuple[Stored, ...], config: DetectConfig, number: int) -> int:
     """Follow the sessions of a partition call by call; returns how many."""
-    judge = Judge(language_model(config.judge)) if config.judge else None
-    examiner, kept = examiner_of(config, judge), verdicts_of(config)
-    for stored in part:
-        kept.put(stored, investigate(examiner, stored))
+    kept = verdicts_of(config)
+    with _judge_of(config) as judge:
+        for stored, record in investigate(examiner_of(config, judge), part):
+            kept.put(stored, record)
     if judge and judge.failed:
         get_run_logger().warning("the judge gave no vote on %d of %d", judge.failed, judge.asked)
     return len(part)
+
+
+@contextmanager
+def _judge_of(config: DetectConfig) -> Iterator[Judge | None]:
+    """Give who votes near the threshold; None: nobody does."""
+    if not config.judge:
+        yield None
+        return
+    # Apart from the conversations that are judged: they quote what attackers wrote.
+    own = get_settings().home / "detection" / "judge"
+    with asked_model(config.judge, config.asker, "judge", own) as model:
+        yield Judge(model)
 
 
 def reports_folder(config: DetectConfig) -> Path:
@@ -165,7 +185,7 @@ def publish_verdicts(
 ) -> Published:
     """Write verdicts, findings, spans and pages, and record them."""
     about = (
-        f"{config.data or 'shipped sample logs'} · detector {examiner.detector.digest}"
+        f"{named_source(config)} · detector {examiner.detector.digest}"
         f" · policies {examiner.policies or 'none'}"
     )
     known = {one.id: Technique(one.name, "; ".join(one.answer)) for one in threats()}

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -43,8 +42,8 @@ from models.kernels.release import (
 from models.kernels.session.config import SessionConfig
 from models.llm import language_model
 from models.settings import get_settings
+from tasks.agent_model import agent_model
 from tasks.cache import source_digest
-from tasks.kernel_agent import open_kernel_agent
 from tasks.track import TrackedRun, show_table
 
 
@@ -103,12 +102,9 @@ def _writer(
     if config.asker == "model" or config.proposer in ("synthesizer", "replay") or not config.llm:
         yield partial(proposer_of, config, passing=passing)
         return
-    with TemporaryDirectory(prefix="kernel-agent-") as folder:
-        agent = open_kernel_agent(config.llm, Path(folder), place.folder / "conversations" / op_id)
-        try:
-            yield partial(proposer_of, config, asker=agent, passing=passing)
-        finally:
-            agent.close()
+    store = place.folder / "conversations" / op_id
+    with agent_model(config.llm, "kernel-writer", store) as agent:
+        yield partial(proposer_of, config, asker=ModelAsker(agent), passing=passing)
 
 
 def options_of(config: CampaignConfig, place: CampaignPlace) -> OperatorOptions:

@@ -32,6 +32,8 @@ from models.sharding.work import (
     recall_for,
     site_of,
 )
+from tasks.agent_model import asked_model
+from tasks.agents import agents_home
 from tasks.cache import ByContent
 from tasks.track import TrackedRun
 
@@ -122,7 +124,13 @@ def propose_layouts(
 ) -> Planned:  # fmt: skip
     """Propose layouts; a language model that fails leaves the analytic answer."""
     began = time.monotonic()
-    planned = plan_of(config, job, site, diagnosis, recalled)
+    if config.proposer == "language_model":
+        with asked_model(
+            config.llm, config.asker, "sharding-planner", agents_home()
+        ) as model:  # fmt: skip
+            planned = plan_of(config, job, site, diagnosis, recalled, model)
+    else:
+        planned = plan_of(config, job, site, diagnosis, recalled)
     plan = planned.plan
     run.tags({"proposer": planned.proposer, "fallback": planned.fallback_reason or ""})
     run.metrics({

@@ -48,10 +48,10 @@ McpOption = Annotated[
     Path | None, typer.Option("--mcp", help="A .mcp.json with servers whose tools it gets.")
 ]
 PolicyOption = Annotated[
-    str | None, typer.Option("--policy", help="Which calls wait: never, risky or always.")
+    str | None, typer.Option("--policy", help="Which calls wait: never, alarms, risky or always.")
 ]
 ThresholdOption = Annotated[
-    str | None, typer.Option("--threshold", help="With risky: low, medium or high.")
+    str | None, typer.Option("--threshold", help="With alarms, risky: low, medium or high.")
 ]
 UsdOption = Annotated[float | None, typer.Option("--usd", help="Budget in US dollars.")]
 TokensOption = Annotated[int | None, typer.Option("--tokens", help="Budget in tokens.")]

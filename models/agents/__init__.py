@@ -26,6 +26,7 @@ from models.agents.events import Event
 from models.agents.runs import Outcome, Run
 from models.agents.security import (
     AlwaysConfirm,
+    ConfirmAlarms,
     ConfirmRisky,
     Ensemble,
     NeverConfirm,
@@ -42,6 +43,7 @@ __all__ = [
     "Agent",
     "AlwaysConfirm",
     "Budget",
+    "ConfirmAlarms",
     "ConfirmRisky",
     "Conversation",
     "Delta",

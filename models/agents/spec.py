@@ -13,7 +13,13 @@ from models.agents.agent import SYSTEM, Agent
 from models.agents.budget import Budget
 from models.agents.mcp.spec import McpServer
 from models.agents.security.base import SecurityAnalyzer
-from models.agents.security.policy import AlwaysConfirm, ConfirmRisky, NeverConfirm, Policy
+from models.agents.security.policy import (
+    AlwaysConfirm,
+    ConfirmAlarms,
+    ConfirmRisky,
+    NeverConfirm,
+    Policy,
+)
 from models.agents.security.shell import ShellRails
 from models.agents.tools.base import Tool
 from models.agents.tools.browser.options import BrowserOptions
@@ -21,20 +27,26 @@ from models.agents.tools.registry import USUAL, Registry, resolve
 from models.agents.workspace import LocalWorkspace, SandboxWorkspace, Workspace
 from models.config import Config
 from models.errors import ConfigError
+from models.settings import get_settings
 
 RAILS = "rails"
-"""The analyzer that is shipped."""
+"""The analyzer that is shipped: what the setting `LOOM_AGENTS_RAILS` names."""
+
+_RAILS_SETTING = "setting LOOM_AGENTS_RAILS"
+
+PolicyKind = Literal["never", "alarms", "risky", "always"]
 
 
 class PolicySpec(Config):
     """Which calls wait for an approval."""
 
-    kind: Literal["never", "risky", "always"] = "never"
-    """never: nothing waits; risky: calls at or above the threshold; always: all."""
+    kind: PolicyKind = "never"
+    """never: nothing waits; alarms: calls that the analyzer rates at or above the threshold; risky:
+    these, and calls that nobody has an opinion of, by what their tool declares; always: all."""
     threshold: Literal["low", "medium", "high"] = "high"
-    """For `risky`: the lowest risk that waits."""
+    """For `alarms` and `risky`: the lowest risk that waits."""
     unknown: bool = True
-    """For `risky`: whether calls wait that nobody could rate."""
+    """For `alarms` and `risky`: whether calls wait that nobody could rate."""
 
     def build(self) -> Policy:
         """Make the policy."""
@@ -43,6 +55,8 @@ class PolicySpec(Config):
                 return NeverConfirm()
             case "always":
                 return AlwaysConfirm()
+            case "alarms":
+                return ConfirmAlarms(self.threshold, self.unknown)
             case "risky":
                 return ConfirmRisky(self.threshold, self.unknown)
 
@@ -74,7 +88,8 @@ class AgentSpec(Config):
     policy: PolicySpec = PolicySpec()
     """Which calls wait for an approval."""
     analyzer: str = RAILS
-    """Rates the risk of calls: `rails` follows shell commands without running them (`ShellRails`),
+    """Rates the risk of calls: `rails` is what the setting LOOM_AGENTS_RAILS names, which asks who
+    wanted the call, looks for credentials and follows shell commands without running them;
     `module:attribute` is an object or a factory; empty: none does, and what a tool declares of
     itself counts."""
     mcp: dict[str, McpServer | None] = Field(default_factory=dict)
@@ -180,8 +195,8 @@ def _tool_name(tool: Tool | str) -> str:
 
 
 def _policy_of(policy: Policy) -> PolicySpec:
-    if type(policy) not in (NeverConfirm, ConfirmRisky, AlwaysConfirm):
-        raise _stays("policy", "use NeverConfirm, ConfirmRisky or AlwaysConfirm")
+    if type(policy) not in (NeverConfirm, ConfirmAlarms, ConfirmRisky, AlwaysConfirm):
+        raise _stays("policy", "use NeverConfirm, ConfirmAlarms, ConfirmRisky or AlwaysConfirm")
     return PolicySpec(**policy.to_dict())
 
 
@@ -189,6 +204,8 @@ def _analyzer_name(analyzer: SecurityAnalyzer | None) -> str:
     if analyzer is None:
         return ""
     kind = type(analyzer)
+    if analyzer == _analyzer(RAILS):
+        return RAILS
     if kind is ShellRails and vars(analyzer) == vars(ShellRails()):
         return RAILS
     if getattr(analyzer, "__dict__", None):
@@ -202,16 +219,17 @@ def _is_of_browser(name: str) -> bool:
 
 def _analyzer(name: str) -> SecurityAnalyzer | None:
     if name == RAILS:
-        return ShellRails()
+        shipped: SecurityAnalyzer = _loaded(get_settings().agents_rails, _RAILS_SETTING)
+        return shipped
     return _loaded(name) if name else None
 
 
-def _loaded(dotted: str) -> Any:
+def _loaded(dotted: str, what: str = "analyzer") -> Any:
     module, _, attribute = dotted.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"analyzer '{dotted}' cannot be loaded ({error}); name it as module:attribute"
+            f"{what} '{dotted}' cannot be loaded ({error}); name it as module:attribute"
         ) from None
     return found() if isinstance(found, type) or not hasattr(found, "rate") else found

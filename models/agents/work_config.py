@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from models.agents.repairs.plans import Plan
-from models.agents.spec import AgentSpec
+from models.agents.spec import AgentSpec, PolicyKind, PolicySpec
 from models.config import Config
 
 
@@ -28,6 +28,10 @@ class WorkConfig(Config):
 
     agent: AgentSpec | None = None
     """Tools, policy, analyzer, budget and workspace; empty: the usual ones."""
+
+    policy: PolicyKind | None = None
+    """Which calls wait for an approval: `never`, `alarms` (what the analyzer takes for an attack),
+    `risky` or `always`; empty: what `agent` says, `alarms` where there is none."""
 
     run: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
     """Name of the batch: runs of one name go on with the same conversations. Empty: each run of
@@ -63,5 +67,8 @@ class WorkConfig(Config):
     def spec(self) -> AgentSpec:
         """The agent of all pieces of work."""
         if self.agent is None:
-            return AgentSpec(model=self.model)
-        return self.agent.model_copy(update={"model": self.model}) if self.model else self.agent
+            return AgentSpec(model=self.model, policy=PolicySpec(kind=self.policy or "alarms"))
+        changed: dict[str, object] = {"model": self.model} if self.model else {}
+        if self.policy is not None:
+            changed["policy"] = self.agent.policy.model_copy(update={"kind": self.policy})
+        return self.agent.model_copy(update=changed)

@@ -12,7 +12,7 @@ import msgspec
 
 from models.detection.dataflow.labels import UNLABELLED, Labels
 from models.detection.reasoning.detector import Detector, is_whole
-from models.detection.reasoning.judge import Judge
+from models.detection.reasoning.judge import Case, Judge
 from models.detection.session import Session
 from models.detection.triage.blocks import Reading
 from models.detection.verdicts import RANK, Evidence, Outcome, Signal, Verdict
@@ -39,6 +39,27 @@ class Triage(NamedTuple):
     chance: float
     signals: tuple[Signal, ...]
     reading: Reading
+
+
+class Followed(NamedTuple):
+    """What both tiers found, before anybody is asked.
+
+    Attributes:
+        session: What happened.
+        signals: What the rules found.
+        verdict: What following it call by call says.
+        took_s: Seconds that it took.
+    """
+
+    session: Session
+    signals: tuple[Signal, ...]
+    verdict: Verdict
+    took_s: float
+
+    @property
+    def case(self) -> Case:
+        """What a judge is told."""
+        return Case(self.session, self.verdict, any(signal.is_hard for signal in self.signals))
 
 
 @dataclass
@@ -73,13 +94,42 @@ class Examiner:
 
     def examine(self, session: Session) -> Verdict:
         """Judge a session: unless the first tier finds a reason, it is not followed."""
+        found = self.follow(session)
+        return found if isinstance(found, Verdict) else self.conclude([found])[0]
+
+    def follow(self, session: Session) -> Verdict | Followed:
+        """Apply both tiers and ask nobody; a verdict: the first tier dismissed the session."""
         began = time.perf_counter()
         found = self.triage(session)
         if not found.is_passed:
             return self.dismissed(session, began)
         suspects = {name for signal in found.signals for name in signal.evidence.events}
-        followed = self.detector.examine(session, found.reading, suspects)
-        return self._told(session, self._joined(session, found.signals, followed), began)
+        verdict = self.detector.examine(session, found.reading, suspects)
+        return Followed(session, found.signals, verdict, time.perf_counter() - began)
+
+    def is_asked(self, followed: Followed) -> bool:
+        """Whether the judge has a vote on a session."""
+        return self.judge is not None and self.judge.is_asked(followed.case, self.detector.alert)
+
+    def conclude(self, followed: Sequence[Followed]) -> list[Verdict]:
+        """Return the verdicts of sessions that were followed; the judge is asked about all at once.
+
+        The time that this takes is shared among them.
+        """
+        began = time.perf_counter()
+        verdicts = [one.verdict for one in followed]
+        if self.judge is not None:
+            verdicts = self.judge.votes([one.case for one in followed], self.detector.alert)
+        joined = [
+            self._joined(one.signals, verdict)
+            for one, verdict in zip(followed, verdicts, strict=True)
+        ]
+        ended = time.perf_counter()
+        share_s = (ended - began) / max(1, len(followed))
+        return [
+            self._told(one.session, verdict, ended - one.took_s - share_s)
+            for one, verdict in zip(followed, joined, strict=True)
+        ]
 
     def dismissed(self, session: Session, began: float) -> Verdict:
         """Return the verdict of a session that the first tier found no reason to follow.
@@ -109,10 +159,7 @@ class Examiner:
             elapsed_ms=1e3 * (time.perf_counter() - began),
         )  # fmt: skip
 
-    def _joined(self, session: Session, signals: Sequence[Signal], verdict: Verdict) -> Verdict:
-        is_hard = any(signal.is_hard for signal in signals)
-        if self.judge is not None:
-            verdict = self.judge.vote(session, verdict, self.detector.alert, is_hard)
+    def _joined(self, signals: Sequence[Signal], verdict: Verdict) -> Verdict:
         strongest = sorted(signals, key=lambda one: (-RANK[one.outcome], -one.evidence.weight))
         outcomes: list[Outcome] = [verdict.outcome, *(signal.outcome for signal in signals)]
         executed = [s.evidence.weight for s in signals if s.outcome == "executed"]

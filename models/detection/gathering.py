@@ -18,6 +18,7 @@ from models.detection.config import DetectConfig
 from models.detection.evaluation.labelled import holds_sessions, read_labelled
 from models.detection.secrets.files import FOLDER, NOTHING, kind_of, need_path
 from models.detection.sensor.collect import ALL, Collection, collect, gone, read_log
+from models.detection.sensor.loom_agents import LoomAgents
 from models.detection.sensor.samples import samples
 from models.detection.sensor.store import Store, UnwritableStoreError, unwritable
 from models.detection.session import Session
@@ -71,6 +72,13 @@ def data_of(config: DetectConfig) -> Path | None:
         raise DataError(f"{config.data} is no path ({error}); write it out") from None
 
 
+def named_source(config: DetectConfig) -> str:
+    """Return whose sessions are judged, in words."""
+    if config.installation:
+        return "agents of this installation"
+    return str(config.data or "shipped sample logs")
+
+
 def store_of(config: DetectConfig, home: Path) -> Path:
     """Return the folder of the store of a data source: each has one of its own.
 
@@ -78,6 +86,8 @@ def store_of(config: DetectConfig, home: Path) -> Path:
         DataError: Its path cannot be spelled out.
     """
     data = data_of(config)
+    if config.installation:
+        return home / "detection" / "stores" / "installation"
     if data is None:
         return home / "detection" / "stores" / "samples"
     path = data.absolute()
@@ -102,7 +112,9 @@ def gather(config: DetectConfig, home: Path) -> Gathered:
         _need(data, folder)
     store = Store(folder)
     done, skipped, placed = Collection(), list[str](), set[Path]()
-    if data is None:
+    if config.installation:
+        done = collect(home, store, (LoomAgents("."),))
+    elif data is None:
         for name, path in _samples(folder).items():
             # By its name: where the samples lie is no property of theirs.
             done.take(read_log(path), Path("samples", name), store)
@@ -129,7 +141,8 @@ def gather(config: DetectConfig, home: Path) -> Gathered:
     paths = [
         path for path in store.paths(skipped) if path.parent.name != _OF_FILES or path in placed
     ]
-    if not paths:
+    # An installation whose agents have not worked yet is none with a fault.
+    if not paths and not config.installation:
         why = f": {skipped[0]}" if skipped else ""
         raise DataError(
             f"{data} holds no log of an agent{why}; name a home folder, a log, a folder of logs, "

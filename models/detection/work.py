@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import msgspec
 
 from models.detection.config import DetectConfig
 from models.detection.dataflow.labels import UNLABELLED, read_labels
-from models.detection.examiner import Check, Examiner
+from models.detection.examiner import Check, Examiner, Followed
 from models.detection.gathering import Stored, load
 from models.detection.integrity.confidential import confidential_to_strangers
 from models.detection.integrity.usage import Known, examine_usage
@@ -53,6 +53,7 @@ def key_of(config: DetectConfig, examiner: Examiner) -> str:
         "code": code_digest(), "detector": examiner.detector.digest,
         "policies": examiner.policies, "labels": examiner.labels.digest,
         "personas": config.personas, "servers": config.servers, "judge": judge,
+        "asker": config.asker,
         "script": script.read_text() if script is not None and script.is_file() else "",
     }  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:16]
@@ -110,17 +111,38 @@ def triage(examiner: Examiner, stored: Stored) -> Record | None:
     return Record.of(session, examiner.dismissed(session, began), stored.digest)
 
 
-def investigate(examiner: Examiner, stored: Stored) -> Record:
-    """Apply both tiers; a session that cannot be judged is left to a person, with the reason."""
-    session = load(stored)
-    return Record.of(session, _judged(examiner, session), stored.digest)
+def investigate(examiner: Examiner, part: Sequence[Stored]) -> Iterator[tuple[Stored, Record]]:
+    """Apply both tiers, and give each session with what was found as soon as it is known.
 
-
-def _judged(examiner: Examiner, session: Session) -> Verdict:
+    Those that the judge has a vote on come last: it is asked about all of them at once. A session
+    that cannot be judged is left to a person, with the reason.
+    """
+    asked: list[tuple[Stored, Followed]] = []
+    for stored in part:
+        session = load(stored)
+        try:
+            found = examiner.follow(session)
+            if isinstance(found, Followed):
+                if examiner.is_asked(found):
+                    asked.append((stored, found))
+                    continue
+                (found,) = examiner.conclude([found])
+        except Exception as error:  # whatever a record did to a rule, nobody else pays for it
+            found = _left(examiner, session, error)
+        yield stored, Record.of(session, found, stored.digest)
+    if not asked:
+        return
+    followed = [one for _, one in asked]
     try:
-        return examiner.examine(session)
-    except Exception as error:  # whatever a record did to a rule, nobody else pays for it
-        return examiner.undetermined(session, f"{type(error).__name__}: {error}"[:300])
+        verdicts = examiner.conclude(followed)
+    except Exception as error:
+        verdicts = [_left(examiner, one.session, error) for one in followed]
+    for (stored, one), verdict in zip(asked, verdicts, strict=True):
+        yield stored, Record.of(one.session, verdict, stored.digest)
+
+
+def _left(examiner: Examiner, session: Session, error: Exception) -> Verdict:
+    return examiner.undetermined(session, f"{type(error).__name__}: {error}"[:300])
 
 
 def partitions(found: Sequence[Stored], size: int) -> list[tuple[Stored, ...]]:

@@ -7,6 +7,7 @@ http.py     OpenAI-compatible client (transport, sse, wire, delta, retry, once, 
 providers.py any provider by litellm       prices.py, tokens.py  cost and counts, offline
 scripted.py, script_file.py  played models cassette.py  recorded ones
 router.py, breaker.py  several as one      text_tools.py, text_codec.py  tools as text
+bulk.py     calls at once as one batch
 structured.py, schema.py, tolerant.py  values that fit a schema
 budget.py, meter.py, metered.py  hard limits, sums   guard.py, secrets.py  no live call, no key
 """

@@ -44,7 +44,11 @@ class PlanConfig(ShardingQuestion):
     """Who proposes; a language model's layouts pass the same checks beside the analytic ones."""
 
     llm: str = ""
-    """Address of the language model (`openai/gpt-5`, `http://HOST/v1#NAME`, `scripted:FILE`)."""
+    """Address of the language model (`openai/gpt-5`, `http://HOST/v1#NAME`, `local:NAME`,
+    `scripted:FILE`)."""
+
+    asker: Literal["model", "agent"] = "model"
+    """Who answers: the model itself, or an agent that works with it, in its own conversation."""
 
     leave_own_out: bool = False
     """Runs and documents of the job's own model family (or shape) and chip are not recalled: to see
@@ -112,6 +116,16 @@ class SweepConfig(Config):
 
     rank: Rank = "experts"
     """Which layout stands first, as in plan-sharding."""
+
+    proposer: Literal["analytic", "language_model"] = "analytic"
+    """Who proposes; a language model is asked all questions at once, and what it says passes the
+    same checks beside the analytic layouts."""
+
+    llm: str = ""
+    """Address of the language model, as in plan-sharding."""
+
+    asker: Literal["model", "agent"] = "model"
+    """Who answers: the model itself, or an agent that works with it, in its own conversation."""
 
     verify: Literal["analytic", "cpu"] = "analytic"
     """How far the first proposal of each is verified."""

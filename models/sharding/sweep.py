@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,13 @@ from typing import Any
 import pandas as pd
 
 from models.errors import ConfigError
+from models.llm import LanguageModel
+from models.sharding.asking import answer_s
+from models.sharding.config import SweepConfig
+from models.sharding.job import Job
 from models.sharding.judge import judge
+from models.sharding.planner.base import Author, PlanContext, Planned
+from models.sharding.planner.language_model import LanguageModelProposer
 from models.sharding.propose import propose
 from models.sharding.question import ShardingQuestion
 from models.sharding.ranking import Rank, prior_of
@@ -44,10 +51,42 @@ class SweepRow:
     infeasible: str = ""
     """Why there is no layout."""
     minimum_chips: int | None = None
+    author: Author = "analytic"
+    """Who proposed the layout."""
+    fallback: str = ""
+    """Why a language model that was asked has no say; empty: it has, or none was asked."""
+
+
+def planned_by_model(config: SweepConfig, model: LanguageModel) -> list[Planned | None]:
+    """Ask a language model for the first layout of all questions of a sweep at once.
+
+    Args:
+        config: The questions.
+        model: Who is asked.
+
+    Returns:
+        An answer per question, the analytic one where the model's is none; None: a model, a chip
+        or a shape is none, which `answer_question` tells.
+    """
+    context = PlanContext(prior=prior_of(config.rank), count=1)
+    jobs: dict[int, Job] = {}
+    questions = config.questions()
+    for place, question in enumerate(questions):
+        with contextlib.suppress(ConfigError):
+            jobs[place] = question.job()
+    proposer = LanguageModelProposer(model, timeout_s=len(jobs) * answer_s(config))
+    found = proposer.propose_all([(job, context) for job in jobs.values()])
+    plans = dict(zip(jobs, found, strict=True))
+    return [plans.get(place) for place in range(len(questions))]
 
 
 def answer_question(
-    question: ShardingQuestion, rank: Rank, level: Level, compile_s: float, cache: Path
+    question: ShardingQuestion,
+    rank: Rank,
+    level: Level,
+    compile_s: float,
+    cache: Path,
+    planned: Planned | None = None,
 ) -> SweepRow:
     """Answer one question; a model, a chip or a shape that is none is an answer too.
 
@@ -57,6 +96,7 @@ def answer_question(
         level: How far the first proposal is verified.
         compile_s: Seconds that its compile may take.
         cache: Folder of remembered compiles.
+        planned: What came of asking a language model; None: the analytic proposer answers.
     """
     asked = (question.model, question.slice)
     sizes = (question.seq_len, question.global_batch)
@@ -64,12 +104,13 @@ def answer_question(
         job = question.job()
     except ConfigError as error:
         return SweepRow(*asked, None, *sizes, infeasible=str(error))
-    plan = propose(job, count=1, prior=prior_of(rank))
+    plan = planned.plan if planned else propose(job, count=1, prior=prior_of(rank))
+    fallback = (planned.fallback_reason or "") if planned else ""
     if plan.infeasible is not None:
         why = plan.infeasible
         return SweepRow(
             *asked, job.place.chips, *sizes, infeasible=f"{why.reason}: {why.detail}",
-            minimum_chips=why.minimum_chips,
+            minimum_chips=why.minimum_chips, fallback=fallback,
         )  # fmt: skip
     first = plan.proposals[0]
     check = verify(job, first, level=level, cache=cache, time_s=compile_s)
@@ -84,6 +125,7 @@ def answer_question(
         speed * job.place.chips, speed, mfu(job, first.step_s.middle),
         first.memory_bytes.high / job.place.chip.hbm_bytes, check.text(),
         check.compiled.hlo_digest if check.compiled else "",
+        author=planned.authors[0] if planned else "analytic", fallback=fallback,
     )  # fmt: skip
 
 

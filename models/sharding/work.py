@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import ConfigError, NotEnoughDataError
-from models.llm import language_model
+from models.llm import LanguageModel
+from models.sharding.asking import answer_s, named_model
 from models.sharding.baselines import pure_fsdp
 from models.sharding.calibrate import Runs, calibrate
 from models.sharding.compile import compile_layout, profile_of
@@ -246,26 +247,28 @@ def recall_for(
     return recall(job, known, diagnosis.sentences if diagnosis else (), embedder, reason)
 
 
-def proposer_of(config: PlanConfig) -> Proposer:
+def proposer_of(config: PlanConfig, model: LanguageModel | None = None) -> Proposer:
     """Return who proposes.
+
+    Args:
+        config: Which kind, and the address of its model.
+        model: Answers in that model's place.
 
     Raises:
         ConfigError: The language model's address is missing or none.
     """
     if config.proposer == "analytic":
         return AnalyticProposer()
-    if not config.llm:
-        raise ConfigError(
-            "proposer language_model needs a model: name it in `llm`, such as "
-            "llm=http://127.0.0.1:8000/v1#NAME, or take proposer=analytic"
-        )
-    return LanguageModelProposer(language_model(config.llm), anonymous=config.anonymous)
+    return LanguageModelProposer(
+        model or named_model(config), timeout_s=answer_s(config), anonymous=config.anonymous
+    )
 
 
 def plan_of(
-    config: PlanConfig, job: Job, site: Site, diagnosis: Diagnosis | None, recalled: Recalled
-) -> Planned:
-    """Propose layouts with all that is known."""
+    config: PlanConfig, job: Job, site: Site, diagnosis: Diagnosis | None, recalled: Recalled,
+    model: LanguageModel | None = None,
+) -> Planned:  # fmt: skip
+    """Propose layouts with all that is known; `model` answers in the config's place."""
     context = PlanContext(
         site.constants,
         prior_of(config.rank, site),
@@ -274,7 +277,7 @@ def plan_of(
         diagnosis,
         recalled,
     )
-    return proposer_of(config).propose(job, context)
+    return proposer_of(config, model).propose(job, context)
 
 
 def tokens_per_s_per_chip(job: Job, step_s: float) -> float:

@@ -60,7 +60,7 @@ def test_the_samples_of_all_formats_are_judged_recorded_and_judged_once(loom_hom
     assert second.data.metrics["sessions/examined"] == 0
     assert values(again)["alerts"] == values(summary)["alerts"]
     assert again.files["verdicts"].read_bytes() == summary.files["verdicts"].read_bytes()
-    assert "0 not judged yet" in preview(DetectConfig())[0]
+    assert "0 not judged yet" in preview(DetectConfig())[1]
 
 
 def test_a_home_folder_has_an_inventory_and_a_second_run_tells_what_of_it_changed(tmp_path: Path):

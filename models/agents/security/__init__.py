@@ -5,13 +5,20 @@ secrets.py the one gate that everything stored passes    shell/ rails over shell
 """
 
 from models.agents.security.base import LEVELS, Ensemble, Risk, SecurityAnalyzer
-from models.agents.security.policy import AlwaysConfirm, ConfirmRisky, NeverConfirm, Policy
+from models.agents.security.policy import (
+    AlwaysConfirm,
+    ConfirmAlarms,
+    ConfirmRisky,
+    NeverConfirm,
+    Policy,
+)
 from models.agents.security.secrets import Secrets
 from models.agents.security.shell import ShellRails, rate_command
 
 __all__ = [
     "LEVELS",
     "AlwaysConfirm",
+    "ConfirmAlarms",
     "ConfirmRisky",
     "Ensemble",
     "NeverConfirm",

@@ -74,11 +74,35 @@ class ConfirmRisky:
         return {"kind": "risky", "threshold": self.threshold, "unknown": self.unknown}
 
 
+@dataclass(frozen=True)
+class ConfirmAlarms:
+    """Calls wait that an analyzer rates at or above a threshold; what it says nothing of runs."""
+
+    threshold: Level = "high"
+    unknown: bool = True
+    """Whether calls wait that an analyzer could not rate: it failed, was late, or cannot tell what
+    the call does."""
+
+    def asks(self, tool: Tool, risk: Risk | None) -> bool:
+        """Whether an analyzer raised an alarm."""
+        if risk is None or tool.name in NEVER_ASKED:
+            return False
+        if risk.level == "unknown":
+            return self.unknown
+        return LEVELS.index(risk.level) >= LEVELS.index(self.threshold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"kind": "alarms", "threshold": self.threshold, "unknown": self.unknown}
+
+
 def policy_of(values: dict[str, Any]) -> Policy:
     """Make the policy that `to_dict` described; what is not known asks always."""
     match values.get("kind"):
         case "never":
             return NeverConfirm()
+        case "alarms":
+            return ConfirmAlarms(values["threshold"], values["unknown"])
         case "risky":
             return ConfirmRisky(values["threshold"], values["unknown"])
         case _:

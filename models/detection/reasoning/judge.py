@@ -7,9 +7,11 @@ the verdict as it was.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from pydantic import BaseModel
@@ -18,6 +20,7 @@ from models.detection.session import Session
 from models.detection.verdicts import Outcome, Verdict
 from models.llm import LanguageModel, Options, Request, system, user
 from models.llm.blocking import run
+from models.llm.bulk import BulkModel
 from models.llm.errors import LanguageModelError
 from models.llm.structured import generate_object
 
@@ -36,6 +39,20 @@ class _Vote(BaseModel):
     reason: str
 
 
+class Case(NamedTuple):
+    """A verdict that a model may be asked about.
+
+    Attributes:
+        session: What happened.
+        verdict: What the evidence says.
+        is_hard: A hard rule decided: nothing lowers that, so the model is not asked.
+    """
+
+    session: Session
+    verdict: Verdict
+    is_hard: bool
+
+
 @dataclass
 class Judge:
     """Asks a model about verdicts whose score is near the threshold.
@@ -51,25 +68,40 @@ class Judge:
     asked: int = 0
     failed: int = 0
 
-    def vote(self, session: Session, verdict: Verdict, alert: float, is_hard: bool) -> Verdict:
-        """Return the verdict with the vote of the model, or as it is.
+    def is_asked(self, case: Case, alert: float) -> bool:
+        """Whether the model has a vote on a case.
 
         Args:
-            session: What happened.
-            verdict: What the evidence says.
+            case: A session and its verdict.
             alert: Threshold of `executed`.
-            is_hard: A hard rule decided: nothing lowers that, so the model is not asked.
         """
-        if is_hard or abs(verdict.score - alert) > self.band or not verdict.evidence:
+        is_near = abs(case.verdict.score - alert) <= self.band
+        return is_near and not case.is_hard and bool(case.verdict.evidence)
+
+    def votes(self, cases: Sequence[Case], alert: float) -> list[Verdict]:
+        """Return the verdicts with the votes of the model, or as they are.
+
+        The model is asked about all at once: they begin alike, and an engine that plans batches
+        computes that once.
+        """
+        return run(self._votes(cases, alert))
+
+    async def _votes(self, cases: Sequence[Case], alert: float) -> list[Verdict]:
+        model = BulkModel(self.model)
+        return await asyncio.gather(*(self._vote(model, case, alert) for case in cases))
+
+    async def _vote(self, model: LanguageModel, case: Case, alert: float) -> Verdict:
+        verdict = case.verdict
+        if not self.is_asked(case, alert):
             return verdict
         self.asked += 1
         request = Request(
-            (system(_TOLD), user(_shown(session, verdict))),
+            (system(_TOLD), user(_shown(case.session, verdict))),
             options=Options(temperature=0.0, max_tokens=200),
             purpose="judge",
         )
         try:
-            vote = run(generate_object(self.model, request, _Vote)).value
+            vote = (await generate_object(model, request, _Vote)).value
         except LanguageModelError as error:
             self.failed += 1
             return msgspec.structs.replace(verdict, judge=f"no vote: {type(error).__name__}")

@@ -14,15 +14,30 @@ _SUFFIX = ".conversation"
 
 
 class LoomAgents:
-    """Conversations of our own agents."""
+    """Conversations of our own agents.
+
+    Args:
+        folder: Where they are, below the home folder.
+    """
 
     name = "loom-agents"
 
+    def __init__(self, folder: str = ".loom") -> None:
+        self._folder = folder
+
     def sources(self, home: Path, unreadable: list[str] | None = None) -> Iterator[Source]:
-        """Give the databases below `.loom` in the home folder."""
-        for path in files_at(home / ".loom", [f"**/*{_SUFFIX}"], unreadable):
+        """Give the databases below the folder.
+
+        What lies in the workspaces of agents is whatever they wrote, and what lies below
+        `detection` are copies and the conversations of its own judge.
+        """
+        top = home / self._folder
+        for path in files_at(top, [f"**/*{_SUFFIX}"], unreadable):
+            parts = path.relative_to(top).parts
+            if parts[0] == "detection" or parts[:2] == ("agents", "workspaces"):
+                continue
             wal = path.with_name(path.name + "-wal")
-            yield Source(path, (path, wal) if is_file(wal) else (path,))
+            yield Source(path, (path, wal) if _holds_something(wal) else (path,))
 
     def source(self, path: Path) -> Source | None:
         """Return the conversation of an export or of a database."""
@@ -46,3 +61,11 @@ class LoomAgents:
         from models.detection.sensor.loom_events import read_conversation
 
         return [read_conversation(self.name, source.path)]
+
+
+def _holds_something(wal: Path) -> bool:
+    """Whether a write-ahead log has pages: reading a database leaves an empty one behind."""
+    try:
+        return is_file(wal) and wal.stat().st_size > 0
+    except OSError:
+        return False

@@ -28,7 +28,7 @@ from models.agents.events.types import (
 )
 from models.agents.events.types import Event as Logged_
 from models.agents.store.log import EMPTY_CHAIN, link
-from models.agents.store.schema import READ
+from models.agents.store.schema import RECORD, STORED
 from models.detection.sensor.draft import Draft, Record
 from models.detection.sensor.jsonl import BadRecordError
 from models.detection.sensor.snapshot import is_database, rows, snapshot
@@ -67,11 +67,12 @@ def read_conversation(agent: str, path: Path) -> Session:
 
 def _database(draft: Draft, reading: _Reading, path: Path) -> str:
     id, damaged = "", list[str]()
+    read = f"SELECT {RECORD} FROM {STORED} ORDER BY e.seq"
     try:
         with snapshot(path) as db:
             for (found,) in rows(db, "SELECT id FROM meta"):
                 id = text(found)
-            for row in rows(db, f"{READ} ORDER BY e.seq", (), damaged):
+            for row in rows(db, read, (), damaged):
                 draft.records += 1
                 place = f"{path.name}#event:{row[0]}"
                 body = row[7] if isinstance(row[7], bytes) else text(row[7]).encode()

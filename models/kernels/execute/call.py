@@ -141,8 +141,8 @@ def _check_returned(result: Any, written: list[Any], memory: Memory) -> None:
         len(found) == len(written)
         and all(one is due for one, due in zip(found, written, strict=True))
     ):
-        memory.refuse(Violation("forged_result", "the wrapper returns something else than the "
-                                "tensors that it is given to be written"))  # fmt: skip
+        memory.refuse(Violation("provenance", "a result is new memory or another view, ATen "
+                                "returns the tensor that it is given to write"))  # fmt: skip
 
 
 def _raised(error: Exception, recorder: Recorder) -> Outcome:

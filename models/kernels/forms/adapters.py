@@ -15,7 +15,7 @@ from models.kernels.lint.signature import Parameter, Signature
 from models.kernels.operators import OperatorSpec
 from models.kernels.synth.wrapper import parameters_text
 
-_SHARED = '''\
+_SHARED = """\
 @triton.jit
 def kernel_form_store(
     o_ptr, x_ptr, n, live, n1, n2, n3, n4,
@@ -96,9 +96,9 @@ def _form_apart(own, others):
                 "unsupported operation: some elements of the input tensor and the written-to "
                 "tensor refer to a single memory location"
             )
-'''
+"""
 _SPAN = "_form_span({0}.data_ptr(), {0}.element_size(), {0}.shape, {0}.stride())"
-_OUT = '''\
+_OUT = """\
     outs = (out,) if isinstance(out, torch.Tensor) else out
     results = (result,) if isinstance(result, torch.Tensor) else result
     if not isinstance(outs, (tuple, list)) or not isinstance(results, (tuple, list)):
@@ -117,8 +117,8 @@ APART
         if isinstance(one, torch.Tensor) and isinstance(made, torch.Tensor):
             _form_store(one, made)
     return out
-'''
-_INPLACE = '''\
+"""
+_INPLACE = """\
     if not isinstance(result, torch.Tensor):
         raise TypeError("an operator without one tensor as its result has no in-place form")
     _form_ready(OWN, result)
@@ -131,7 +131,7 @@ _INPLACE = '''\
 APART
     _form_store(OWN, result)
     return OWN
-'''
+"""
 _FORM_OF = {"wrapper_out": "out", "wrapper_inplace": "inplace"}
 """Tag of the catalogue that says an operator has the form."""
 
@@ -153,9 +153,7 @@ def adapters_text(signature: Signature, names: tuple[str, ...] = FORM_NAMES) -> 
     if "wrapper_inplace" in names:
         own = parameters[0].name
         body = _computed(signature, parameters[1:]) + _INPLACE.replace("OWN", own)
-        parts.append(
-            f"def wrapper_inplace({parameters_text(signature)}):\n{_apart(body, own, 4)}"
-        )
+        parts.append(f"def wrapper_inplace({parameters_text(signature)}):\n{_apart(body, own, 4)}")
     return "\n\n".join(parts)
 
 

@@ -6,7 +6,7 @@ facts.py      kinds of values on the host      inference.py   statements; narrow
 expressions.py, calls.py  kinds of expressions vocabulary.py  the lists of names
 kernel_flow.py, constexpr.py  values in kernels check.py      all rules over one text
 format.py     FMT    modules.py    MOD         resources.py   RES
-cheating.py, methods.py, operators.py, syntax.py, memorised.py  CHT
+cheating.py, methods.py, operators.py, syntax.py, lists.py, memorised.py  CHT
 semantics.py, shapes.py  SEM
 """
 

@@ -49,7 +49,7 @@ def _allowed(kind: Kind, is_called: bool) -> frozenset[str]:
 
 
 def _is_of_form(node: ast.Attribute, function: Function, context: Context) -> bool:
-    """Whether a method is for what is given to be written: to resize it, to see what it overlaps."""
+    """Whether a method resizes what is given to be written, or says what it overlaps."""
     kind = context.facts.kind(node.value)
     is_given = kind.atoms == {"output"}
     return (node.attr == "resize_" and is_given) or (

@@ -15,6 +15,8 @@ from models.kernels.propose.writing import ForkedWriter, Writer, public_calls, w
 from models.kernels.synth.calls import Call
 from models.kernels.synth.schedule import Schedule
 
+_OF_SIZE = {"RES002", "CHT007"}
+"""Rules that a module breaks by serving much: its length, and how many numbers its guards hold."""
 SMALLEST_BLOCK = 64
 """Elements per program below which a smaller block repairs nothing."""
 
@@ -22,6 +24,7 @@ SMALLEST_BLOCK = 64
 def repaired(schedule: Schedule, packet: Packet, profile: DeviceProfile) -> Schedule | None:
     """Return the schedule that answers a failure; None: no choice is left to change.
 
+    lint: size, or many numbers   no programs for ranks and types that no call has
     lint, compile: float64 that the device lacks   float32 in its place, with a library that
                     needs no more
     accuracy        sums in float64 where the device has it, then the rounding of torch's own
@@ -33,6 +36,8 @@ def repaired(schedule: Schedule, packet: Packet, profile: DeviceProfile) -> Sche
     crash           else nothing: addresses come from rules, not from the schedule
     """
     kind, machine = packet.kind, packet.machine
+    if kind == "lint" and schedule.is_broad and _broken_rules(packet) & _OF_SIZE:
+        return replace(schedule, is_broad=False)
     if _lacks_doubles(packet):
         return replace(schedule, doubles=False, wide_sums=False) if schedule.doubles else None
     if kind == "accuracy":
@@ -54,6 +59,10 @@ def repaired(schedule: Schedule, packet: Packet, profile: DeviceProfile) -> Sche
         larger = min(schedule.block * 8, profile.max_numel)
         return replace(schedule, block=larger) if larger > schedule.block else None
     return None
+
+
+def _broken_rules(packet: Packet) -> set[str]:
+    return {str(one.get("rule", "")) for one in packet.machine.get("violations", ())}
 
 
 def _lacks_doubles(packet: Packet) -> bool:

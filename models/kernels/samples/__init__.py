@@ -2,6 +2,7 @@
 
 streams.py  OpInfo's samples and what is made of them   keys.py   structure keys
 layouts.py  other strides, same values                  shapes.py  other sizes
+forms.py    tensors that are given to be written
 values.py   arguments as JSON and bytes                 file.py, build.py  the file of `--data`
 """
 

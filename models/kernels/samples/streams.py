@@ -126,7 +126,8 @@ def stream(op_id: str, suite: Suite, dtype: str, seed: int = PUBLIC_SEED) -> Ite
     Args:
         op_id: Operator of the catalogue.
         suite: S: torch's own samples at torch's own seed. V1: at `seed`. V2: other layouts. V3:
-            other shapes. V4: types of `UNSEEN_DTYPES`. V6: out=, in place, dunder, and error inputs.
+            other shapes. V4: types of `UNSEEN_DTYPES`. V6: out=, in place, dunder,
+            and error inputs.
         dtype: Name of the type, as torch writes it.
         seed: Seed of everything drawn; S ignores it.
 

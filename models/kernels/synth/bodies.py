@@ -1,4 +1,4 @@
-"""Programs from traces: the body of a host function with its kernels, and the guards it is under."""
+"""Programs from traces: the body of a host function, its kernels, the guards it is under."""
 
 from __future__ import annotations
 

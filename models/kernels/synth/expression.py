@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 from models.kernels.synth.promotion import FLOATS, HALVES, compute_type
 
+_OPERATORS = re.compile(r" [-+*/%&|<>=!]+ |\btl\.|\.to\(")
+_DIVISIONS = re.compile(r" (//|%) ")
 Number = bool | int | float
 
 
@@ -61,6 +64,22 @@ class Kernel:
     def line(self, text: str) -> None:
         """Add a line at the current depth."""
         self.lines.append("    " * self.depth + text)
+
+    def operations(self) -> int:
+        """Return the operations per element of a block; rows or columns alone count for nothing.
+
+        A 64-bit division is as long as eight others.
+        """
+        axes = frozenset({"at"} if self.rank == 1 else {"row", "col"})
+        depends = {axis: frozenset({axis}) for axis in axes}
+        count = 0
+        for line in self.lines:
+            name, _, text = line.strip().partition(" = ")
+            on = frozenset[str]().union(*(depends.get(w, ()) for w in re.findall(r"\w+", text)))
+            if on == axes:
+                count += len(_OPERATORS.findall(text)) + 7 * len(_DIVISIONS.findall(text))
+            depends.setdefault(name, on)
+        return count
 
     def let(self, text: str, dtype: str) -> Var:
         """Name an expression, or return the name it already has."""

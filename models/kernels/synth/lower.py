@@ -18,7 +18,7 @@ from models.kernels.synth.layout import (
 from models.kernels.synth.moves import unconverted
 from models.kernels.synth.promotion import FLOATS, HALVES
 from models.kernels.synth.scalar import UnsupportedError
-from models.kernels.synth.schedule import Schedule
+from models.kernels.synth.schedule import Schedule, elements_argument
 from models.kernels.synth.trace import Trace
 
 Load = Callable[[Kernel, Index], Var]
@@ -250,12 +250,9 @@ class Lowering:
         element = kernel.block(value.at(kernel, index), value.dtype)
         kernel.line(f"tl.store({target} + at, {element.text}, mask=mask)")
         number = self.host.text(count)
-        self.launch(
-            kernel,
-            header,
-            count,
-            {"BLOCK": f"_block({number})", "GRID": f"(triton.cdiv({number}, _block({number})),)"},
-        )
+        block = f"_block({number}{elements_argument(self.schedule, kernel.operations())})"
+        grid = f"(triton.cdiv({number}, {block}),)"
+        self.launch(kernel, header, count, {"BLOCK": block, "GRID": grid})
         return self.buffer(name, value.shape, value.dtype)
 
     def held_type(self, dtype: str) -> str:

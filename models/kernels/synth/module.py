@@ -9,12 +9,14 @@ from typing import Any
 
 from models.kernels.lint.signature import Signature
 from models.kernels.lint.source import MOST_BYTES, MOST_LINES
+from models.kernels.synth.aliases import ViewProgram
 from models.kernels.synth.bodies import (
     graph_program,
     spread_program,
     traced_openly,
     view_program,
 )
+from models.kernels.synth.breadth import add_ranks, add_types
 from models.kernels.synth.calls import Call, bind, read_path
 from models.kernels.synth.functions import open_integers
 from models.kernels.synth.primitives import open_functions
@@ -23,16 +25,9 @@ from models.kernels.synth.relax import flat, holds, larger, relaxed
 from models.kernels.synth.scalar import UnsupportedError
 from models.kernels.synth.schedule import Schedule
 from models.kernels.synth.spread import broadcasting, fits, flattened
-from models.kernels.synth.structure import Key, Leaf, leaves, serves
+from models.kernels.synth.structure import Key, Leaf, kind, leaves, serves
 from models.kernels.synth.trace import Trace
-from models.kernels.synth.twins import (
-    FURTHER_TYPES,
-    Renaming,
-    Twins,
-    first_type,
-    retyped,
-    retyped_key,
-)
+from models.kernels.synth.twins import Renaming, Twins, first_type, options, retyped_key
 from models.kernels.synth.variants import Pattern, is_accepted, pattern, resized
 from models.kernels.synth.wrapper import module_text
 
@@ -40,6 +35,8 @@ MOST_PROGRAMS = 800
 """Programs per module; more would not pass the linter's size limit."""
 MOST_DERIVED = 120
 """Traces of calls that nobody made, per types of tensors."""
+RESIZED_SHARE, RESIZED_LEAST = 0.4, 4000
+"""Nodes of graphs traced for other sizes: as a share of all, and what is always allowed."""
 
 
 class Synthesizer:
@@ -52,9 +49,15 @@ class Synthesizer:
         self._is_deriving = only_calls
         self._flattened: set[Key] = set()
         self._patterns: set[Pattern] = set()
+        self._by_kind: dict[Key, list[Program]] = {}
         self._failed: set[Key] = set()
+        self._viewless: set[Key] = set()
         self._twins = Twins(signature)
-        self._given: dict[Key, Call] = {}
+        self.given: dict[Key, Call] = {}
+        """First call of each structure."""
+        self._resizing = 0
+        self.effort = 0
+        """Nodes of all graphs traced so far."""
         self._derived: Counter[tuple[Any, ...]] = Counter()
         sizes = frozenset(one.name for one in signature.parameters if "SymInt" in one.types)
         # A Python function's signature does not say which integers are sizes: try lists of them.
@@ -87,26 +90,31 @@ class Synthesizer:
             return self._refuse(f"{type(error).__name__}: {error}")
         if self._is_deriving:
             return self._add(call, bound)
-        listed = list(leaves(bound, *self._attempts[0]))
-        self._given.setdefault(tuple(leaf.key for leaf in listed), call)
+        listed = self.leaves_of(bound)
+        self.given.setdefault(tuple(leaf.key for leaf in listed), call)
         if not self._is_served(call, bound):
             self._add_wider(call, bound)
         is_served = self._add(call, bound)
         if is_served and (asked := pattern(listed)) not in self._patterns:
             self._patterns.add(asked)
-            self._derive(resized(call, bound, listed))
+            before = self.effort
+            if self._resizing <= max(RESIZED_LEAST, RESIZED_SHARE * before):
+                self.derive(resized(call, bound, listed))
+            self._resizing += self.effort - before
         return is_served
 
     def _add_wider(self, call: Call, bound: Mapping[str, Any]) -> None:
         """Make programs of larger sizes, which mostly serve the call, and of every rank."""
-        listed = list(leaves(bound, *self._attempts[0]))
-        options = tuple(leaf.key[:3] if leaf.kind == "tensor" else leaf.key for leaf in listed)
-        is_first = options not in self._flattened
-        self._flattened.add(options)
+        listed = self.leaves_of(bound)
+        asked = kind(tuple(leaf.key for leaf in listed))
+        is_first = asked not in self._flattened
+        self._flattened.add(asked)
         others = flat(call, bound, listed) if is_first else []
-        self._derive([*larger(call, bound, listed), *others])
-        shapes = broadcasting(call, bound, listed) if is_first else ""
-        if not shapes:
+        self.derive([*larger(call, bound, listed), *others])
+        # Results that are views stay views.
+        if not is_first or self.made.signature.returns_alias:
+            return
+        if not (shapes := broadcasting(call, bound, listed)):
             return
         line = flattened(call, bound, listed)
         given = bind(self.made.signature, line)
@@ -120,8 +128,8 @@ class Synthesizer:
                 )
             except Exception:
                 continue
+            self._keep(program)
             program.is_asked = False
-            self.made.programs.append(program)
             return
 
     def _add(self, call: Call, bound: Mapping[str, Any]) -> bool:
@@ -139,7 +147,7 @@ class Synthesizer:
                 return self._refuse(f"more than {MOST_PROGRAMS} structures")
             if self._add_twins(key, bound):
                 return True
-            viewing = view_program(call, bound, key, listed, self.made.signature, self.schedule)
+            viewing = self._viewing(call, bound, key, listed)
             if viewing is not None:
                 program, traced, views = viewing
                 # torch cuts nothing into as many empty parts as were asked for, and split into one.
@@ -158,41 +166,39 @@ class Synthesizer:
             return True
         return self._refuse(reason[:160])
 
+    def _viewing(
+        self, call: Call, bound: Mapping[str, Any], key: Key, listed: list[Leaf]
+    ) -> tuple[Program, Trace, ViewProgram] | None:
+        """Return a program of views; options that once had none are traced no further for them."""
+        asked = options(key)
+        if asked in self._viewless:
+            return None
+        found = view_program(call, bound, key, listed, self.made.signature, self.schedule)
+        if found is None and not self.made.signature.returns_alias:
+            self._viewless.add(asked)
+        return found
+
     def _add_twins(self, key: Key, bound: Mapping[str, Any]) -> bool:
         """Take over programs of the structure in another type; whether they serve the call."""
         taken = self._twins.of(key)
         for program in taken:
             self._keep(program)
         if not self._is_deriving:
-            self._derive([one for program in taken for one in program.others])
+            self.derive([one for program in taken for one in program.others])
         return bool(taken) and self._has(key, bound)
 
-    def add_types(self) -> None:
-        """Make programs for types that no call has, as far as ATen has them.
-
-        The structures of the given calls are tried; where they show that types are served alike,
-        all programs are taken over.
-        """
-        given = {first_type(key) for key in self._given}
-        for target, sources in FURTHER_TYPES.items():
-            if target in given or (target == "float64" and not self.schedule.doubles):
-                continue
-            for pair in [(one, target) for one in sources if one in given]:
-                self._derive(
-                    retyped(call, self.made.signature, pair)
-                    for key, call in self._given.items()
-                    if first_type(key) == pair[0]
-                )
-                self._take_over(pair)
-
-    def _take_over(self, pair: Renaming) -> None:
-        """Take over all programs of a type that another type is served alike."""
+    def take_over(self, pair: Renaming) -> None:
+        """Take over all programs of a type for another type that is served alike."""
         self._is_deriving = True
         for program in list(self.made.programs):
-            if first_type(program.key) == pair[0] and not program.spread:
+            if first_type(program.key) == pair[0]:
                 for taken in self._twins.of(retyped_key(program.key, pair)):
                     self._keep(taken)
         self._is_deriving = False
+
+    def leaves_of(self, bound: Mapping[str, Any]) -> list[Leaf]:
+        """Return the leaves of a call with as much left open as programs leave open at most."""
+        return list(leaves(bound, *self._attempts[0]))
 
     def _attempts_for(self, call: Call) -> list[tuple[Any, ...]]:
         """Return what to leave open, in order of trial."""
@@ -207,6 +213,7 @@ class Synthesizer:
     ) -> None:  # fmt: skip
         """Add a program, find the sizes of 0 and 1 that it serves, and make programs for others."""
         self._keep(program)
+        self.effort += len(traced.graph.nodes)
         types = tuple(part[2] for part in program.key if part[1] == "tensor")
         self._derived[types] += not program.is_asked
         if self._only_calls:
@@ -215,21 +222,22 @@ class Synthesizer:
         found = relaxed(call, bound, listed, traced, program.guards, smallest)
         program.accepts, program.others = found.accepts, found.others
         if not self._is_deriving:
-            self._derive(found.others)
+            self.derive(found.others)
 
     def _keep(self, program: Program) -> None:
         self.made.programs.append(program)
+        self._by_kind.setdefault(kind(program.key), []).append(program)
         self._twins.add(program)
         program.is_asked = self._only_calls or not self._is_deriving
 
-    def _derive(self, calls: Iterable[Call]) -> None:
+    def derive(self, calls: Iterable[Call]) -> None:
         """Make programs for calls that nobody made but ATen takes, as far as rules serve them."""
         self._is_deriving = True
         before = dict(self.made.refused)
         for call in calls:
             bound = bind(self.made.signature, call)
             types = tuple(
-                part[2] for one in leaves(bound, *self._attempts[0])
+                part[2] for one in self.leaves_of(bound)
                 if (part := one.key)[1] == "tensor"
             )  # fmt: skip
             if (
@@ -243,7 +251,7 @@ class Synthesizer:
 
     def _has(self, key: Key, bound: Mapping[str, Any]) -> bool:
         """Whether a program serves a call; for one that was given, one of its own rank."""
-        for one in self.made.programs:
+        for one in self._by_kind.get(kind(key), ()):
             if one.spread and not self._is_deriving:
                 continue
             if serves(one.key, one.accepts, key) and self._holds(one, bound):
@@ -253,10 +261,11 @@ class Synthesizer:
 
     def _is_served(self, call: Call, bound: Mapping[str, Any]) -> bool:
         """Whether a program serves a call."""
-        return any(
-            self._has(tuple(leaf.key for leaf in leaves(bound, *attempt)), bound)
+        keys = (
+            tuple(leaf.key for leaf in leaves(bound, *attempt))
             for attempt in self._attempts_for(call)
         )
+        return any(self._has(key, bound) for key in dict.fromkeys(keys))
 
     def _refuse(self, reason: str) -> bool:
         self.made.refused[reason] = self.made.refused.get(reason, 0) + 1
@@ -310,13 +319,14 @@ def synthesize(
     writer = Synthesizer(signature, schedule or Schedule(), only_calls)
     for call in calls:
         writer.add(call)
-    if not only_calls:
-        writer.add_types()
+    if not only_calls and writer.schedule.is_broad:
+        add_ranks(writer)
+        add_types(writer)
     text = writer.source()
     while _is_too_long(text) and (derived := [p for p in writer.made.programs if not p.is_asked]):
         # Those of every rank come last: they serve most.
         derived.sort(key=lambda one: bool(one.spread), reverse=True)
-        dropped = {id(one) for one in derived[len(derived) // 2 :]}
+        dropped = {id(one) for one in derived[len(derived) * 5 // 6 :]}
         writer.made.programs = [p for p in writer.made.programs if id(p) not in dropped]
         text = writer.source()
     return text, writer.made

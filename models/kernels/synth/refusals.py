@@ -26,7 +26,7 @@ def refusal_text(made: Synthesis) -> str:
     if first is not None and {"Tensor", "Any"} & set(first.types) and not first.is_list:
         least = 1 if _serves_single_numbers(made, first) else 0
         for one in parameters[1:]:
-            if _DIMENSION.fullmatch(one.name):
+            if _DIMENSION.fullmatch(one.name) and not {"Tensor", "Any"} & set(one.types):
                 lines += _dimensions(first.name, one.name, least)
     names = {one.name for one in parameters}
     if "reduction" in names:
@@ -50,7 +50,9 @@ def refusal_text(made: Synthesis) -> str:
 
 def _serves_single_numbers(made: Synthesis, first: Parameter) -> bool:
     """Whether the operator takes a first tensor without dimensions; torch lets those index one."""
-    ranks = [key[3] for one in made.programs for key in one.key if key[:2] == (first.name, "tensor")]
+    ranks = [
+        key[3] for one in made.programs for key in one.key if key[:2] == (first.name, "tensor")
+    ]
     return "" in ranks or any(one.spread for one in made.programs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from models.errors import ConfigError
@@ -15,6 +16,7 @@ class UnsupportedError(ConfigError):
     """No rule writes this operator, type or form."""
 
 
+_NEGATIVE = re.compile(r"\(-(\d+)\)")
 _UNARY_TL = {
     name: f"tl.{name}"
     for name in ("exp", "exp2", "log", "log2", "cos", "sin", "sqrt", "floor", "ceil", "erf")
@@ -150,9 +152,17 @@ def _binary(sign: str, on_bool: str) -> Rule:
     def rule(kernel: Kernel, values: list[Var], kind: str) -> Var:
         if kind == "bool":
             return kernel.let(f"{values[0].text} {on_bool} {values[1].text}", "bool")
-        return kernel.let(f"{values[0].text} {sign} {values[1].text}", kind)
+        left, right = (_wrapped(one, kind) for one in values)
+        return kernel.let(f"{left} {sign} {right}", kind)
 
     return rule
+
+
+def _wrapped(value: Var, kind: str) -> str:
+    """Return an operand of sums and products; Triton takes no negative number beside uint8."""
+    if kind == "uint8" and value.is_scalar and (found := _NEGATIVE.fullmatch(value.text)):
+        return str(-int(found[1]) % 256)
+    return value.text
 
 
 def _div(kernel: Kernel, values: list[Var], kind: str) -> Var:

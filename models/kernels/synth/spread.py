@@ -25,8 +25,8 @@ from models.kernels.synth.trace import Trace
 
 MOST_RANK = 8
 """Dimensions of the widest tensors that are served."""
-_SHAPES = ((2, 3, 4), (4, 6), (24,))
-"""Of as many elements."""
+_SHAPES = ((2, 3, 4), (4, 6), (24,), (2, 1, 1, 12), (24, 1), (1, 24))
+"""Of as many elements; what removes dimensions of size 1 gives itself away."""
 _ELEMENTWISE = frozenset({"pointwise", "special", "creation"})
 """Families of rules that compute an element from elements at its place, but for `_PLACED`."""
 _PLACED = frozenset({"prims.iota", "prims.copy_to", "aten.copy_", "aten.copy"})

@@ -81,6 +81,11 @@ def _leaves(path: str, value: Any, kind: str, open_floats: bool) -> Iterator[Lea
         yield Leaf(path, value, "is")
 
 
+def kind(key: Key) -> Key:
+    """Return what a key says beside sizes and ranks."""
+    return tuple(part[:3] if part[1] == "tensor" else part for part in key)
+
+
 def serves(key: Key, accepts: Mapping[tuple[str, int], frozenset[int]], other: Key) -> bool:
     """Whether a program of one key serves calls of another one.
 

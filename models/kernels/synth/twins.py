@@ -17,14 +17,6 @@ from models.kernels.synth.calls import Call, bind, rebuilder
 from models.kernels.synth.program import Program
 from models.kernels.synth.structure import Key
 
-FURTHER_TYPES: Mapping[str, tuple[str, ...]] = {
-    "float64": ("float32",),
-    "int8": ("int32", "int64"),
-    "int16": ("int32", "int64"),
-    "uint8": ("int32", "int64"),
-    "bool": ("int32", "int64"),
-}
-"""Types that no call has, and those whose calls are tried with them."""
 Renaming = tuple[str, str]
 """A type and the one that stands in its place."""
 _SAME, _RENAMED = "same", "renamed"
@@ -95,10 +87,7 @@ class Twins:
             return []
         for own, programs in family.items():
             pair = renaming(own, key)
-            if pair is None or any(one.spread for one in programs):
-                continue
-            how = _likeness(family, pair)
-            if how:
+            if pair is not None and (how := _likeness(family, pair)):
                 return [self._taken(one, key, pair, how) for one in programs]
         return []
 
@@ -112,8 +101,7 @@ class Twins:
 
 
 def _likeness(family: Mapping[Key, Sequence[Program]], pair: Renaming) -> str:
-    """Return how all traced programs of two types are alike: same, renamed; empty: not, or unknown.
-    """
+    """Return how programs of two types are alike: same, renamed; empty: not, or unknown."""
     found = set()
     for own, programs in family.items():
         if not any(part[1] == "tensor" and part[2] == pair[0] for part in own):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from models.kernels.synth.calls import Call
-from models.kernels.synth.relax import aten_shapes, with_sizes
+from models.kernels.synth.calls import Call, rebuilder
+from models.kernels.synth.relax import LARGER, aten_shapes, with_sizes
 from models.kernels.synth.structure import Leaf
 
 OTHER_SIZES = (0, 1, 2, 37)
@@ -47,6 +47,29 @@ def resized(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> Ite
         for new in OTHER_SIZES:
             if new != old:
                 yield with_sizes(call, bound, listed, paths, new)
+
+
+def of_rank(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf], rank: int) -> Call | None:
+    """Return the call with its widest tensors of another rank, by their first dimensions.
+
+    Dimensions are added or taken away in front, where most operators have their batch; None: no
+    tensor has any dimension.
+    """
+    import torch
+
+    tensors = {leaf.path: leaf.value for leaf in listed if leaf.kind == "tensor"}
+    widest = max((one.ndim for one in tensors.values()), default=0)
+    if widest == 0:
+        return None
+
+    def change(path: str, value: Any) -> Any:
+        if path not in tensors or value.ndim < widest:
+            return value
+        ahead = (LARGER,) * max(rank - widest, 0)
+        return torch.zeros((*ahead, *value.shape[max(widest - rank, 0) :]), dtype=value.dtype)
+
+    args, kwargs = rebuilder(call, bound)(change)
+    return Call(call.function, tuple(args), kwargs)
 
 
 def is_accepted(call: Call) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from models.llm import (
     generate_value,
 )
 from models.llm.blocking import run
+from models.llm.bulk import BulkModel
 from models.llm.errors import LanguageModelError, MalformedReplyError, ReplyTimeoutError
 from models.sharding.job import Job
 from models.sharding.knowledge.guard import clean_text
@@ -95,14 +97,41 @@ class LanguageModelProposer:
         Raises:
             ConfigError: `context.count` is below 1.
         """
-        analytic = replace(AnalyticProposer().propose(job, context), proposer=self.name)
-        if analytic.infeasible is not None:
-            reason = f"nothing to ask: {analytic.infeasible.reason}"
-            return replace(analytic, fallback_reason=reason)
+        return self.propose_all([(job, context)])[0]
+
+    def propose_all(self, asked: Sequence[tuple[Job, PlanContext]]) -> list[Planned]:
+        """Answer many jobs; the model is asked about all at once, in batches where it plans them.
+
+        Raises:
+            ConfigError: A `count` is below 1.
+        """
+        plans = [
+            replace(AnalyticProposer().propose(job, context), proposer=self.name)
+            for job, context in asked
+        ]
+        prompts = {
+            place: self._prompt(*asked[place])
+            for place, plan in enumerate(plans)
+            if plan.infeasible is None
+        }
+        answers = run(self._ask_all([*prompts.values()])) if prompts else []
+        found = dict(zip(prompts, answers, strict=True))
+        return [
+            self._joined(*asked[place], plan, prompts[place], found[place])
+            if plan.infeasible is None
+            else replace(plan, fallback_reason=f"nothing to ask: {plan.infeasible.reason}")
+            for place, plan in enumerate(plans)
+        ]
+
+    def _prompt(self, job: Job, context: PlanContext) -> Prompt:
         most = max(self._shortlist, context.count)
         shortlist = propose(job, context.constants, most, context.prior)
-        prompt = build_prompt(job, context, shortlist, MOST, self._anonymous)
-        answer = self._ask(prompt)
+        return build_prompt(job, context, shortlist, MOST, self._anonymous)
+
+    @staticmethod
+    def _joined(
+        job: Job, context: PlanContext, analytic: Planned, prompt: Prompt, answer: _Answer
+    ) -> Planned:
         analytic = replace(
             analytic, withheld=prompt.withheld, calls=answer.calls, tokens=answer.tokens
         )
@@ -114,15 +143,19 @@ class LanguageModelProposer:
             analytic, [checker.check(one) for one in answer.layouts], checker, prompt.shown
         )
 
-    def _ask(self, prompt: Prompt) -> _Answer:
+    async def _ask_all(self, prompts: Sequence[Prompt]) -> list[_Answer]:
+        model = self._model if len(prompts) == 1 else BulkModel(self._model)
+        return await asyncio.gather(*(self._ask(model, prompt) for prompt in prompts))
+
+    async def _ask(self, asked: LanguageModel, prompt: Prompt) -> _Answer:
         """Return the layouts that the model names, or why there are none.
 
         Whatever a model or its client raises, the job is answered: so all is caught here.
         """
         meter = Meter()
-        model = _Brief(self._model, meter=meter, budget=self._budget)
+        model = _Brief(asked, meter=meter, budget=self._budget)
         try:
-            value, failure = run(self._wait(model, prompt)), ""
+            value, failure = await self._wait(model, prompt), ""
         except LanguageModelError as error:
             failure = f"{type(error).__name__}: {clean_text(str(error), 300)}"
         except Exception as error:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.agents import (
     AlwaysConfirm,
+    ConfirmAlarms,
     ConfirmRisky,
     Conversation,
     Delta,
@@ -25,6 +26,7 @@ from models.agents.errors import ApprovalError
 from models.agents.events import Begun, Intent, Note, Result
 from models.agents.security.approvals import digest
 from models.agents.security.policy import policy_of
+from models.agents.spec import PolicySpec
 from models.agents.store.jsonl import export
 from models.agents.tools import ToolContext, no_locks
 from models.errors import ConfigError
@@ -143,6 +145,16 @@ def test_behaviour_29_risky_calls_ask_exactly_from_the_threshold_on(
     assert (intent.risk, intent.reasons, intent.evidence) == (level, ("because",), {"saw": 2})
 
 
+def test_alarms_wait_and_what_nobody_has_an_opinion_of_runs():
+    policy = ConfirmAlarms("medium")
+    levels = {"low": False, "medium": True, "high": True, "unknown": True}
+    assert {level: policy.asks(ping, Risk(level)) for level in levels} == levels
+    assert not ConfirmAlarms(unknown=False).asks(ping, Risk("unknown"))
+    assert not policy.asks(ping.with_(read_only=False, destructive=True), None)
+    assert not policy.asks(ping.with_(name="finish"), Risk("high"))
+    assert PolicySpec(kind="alarms", threshold="medium").build() == policy
+
+
 def test_without_an_analyzer_risk_follows_what_a_tool_declares():
     policy = ConfirmRisky()
     assert not policy.asks(ping, None)
@@ -239,7 +251,12 @@ def test_some_calls_of_an_answer_wait_and_the_others_run(talk: Talk, act: Any, a
 
 
 def test_policies_come_back_from_their_description_and_strangers_ask_always():
-    for policy in (NeverConfirm(), AlwaysConfirm(), ConfirmRisky("medium", False)):
+    for policy in (
+        NeverConfirm(),
+        AlwaysConfirm(),
+        ConfirmAlarms("low"),
+        ConfirmRisky("medium", False),
+    ):
         assert policy_of(policy.to_dict()) == policy
     assert policy_of({"kind": "made up"}) == AlwaysConfirm()
 

@@ -31,7 +31,7 @@ from models.errors import ConfigError, ServiceError, UnknownNameError
 from models.llm import ScriptedModel
 from models.sandbox import SandboxError, SandboxUnavailableError
 from models.sandbox.docker import DockerEngine
-from models.settings import ROOT
+from models.settings import ROOT, get_settings
 from tests.models.agents import played
 from tests.models.agents.serving import KEY, PLAYED, Served, call, script, served
 
@@ -69,11 +69,21 @@ class TestAsData:
             agent.policy,
             agent.servers,
         )
-        assert isinstance(again.analyzer, ShellRails)
+        assert any(isinstance(one, ShellRails) for one in again.analyzer.analyzers)
+        assert AgentSpec.of(again).analyzer == "rails"
 
     def test_an_agent_without_an_analyzer_has_none_as_data_either(self):
         assert AgentSpec.of(Agent("a/b")).build().analyzer is None
+
+    def test_a_setting_says_what_the_rails_are(self, monkeypatch: pytest.MonkeyPatch):
+        assert len(AgentSpec(model="a/b").build().analyzer.analyzers) == 3
+        monkeypatch.setenv("LOOM_AGENTS_RAILS", "models.agents.security.shell:ShellRails")
+        get_settings.cache_clear()
         assert isinstance(AgentSpec(model="a/b").build().analyzer, ShellRails)
+        monkeypatch.setenv("LOOM_AGENTS_RAILS", "no:one")
+        get_settings.cache_clear()
+        with pytest.raises(ConfigError, match="setting LOOM_AGENTS_RAILS 'no:one' cannot"):
+            AgentSpec(model="a/b").build()
 
     @pytest.mark.parametrize(
         ("agent", "part"),

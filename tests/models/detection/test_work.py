@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from models.agents import Agent, LocalWorkspace, SqliteStore
 from models.detection.config import DetectConfig
 from models.detection.evaluation.sessions import DEV
+from models.detection.examiner import Examiner
 from models.detection.gathering import Stored, gather, load, sessions_edge
 from models.detection.publish import figures, publish
+from models.detection.reasoning.judge import Judge
 from models.detection.records import Record
 from models.detection.verdicts import Verdict
 from models.detection.work import (
@@ -26,9 +29,15 @@ from models.detection.work import (
     triage,
 )
 from models.errors import DataError
+from models.llm import ScriptedModel
 from models.settings import ROOT
 
 LOGS = ROOT / "datasets" / "detection" / "agent_logs"
+
+
+def judged(examiner: Examiner, stored: Stored) -> Record:
+    ((_, record),) = investigate(examiner, [stored])
+    return record
 
 
 def test_without_data_the_samples_of_all_formats_are_gathered(tmp_path: Path):
@@ -82,7 +91,7 @@ def test_the_labels_of_a_file_of_sessions_are_not_read(tmp_path: Path):
     for file in (one, other):
         found = gather(DetectConfig(data=file), tmp_path / "home")
         examiner = examiner_of(DetectConfig())
-        told.append([investigate(examiner, s).verdict.outcome for s in found.sessions])
+        told.append([record.verdict.outcome for _, record in investigate(examiner, found.sessions)])
     assert told[0] == told[1]
     assert len(told[0]) == 5
 
@@ -93,7 +102,7 @@ def test_verdicts_are_kept_by_what_they_depend_on(tmp_path: Path):
     kept = Kept(tmp_path / key_of(DetectConfig(), examiner))
     first = found.sessions[0]
     assert kept.get(first) is None
-    record = triage(examiner, first) or investigate(examiner, first)
+    record = triage(examiner, first) or judged(examiner, first)
     kept.put(first, record)
     assert kept.get(first) == record
     path = next(kept.folder.rglob("*.json"))
@@ -112,16 +121,73 @@ def test_a_session_that_breaks_the_analysis_is_left_to_a_person(tmp_path: Path, 
     def fails(_):
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(type(examiner), "examine", lambda self, session: fails(session))
-    record = investigate(examiner, found.sessions[0])
+    monkeypatch.setattr(type(examiner), "follow", lambda self, session: fails(session))
+    record = judged(examiner, found.sessions[0])
     assert record.verdict.outcome == "undetermined"
     assert "too deep" in record.verdict.evidence[0].sentence
+
+
+class Batches(ScriptedModel):
+    """A model that notes how many rows each of its batches had."""
+
+    def __init__(self, turns):
+        super().__init__(turns)
+        self.sizes = []
+
+    async def batch(self, prompts, options=None, *, concurrency=8):
+        self.sizes.append(len(prompts))
+        return await super().batch(prompts, options, concurrency=concurrency)
+
+
+def test_the_judge_is_asked_about_all_sessions_of_a_part_in_one_batch(tmp_path: Path):
+    found = gather(DetectConfig(), tmp_path)
+    alone = examiner_of(DetectConfig())
+    before = {stored: record.verdict for stored, record in investigate(alone, found.sessions)}
+    vote = json.dumps({"outcome": "attempted", "reason": "it did not follow"})
+    # One answer is none: it is asked for again, in a batch of its own.
+    model = Batches(["?", *[vote] * 20])
+    judge = Judge(model, band=1.0)
+    records = dict(investigate(examiner_of(DetectConfig(), judge), found.sessions))
+    assert set(records) == set(before)
+    voted = [one.verdict for one in records.values() if one.verdict.judge]
+    assert model.sizes == [judge.asked, 1]
+    assert (len(voted), judge.failed) == (judge.asked, 0)
+    assert judge.asked >= 3
+    assert all("it did not follow" in one.judge for one in voted)
+    unasked = [stored for stored, one in records.items() if not one.verdict.judge]
+    assert {records[s].verdict.outcome for s in unasked} == {before[s].outcome for s in unasked}
+
+
+def test_the_conversations_of_an_installation_are_read_and_what_agents_wrote_is_not(
+    tmp_path: Path,
+):
+    own = DetectConfig(installation=True)
+    assert gather(own, tmp_path).sessions == ()
+    store = SqliteStore(tmp_path / "agents")
+    Agent(ScriptedModel(["Four."])).run("2 + 2?", LocalWorkspace(tmp_path), store, "sum")
+    source = tmp_path / "agents" / "sum.conversation"
+    for place in (
+        "agents/workspaces/sum/forged",
+        "detection/judge/own",
+        "kernels/a/conversations/exp",
+    ):
+        copy = tmp_path / f"{place}.conversation"
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(source, copy)
+    found = gather(own, tmp_path)
+    assert found.collection.sources == 2
+    assert {load(one).agent for one in found.sessions} == {"loom-agents"}
+    again = gather(own, tmp_path)
+    assert (again.collection.unchanged, again.collection.stored) == (2, 0)
+    assert again.sessions == found.sessions
+    with pytest.raises(ValueError, match="a source by itself"):
+        DetectConfig(installation=True, data=tmp_path)
 
 
 def test_what_is_published_replaces_what_was(tmp_path: Path):
     found = gather(DetectConfig(), tmp_path)
     examiner = examiner_of(DetectConfig())
-    records = [(s, triage(examiner, s) or investigate(examiner, s)) for s in found.sessions]
+    records = [(s, triage(examiner, s) or judged(examiner, s)) for s in found.sessions]
     for spans, count in (("all", len(records)), ("none", 0)):
         config = DetectConfig(spans=spans)
         out = publish(records, tmp_path / "out", {}, config, "about", time.time())

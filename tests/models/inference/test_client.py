@@ -18,6 +18,8 @@ from models.inference.model.architecture import read_config
 from models.inference.model.gguf_file import embedded_gguf
 from models.inference.tokenizer import load_tokenizer
 from models.llm import LanguageModel, Options, Request, language_model, user
+from models.llm.blocking import run
+from models.llm.bulk import BulkModel
 from models.llm.errors import (
     BadRequestError,
     ContextLengthError,
@@ -93,6 +95,20 @@ def test_calls_together_alone_and_in_a_batch_say_the_same(model: EngineModel):
     # In the plan of the batch, what all prompts share was computed once.
     assert all(reply.usage.cached_tokens > 10 for reply in batch)
     assert model._live.ledger.used == model._live.ledger.recount() == 0
+
+
+def test_calls_at_once_are_planned_together_and_share_their_beginning(model: EngineModel):
+    asked = [ask("The same rules stand before each question. " * 4 + word) for word in "abc"]
+    planned = model.blocking.batch(asked)
+    bulk = BulkModel(model)
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*map(bulk.generate, asked))
+
+    replies = run(together())
+    assert [reply.text for reply in replies] == [reply.text for reply in planned]
+    assert [reply.usage for reply in replies] == [reply.usage for reply in planned]
+    assert all(reply.usage.cached_tokens > 30 for reply in replies)
 
 
 def test_a_conversation_keeps_what_it_computed_and_says_the_same(model: EngineModel):

@@ -14,12 +14,12 @@ export function choice(values, chosen, attributes = {}) {
 
 /** A policy as three fields; `value()` is what the server takes. */
 export function policyFields(policy) {
-  const kind = choice(["never", "risky", "always"], policy.kind, { name: "policy" });
+  const kind = choice(["never", "alarms", "risky", "always"], policy.kind, { name: "policy" });
   const threshold = choice(["low", "medium", "high"], policy.threshold ?? "high", { name: "threshold" });
   const unknown = h("input", { type: "checkbox", name: "unknown", checked: policy.unknown ?? true });
   const risky = h("div", {}, field("From this risk on", threshold), field("Also what nobody can rate", unknown));
   const follow = () => {
-    risky.hidden = kind.value !== "risky";
+    risky.hidden = !["alarms", "risky"].includes(kind.value);
   };
   kind.addEventListener("change", follow);
   follow();

@@ -55,7 +55,7 @@ export function askForMore(details, { changed, deleted }) {
     if (title.value !== details.title) await post(place(id, "/title"), { title: title.value });
     const wanted = policy.value();
     const had = details.policy ?? {};
-    const isSame = had.kind === wanted.kind && (wanted.kind !== "risky" ||
+    const isSame = had.kind === wanted.kind && (!["alarms", "risky"].includes(wanted.kind) ||
       (had.threshold === wanted.threshold && had.unknown === wanted.unknown));
     if (!isSame) await post(place(id, "/policy"), wanted);
     changed();

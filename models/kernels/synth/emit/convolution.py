@@ -48,11 +48,17 @@ def _convolution(low: Lowering, node: Any) -> Value:
                 moved = plus(low, kernel, index[2 + d], pad[d])
                 taken = times(low, kernel, window[d], dilation[d])
                 base = moved if moved != "0" else kernel.zero()
-                gap = base if taken == "0" else kernel.let(f"{base} - {taken}", "int64").text
                 by = kernel.number(low.host.text(step[d]))
-                at = kernel.let(f"{gap} // {by}", "int64").text
+                at = kernel.let(f"{base} // {by}", "int64").text
+                rest, due = kernel.let(f"{base} % {by}", "int64").text, "0"
+                if taken != "0":
+                    # Rows and columns are divided apart, not each element: equal remainders are
+                    # what makes the gap between them divisible.
+                    due = kernel.let(f"{taken} % {by}", "int64").text
+                    skipped = kernel.let(f"{taken} // {by}", "int64").text
+                    at = kernel.let(f"{at} - {skipped}", "int64").text
                 limit = kernel.number(low.host.text(size))
-                tests.append(f"({gap} >= 0) & ({gap} % {by} == 0) & ({at} < {limit})")
+                tests.append(f"({rest} == {due}) & ({at} >= 0) & ({at} < {limit})")
             else:
                 at, test = window_index(
                     low, kernel, index[2 + d], window[d], step[d], dilation[d], pad[d], size

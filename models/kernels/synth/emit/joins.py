@@ -50,12 +50,9 @@ def _rolled(low: Lowering, source: Value, turns: dict[int, Any]) -> Value:
             if own[dim] == "0":
                 continue
             size = kernel.number(low.host.text(source.shape[dim]))
-            moved = kernel.let(
-                f"({own[dim]} - {kernel.number(low.host.text(shift))}) % {size}"
-                if isinstance(shift, int) and shift >= 0
-                else f"({own[dim]} - ({low.host.text(shift)})) % {size}",
-                "int64",
-            )
+            # A number of the source stays one, a number of the call becomes a parameter.
+            by = f"({shift})" if isinstance(shift, int) else kernel.number(low.host.text(shift))
+            moved = kernel.let(f"({own[dim]} - {by}) % {size}", "int64")
             own[dim] = kernel.let(
                 f"tl.where({moved.text} < 0, {moved.text} + {size}, {moved.text})", "int64"
             ).text

@@ -15,6 +15,7 @@ from models.kernels.synth.layout import Index, Size, product, split_number
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 from models.kernels.synth.promotion import FLOATS, compute_type
 from models.kernels.synth.scalar import UnsupportedError
+from models.kernels.synth.schedule import elements_argument
 
 
 class Reduction:
@@ -82,16 +83,10 @@ class Reduction:
             "row = line[:, None]",
         ]
         columns, rows = low.host.text(self.columns), low.host.text(self.rows)
-        low.launch(
-            kernel,
-            header,
-            self.rows,
-            {
-                "ROWS": f"_rows({rows}, {columns})",
-                "COLS": f"_columns({columns})",
-                "GRID": f"(triton.cdiv({rows}, _rows({rows}, {columns})),)",
-            },
-        )
+        block = f"_rows({rows}, {columns}{elements_argument(low.schedule, kernel.operations())})"
+        grid = f"(triton.cdiv({rows}, {block}),)"
+        blocks = {"ROWS": block, "COLS": f"_columns({columns})", "GRID": grid}
+        low.launch(kernel, header, self.rows, blocks)
         return stored
 
 

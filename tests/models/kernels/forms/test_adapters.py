@@ -1,4 +1,4 @@
-"""Generated out= and in-place forms: what they compute, what they raise, and what no form may do."""
+"""Generated out= and in-place forms: what they compute and raise, and what no form may do."""
 
 import importlib.util
 from pathlib import Path
@@ -62,7 +62,9 @@ def test_adapters_say_whose_they_are_and_leave_what_a_module_has():
     assert once.source.startswith(modules.ADD.rstrip())
     assert (once.proposer, once.parent_sha) == ("rules", KernelCandidate.of("add", modules.ADD).sha)
     assert adapted(once, find_operator("add")).sha == once.sha
-    own = KernelCandidate.of("add", modules.ADD + "\ndef wrapper_out(*args, out):\n    return out\n")
+    own = KernelCandidate.of(
+        "add", modules.ADD + "\ndef wrapper_out(*args, out):\n    return out\n"
+    )
     assert adapted(own, find_operator("add")).source.count("def wrapper_out(") == 1
     without = KernelCandidate.of("linalg.det", "def wrapper(A):\n    return A\n")
     assert "inplace" not in find_operator("linalg.det").tags
@@ -101,7 +103,9 @@ STORED = "    r = wrapper(self, other, alpha=alpha)\n    kernel_copy[(1,)](r, {0
 
 def test_a_form_may_resize_what_it_is_given_ask_where_it_lies_and_return_it():
     body = "    out.resize_(self.shape)\n    a = out.data_ptr() - self.data_ptr()\n"
-    head = "def wrapper_out(self, other, *, alpha=1, out):\n    assert isinstance(out, torch.Tensor)\n"
+    head = (
+        "def wrapper_out(self, other, *, alpha=1, out):\n    assert isinstance(out, torch.Tensor)\n"
+    )
     assert rules(head + body + STORED.format("out") + "    return out\n") == set()
     head = "def wrapper_inplace(self, other, *, alpha=1):\n"
     assert rules(head + STORED.format("self") + "    return self\n") == set()
@@ -162,7 +166,7 @@ def test_only_the_given_tensor_itself_is_returned(execute, result):
     outcome, value, _ = execute(EXP_OUT.format(result="input"), x, form="inplace")
     assert torch.allclose(value, x.exp())
     outcome, _, _ = execute(EXP_OUT.format(result=result), x, form="inplace")
-    assert outcome["violations"][0]["kind"] == "forged_result"
+    assert outcome["violations"][0]["kind"] == "provenance"
 
 
 def test_given_tensors_are_stale_right_and_wrong():

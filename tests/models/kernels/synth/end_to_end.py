@@ -216,14 +216,35 @@ CASES: dict[str, tuple[str, list[Call]]] = {
     ),
 }
 UNSEEN: dict[str, list[Call]] = {
-    "exp": [Call(torch.exp, (make(31, 17),), {})],
+    "exp": [
+        Call(torch.exp, (make(31, 17),), {}),
+        Call(torch.exp, (make(2, 3, 1, 4, 2, 3).transpose(1, 5),), {}),
+        Call(torch.exp, (make(4, 6, dtype=torch.float64),), {}),
+        Call(torch.exp, (make(2, 1, 3, 2, dtype=torch.float64),), {}),
+    ],
+    "abs": [
+        Call(torch.abs, ((9 * make(4, 6)).abs().to(dtype),), {})
+        for dtype in (torch.int8, torch.int16, torch.uint8, torch.float64)
+    ],
+    "maximum": [
+        Call(torch.maximum, (make(5, 1, 2, 7), make(3, 1, 1)), {}),
+        Call(torch.maximum, (make(0, 3), make()), {}),
+    ],
+    "flip": [Call(torch.flip, (make(5, 3, dtype=torch.int16), [0, 1]), {})],
+    "cumsum": [Call(torch.cumsum, (make(2, 3, 4, 5), 1), {})],
     "sum": [Call(torch.sum, (make(9, 513), 1, False), {})],
     "softmax": [Call(torch.softmax, (make(3, 5000), 1), {})],
-    "add": [Call(torch.add, (make(2, 1, 9), make(70, 1)), {"alpha": 2})],
+    "add": [
+        Call(torch.add, (make(2, 1, 9), make(70, 1)), {"alpha": 2}),
+        Call(torch.add, (make(2, 1, 3, 1), make(4, 1, 5)), {"alpha": 2}),
+        Call(
+            torch.add, (make(4, 1, 3, dtype=torch.int8), make(5, 1, dtype=torch.int8)), {"alpha": 2}
+        ),
+    ],
     "layer_norm": [Call(functional.layer_norm, (make(3, 40), [40], make(40), make(40)), {})],
     "mm": [Call(torch.mm, (make(70, 33), make(20, 33).t()), {})],
 }
-"""Sizes that no program was written from: programs must not depend on them."""
+"""Sizes, ranks and types that no program was written from: programs must not depend on them."""
 
 
 def close(actual: Any, expected: Any) -> str:

@@ -21,6 +21,7 @@ def with_nan() -> torch.Tensor:
 _POOL = "int[2] kernel_size, int[2] stride=None, int[2] padding=0, int[2] dilation=1"
 _GRID = rand(2, 3, 4, 5, 3) * 0.9
 _BUFFERS = "Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? bias=None"
+SIGNS = torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0, -1.0])
 CASES: dict[str, tuple[str, list[Call]]] = {
     "max_pool2d": (
         f"max_pool2d(Tensor input, {_POOL}, bool ceil_mode=False, bool return_indices=False) "
@@ -154,6 +155,21 @@ CASES: dict[str, tuple[str, list[Call]]] = {
         "bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
         [Call(functional.bilinear, (rand(4, 3), rand(4, 5), rand(6, 3, 5), rand(6)), {})],
     ),
+    "huber_loss": (
+        "huber_loss(Tensor input, Tensor target, str reduction='mean', float delta=1.0) -> Tensor",
+        [Call(functional.huber_loss, (rand(5, 3), rand(5, 3)), {"delta": 1.7})],
+    ),
+    "cosine_embedding_loss": (
+        "cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0., "
+        "str reduction='mean') -> Tensor",
+        [
+            Call(
+                functional.cosine_embedding_loss,
+                (rand(5, 4), rand(5, 4), SIGNS[:5]),
+                {"margin": 0.2},
+            )
+        ],
+    ),
 }
 UNSEEN: dict[str, list[Call]] = {
     "max_pool2d": [
@@ -172,5 +188,11 @@ UNSEEN: dict[str, list[Call]] = {
     ],
     "pdist": [Call(functional.pdist, (rand(40, 3), 2.0), {})],
     "kron": [Call(torch.kron, (rand(6, 3), rand(7, 2)), {})],
+    "huber_loss": [Call(functional.huber_loss, (rand(4, 9), rand(4, 9)), {"delta": 0.3})],
+    "cosine_embedding_loss": [
+        Call(
+            functional.cosine_embedding_loss, (rand(9, 3), rand(9, 3), SIGNS[:9]), {"margin": -0.4}
+        )
+    ],
 }
-"""Sizes, widths and factors that no program was written from."""
+"""Numbers, sizes, widths and factors that no program was written from."""
