@@ -99,6 +99,20 @@ def test_too_many_resources_halve_the_block_and_time_outs_enlarge_it():
     assert repaired(larger, Failure("timeout"), INTERPRETER) is None
 
 
+def test_a_module_that_serves_too_much_for_the_linter_is_answered_by_a_narrower_one():
+    packet = Failure("lint", {"violations": [{"rule": "RES002", "message": "too long"}]})
+    narrow = repaired(Schedule(), packet, INTERPRETER)
+    assert narrow == Schedule(is_broad=False)
+    assert repaired(narrow, packet, INTERPRETER) is None
+    other = Failure("lint", {"violations": [{"rule": "CHT003", "message": "a + b"}]})
+    assert repaired(Schedule(), other, INTERPRETER) is None
+    lines = [
+        SynthesizerProposer(lambda _: CALLS).propose(SUM, INTERPRETER, one).source.count("\n")
+        for one in (None, packet)
+    ]
+    assert lines[1] < lines[0]
+
+
 def test_a_wrong_address_has_no_repair_in_the_schedule():
     assert repaired(Schedule(), Failure("crash"), SM90) is None
 

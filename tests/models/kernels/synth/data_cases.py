@@ -21,6 +21,18 @@ def picked(self: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 CASES: dict[str, tuple[str, list[Call]]] = {
+    "pad round a circle": (
+        "pad(Tensor input, int[] pad, str mode='constant', float? value=None) -> Tensor",
+        [
+            Call(functional.pad, (rand(2, 3, 5), (2, 3), "circular"), {}),
+            Call(functional.pad, (rand(2, 3, 6), (-1, 2), "circular"), {}),
+            Call(functional.pad, (rand(1, 2, 4, 5), (1, 2, 3, -1), "circular"), {}),
+        ],
+    ),
+    "roll by open shifts": (
+        "roll(Tensor self, SymInt[1] shifts, int[1] dims=[]) -> Tensor",
+        [Call(torch.roll, (rand(4, 5), (shift, -2), (0, 1)), {}) for shift in (2, 7, -3, 0)],
+    ),
     "nonzero": (
         "nonzero(Tensor self) -> Tensor",
         [Call(torch.nonzero, (x,), {}) for x in (MASK, TIES, torch.zeros(2, 3), torch.ones(()))],
