@@ -174,7 +174,10 @@ def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
         (["run", "x"], "name a model: --model openai/gpt-5"),
         (["run", "x", "--model", "openai"], "is no address of a model"),
         (["run", "x", "--model", "scripted:nowhere"], "cannot be read"),
-        (["run", "x", "--model", "a/b", "--policy", "often"], "'never', 'risky' or 'always'"),
+        (
+            ["run", "x", "--model", "a/b", "--policy", "often"],
+            "'never', 'alarms', 'risky' or 'always'",
+        ),
         (["run", "x", "--model", "a/b", "--tool", "termnal"], "did you mean 'terminal'"),
         (["run", "x", "--model", "a/b", "--usd", "-1"], "greater than or equal to 0"),
         (["run", "x", "--agent", "nowhere.yaml"], "agent file nowhere.yaml does not exist"),
