@@ -396,7 +396,8 @@ def find_bench(room: str) -> BenchEntry:
     for entry in BENCHES:
         if entry.room == room.replace("_", "-").lower():
             return entry
-    raise unknown_name("benchmark", room, [entry.room for entry in BENCHES], "see: loom list")
+    known = [entry.room for entry in (*BENCHES, EVERY_BENCH)]
+    raise unknown_name("benchmark", room, known, "see: loom list")
 
 
 def load(place: str) -> Any:

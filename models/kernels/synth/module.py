@@ -31,7 +31,7 @@ from models.kernels.synth.twins import Renaming, Twins, first_type, options, ret
 from models.kernels.synth.variants import Pattern, is_accepted, pattern, resized
 from models.kernels.synth.wrapper import module_text
 
-MOST_PROGRAMS = 800
+MOST_PROGRAMS = 400
 """Programs per module; more would not pass the linter's size limit."""
 MOST_DERIVED = 120
 """Traces of calls that nobody made, per types of tensors."""
