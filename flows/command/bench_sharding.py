@@ -112,6 +112,10 @@ def _published(data: Path | None, seed: int, tell: Tell, config: ShardingBenchCo
         *("rows", "proposer", "n", "top-1", f"top-{config.top}", f"exact top-{config.top}"),
         f"95 % of top-{config.top}",
     )
+    for kind, is_moe in (("dense", False), ("moe", True)):
+        errors = [abs(one.predicted_s / one.measured_s - 1)
+                  for one in times if one.is_torus and one.is_moe == is_moe]  # fmt: skip
+        metrics |= {f"times/torus_{kind}": float(np.mean(errors))} if errors else {}
     tables = [
         BenchTable("experts' layout among the proposals", columns, rows),
         _times_table(times),

@@ -50,6 +50,9 @@ def sessions_part(
     metrics = {}
     if (first := figures.scores[0]).f1 is not None:
         metrics = {"sessions_f1": first.f1, "sessions_false_alarms": float(first.alarms)}
+    for one in figures.scores:
+        if one.detector == "ours" and one.cases.startswith("ADR-Bench") and one.f1 is not None:
+            metrics["adr_bench_f1"] = one.f1
     document = {
         "detector": examiner.detector.digest,
         "policies": examiner.policies,

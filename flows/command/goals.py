@@ -36,6 +36,10 @@ GOALS: dict[str, dict[str, Goal]] = {
         "landscapes/top_1": Goal("first over best measured", None, 0.777, beside="copying .777"),
         "landscapes/failures": Goal("out of memory foreseen", None, 0.965, beside=".955 before"),
         "landscapes/spearman": Goal("rank correlation of times", None, 0.75, beside=".67 before"),
+        "times/torus_dense": Goal("step times, dense on TPUs: mean error", None, 0.08, "<=",
+                                  beside="constant .078"),
+        "times/torus_moe": Goal("step times, MoE on TPUs: mean error", None, 0.18, "<=",
+                                beside="constant .25"),
         "diagnosis/top_1": Goal("injected bottlenecks named", None, 0.95),
         "plans/legal": Goal("proposals legal", None, 1.0, beside=".69 before"),
         "plans/compiled": Goal("proposals that compile", None, 1.0, beside=".69 before"),
@@ -43,6 +47,10 @@ GOALS: dict[str, dict[str, Goal]] = {
     },
     "detection": {
         "sessions_f1": Goal("F1 on the public test part", None, 0.94),
+        "sessions_false_alarms": Goal("false alarms on the public test part", None, 2, "<="),
+        "adr_bench_f1": Goal("F1 on ADR-Bench replayed, names blinded", None, 0.75),
+        "recall_by_names": Goal("credentials of families left out, by their names", None, 0.95),
+        "precision": Goal("precision of all credentials that are reported", None, 0.98),
         "benign_alarms": Goal("alarms of forms in benign source", None, 0, "<="),
         "hook_cpu_ms": Goal("hook, whole process, CPU ms", None, 150, "<="),
     },
@@ -52,7 +60,8 @@ GOALS: dict[str, dict[str, Goal]] = {
         "start/loom --help": Goal("`loom --help`, CPU s", None, 0.5, "<="),
     },
 }  # fmt: skip
-"""By benchmark and metric."""
+"""By benchmark and metric. Inference and agents keep theirs beside what they measure; upgrades has
+none yet, and the shots of sharding stand in its table alone."""
 
 
 def goals_of(room: str, metrics: Mapping[str, float | None]) -> tuple[Goal, ...]:
