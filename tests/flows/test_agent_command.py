@@ -11,45 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 
-from flows.__main__ import _main
 from models.agents.store import new_key
 from models.settings import ROOT
+from tests.flows.agent_words import Loom, saying
 from tests.models.agents.serving import call, script
-
-
-class Said(NamedTuple):
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Loom = Callable[..., Said]
 
 
 @pytest.fixture
 def loom(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Loom:
-    """Run `loom agent` in this process: its own takes half a second to start."""
-
-    def run(*words: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["loom", "agent", *map(str, words)])
-        capfd.readouterr()
-        code = _main()
-        said = Said(code, *capfd.readouterr())
-        assert "Traceback" not in said.err
-        return said
-
-    return run
+    return saying(capfd, monkeypatch)
 
 
 @pytest.fixture

@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import io
-import json
 import sqlite3
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from flows.__main__ import _main
 from models.agents.store import new_key
+from tests.flows.agent_words import Loom, Said, saying
 from tests.models.agents.serving import call, script
-
-
-class Said(NamedTuple):
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Loom = Callable[..., Said]
 
 
 @pytest.fixture
 def loom(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Loom:
-    """Run `loom agent` in this process, on a home of its own."""
+    """`loom agent` on a home of its own."""
+    say = saying(capfd, monkeypatch)
 
     def run(command: str, *words: str | Path, home: str = "home") -> Said:
-        given = ["loom", "agent", command, "--home", str(tmp_path / home), *map(str, words)]
-        monkeypatch.setattr(sys, "argv", given)
-        capfd.readouterr()
-        code = _main()
-        said = Said(code, *capfd.readouterr())
-        assert "Traceback" not in said.err
-        return said
+        return say(command, "--home", tmp_path / home, *words)
 
     return run
 
