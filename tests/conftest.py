@@ -59,11 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def loom_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Point the settings at a fresh folder."""
+    """Point the settings at a fresh folder, and take back what a command run here set."""
     from models.settings import get_settings
 
+    before = dict(os.environ)
     home = tmp_path / "loom-home"
     monkeypatch.setenv("LOOM_HOME", str(home))
     get_settings.cache_clear()
     yield home
     get_settings.cache_clear()
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
