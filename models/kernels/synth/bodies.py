@@ -14,11 +14,16 @@ from models.kernels.synth.functions import reference_of
 from models.kernels.synth.host import HostText
 from models.kernels.synth.lower import Launches, Lowering, Value
 from models.kernels.synth.program import BY_HAND, Program
+from models.kernels.synth.promotion import HALVES
+from models.kernels.synth.results import result_names
 from models.kernels.synth.scalar import UnsupportedError
 from models.kernels.synth.schedule import Schedule
 from models.kernels.synth.spread import MOST_RANK, lowered, spread_key
 from models.kernels.synth.structure import Key, Leaf
 from models.kernels.synth.trace import Trace, trace
+
+_BUFFER = re.compile(r"\bb\d+\b")
+_ALLOCATION = re.compile(r" *(b\d+) = torch\.empty\(")
 
 
 def traced_openly(call: Call, bound: Mapping[str, Any], listed: list[Leaf]) -> Trace:
@@ -65,7 +70,8 @@ def graph_program(
     results = low.run()
     if results and all(one is None for one in results):
         raise UnsupportedError("a result without tensors")
-    names = [_result(low, one) for one in results]
+    stored = result_names(low, results)
+    names = [_result(low, one, stored) for one in results]
     is_single = not isinstance(_output(traced), list | tuple)
     lines = [*low.host.lines(), *low.out.lines]
     whole = f"{', '.join(names)}," if names else "()"
@@ -175,23 +181,38 @@ def _used(signature: Signature, text: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _result(low: Lowering, value: Any) -> str:
+def _result(low: Lowering, value: Any, stored: Mapping[int, str]) -> str:
     if isinstance(value, list):
-        return f"({''.join(f'{_result(low, one)}, ' for one in value)})"
+        return f"({''.join(f'{_result(low, one, stored)}, ' for one in value)})"
     if not isinstance(value, Value):
         return "None" if value is None else low.host.text(value)
-    stored = low.stored(value)
-    assert stored.tensor is not None
-    return stored.tensor
+    return stored[id(value)]
 
 
 def _typed_by_arguments(text: str, listed: Sequence[Leaf]) -> str:
-    """Return the body of a program with types of allocations read from tensors of that type."""
+    """Return the body of a program with types of allocations read from tensors of that type.
+
+    Intermediate tensors keep theirs unless it is a half: what is float32 between halves is so
+    between floats too, and both have one text.
+    """
     tensors = [leaf for leaf in listed if leaf.kind == "tensor"]
+    body, _, returned = text.rpartition("\n")
+    results = set(_BUFFER.findall(returned))
+    lines = [
+        line if (found := _ALLOCATION.match(line)) is None
+        else _typed(line, tensors, found[1] in results)
+        for line in body.split("\n")
+    ]  # fmt: skip
+    return "\n".join([*lines, returned])
+
+
+def _typed(line: str, tensors: Sequence[Leaf], is_result: bool) -> str:
     for place, leaf in enumerate(tensors):
-        if place == 0 or leaf.value.is_floating_point():
-            text = text.replace(f"dtype={leaf.value.dtype},", f"dtype={leaf.path}.dtype,")
-    return text
+        dtype = str(leaf.value.dtype)
+        is_asked = is_result or dtype.removeprefix("torch.") in HALVES
+        if is_asked and (place == 0 or leaf.value.is_floating_point()):
+            line = line.replace(f"dtype={dtype},", f"dtype={leaf.path}.dtype,")
+    return line
 
 
 def _output(traced: Trace) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import DataError
-from models.kernels.lint.signature import Parameter, SchemaError, Signature
+from models.kernels.lint.signature import Parameter, SchemaError, Signature, default_value
 
 
 class UnboundCallError(DataError):
@@ -45,6 +45,25 @@ def bind(signature: Signature, call: Call) -> dict[str, Any]:
             )
         bound[name] = value
     return bound
+
+
+def filled(signature: Signature, call: Call) -> Call:
+    """Return a call with the default of each number that it leaves out.
+
+    What is served with any number then has one program, whether it is passed or not.
+    """
+    bound = bind(signature, call)
+    numbers = {
+        one.name: default_value(one)
+        for one in signature.parameters
+        if one.name not in bound and one.default is not None
+    }
+    numbers = {
+        name: value
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return Call(call.function, call.args, {**call.kwargs, **numbers})
 
 
 def rebuilder(

@@ -58,6 +58,8 @@ class Kernel:
     """Device functions it calls."""
     memo: dict[object, Var] = field(default_factory=dict)
     """Value of a graph's node at an index, by both."""
+    numbers: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
+    """Element number by what it was split into: places with the host text of their sizes."""
     mask: str = "mask"
     counter: int = 0
 

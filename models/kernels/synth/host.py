@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-_LONGEST = 24
+_LONGEST = 6
 """Characters of a size that stays in place; longer ones get a name, for texts repeat them."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from models.kernels.synth.expression import Kernel, Var, literal
 from models.kernels.synth.layout import (
     Index,
     Size,
+    not_one,
     number_of,
     product,
     split_number,
@@ -22,6 +24,7 @@ from models.kernels.synth.schedule import Schedule, elements_argument
 from models.kernels.synth.trace import Trace
 
 Load = Callable[[Kernel, Index], Var]
+_BUFFER = re.compile(r"\bb\d+\b")
 MOST_COEFFICIENTS = 8
 """Numbers that an operator's own code may bring: the terms of a window function."""
 
@@ -39,6 +42,8 @@ class Value:
     """In memory in order, without gaps."""
     cost: int = 0
     """Operations behind an element; large ones are stored rather than repeated."""
+    origin: Value | None = None
+    """Value whose elements these are, in the same order, in the form that storing gives them."""
 
     def at(self, kernel: Kernel, index: Index) -> Var:
         """Return the element at an index, computed once per kernel and index."""
@@ -60,15 +65,19 @@ class Launches:
     """Families whose rules wrote it."""
     buffers: int = 0
     device: str = ""
+    read: set[str] = field(default_factory=set)
+    """Buffers that a launch takes anything from."""
 
     def allocate(self, shape: str, dtype: str) -> str:
         """Allocate a tensor; return its host name."""
         name = f"b{self.buffers}"
         self.buffers += 1
-        self.lines.append(
-            f"{name} = torch.empty({shape}, dtype=torch.{dtype}, device={self.device})"
-        )
+        self.lines.append(self.allocation(name, shape, dtype))
         return name
+
+    def allocation(self, name: str, shape: str, dtype: str) -> str:
+        """Return the line that allocates a tensor."""
+        return f"{name} = torch.empty({shape}, dtype=torch.{dtype}, device={self.device})"
 
 
 class Lowering:
@@ -85,6 +94,12 @@ class Lowering:
         first = next((path for path, fake in trace.inputs if hasattr(fake, "dtype")), None)
         self.out.device = f"{first}.device" if first else "None"
         self.env: dict[Any, Any] = {}
+        self.arguments: set[str] = set()
+        """Host names of arguments that are read by their own strides."""
+        self.expanded: dict[tuple[str, str], str] = {}
+        """Host name of an argument under a wider shape, by path and shape."""
+        self.blocks: dict[str, str] = {}
+        """Host name of a block size, by its text."""
         self._keep: list[Value] = []
 
     def run(self) -> list[Any]:
@@ -124,15 +139,32 @@ class Lowering:
 
     def input(self, path: str, fake: Any) -> Value:
         """Return the value of an argument."""
-        dtype = dtype_of(fake)
-        rank = len(fake.shape)
+        self.arguments.add(path)
+        return self._strided(path, sizes_of(fake.shape), dtype_of(fake))
 
+    def wide(self, source: Value, shape: tuple[Size, ...]) -> Value | None:
+        """Return an argument expanded to a shape of which its own is the end.
+
+        Kernels then read it by strides, and one text serves every way of broadcasting. None: it
+        is no argument, or has as many elements.
+        """
+        while source.origin is not None and source.origin.shape == source.shape:
+            if source.origin.dtype != source.dtype:
+                return None
+            source = source.origin
+        if source.tensor not in self.arguments or not_one(source.shape) == not_one(shape):
+            return None
+        asked = (source.tensor, self.host.shape(shape))
+        if asked not in self.expanded:
+            self.expanded[asked] = f"e{len(self.expanded)}"
+            self.out.lines.append(f"{self.expanded[asked]} = {asked[0]}.expand({asked[1]})")
+        return self._strided(self.expanded[asked], shape, source.dtype)
+
+    def _strided(self, name: str, shape: tuple[Size, ...], dtype: str) -> Value:
         def load(kernel: Kernel, index: Index) -> Var:
-            return kernel.load(path, dtype, strided_offset(kernel, index, path))
+            return kernel.load(name, dtype, strided_offset(kernel, index, name))
 
-        return self.keep(
-            Value(sizes_of(fake.shape), dtype, load, tensor=path if rank >= 0 else None)
-        )
+        return self.keep(Value(shape, dtype, load, tensor=name))
 
     def constant(self, tensor: Any) -> Value:
         """Return a few numbers that the operator made, as coefficients.
@@ -195,10 +227,12 @@ class Lowering:
         return Var(kernel.number(self.host.text(value)), kind, is_scalar=True)
 
     def pointwise(
-        self, shape: tuple[Size, ...], dtype: str, load: Load, parts: list[Value]
-    ) -> Value:
+        self, shape: tuple[Size, ...], dtype: str, load: Load, parts: list[Value],
+        origin: Value | None = None,
+    ) -> Value:  # fmt: skip
         """Return a lazy value; what is too long to repeat is stored first."""
-        return self.keep(Value(shape, dtype, load, cost=1 + sum(one.cost for one in parts)))
+        cost = 1 + sum(one.cost for one in parts)
+        return self.keep(Value(shape, dtype, load, cost=cost, origin=origin))
 
     def launch(self, kernel: Kernel, header: list[str], count: Size, host: dict[str, str]) -> None:
         """Emit a kernel and its launch.
@@ -210,6 +244,10 @@ class Lowering:
             host: Host text by compile-time parameter; GRID is the grid.
         """
         constexprs = [name for name in host if name != "GRID"]
+        for name in constexprs:
+            if host[name].startswith("_"):
+                local = self._block(host[name])
+                host = {other: text.replace(host[name], local) for other, text in host.items()}
         signature = ", ".join([*kernel.params, *(f"{name}: tl.constexpr" for name in constexprs)])
         text = "\n".join(
             [
@@ -220,6 +258,7 @@ class Lowering:
             ]
         )
         self.out.helpers |= kernel.helpers
+        self.out.read |= _read(kernel, text, host)
         if text not in self.out.kernels:
             self.out.kernels.append(text)
         place = self.out.kernels.index(text)
@@ -234,6 +273,13 @@ class Lowering:
         else:
             self.out.lines.append(f"if {number} > 0:")
             self.out.lines.append(f"    {call}")
+
+    def _block(self, text: str) -> str:
+        """Return the host's name of a block size, which a grid and a launch read."""
+        if text not in self.blocks:
+            self.blocks[text] = f"block{len(self.blocks)}"
+            self.out.lines.append(f"{self.blocks[text]} = {text}")
+        return self.blocks[text]
 
     def store(self, value: Value) -> Value:
         """Store a value into a new dense tensor."""
@@ -274,6 +320,16 @@ class Lowering:
     def stored(self, value: Value) -> Value:
         """Return a value that is in memory, densely."""
         return value if value.is_dense else self.store(value)
+
+
+def _read(kernel: Kernel, text: str, host: dict[str, str]) -> set[str]:
+    """Return the buffers of which a launch does more than store into them."""
+    found = {buffer for one in host.values() for buffer in _BUFFER.findall(one)}
+    _, _, body = text.partition("):\n")
+    for name, passed in kernel.params.items():
+        is_used = re.search(rf"(?<!tl\.store\()\b{name}\b", body) is not None
+        found |= {one for one in _BUFFER.findall(passed) if one != passed or is_used}
+    return found
 
 
 def _reads() -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from models.kernels.synth.bodies import (
     view_program,
 )
 from models.kernels.synth.breadth import add_ranks, add_types
-from models.kernels.synth.calls import Call, bind, read_path
+from models.kernels.synth.calls import Call, bind, filled, read_path
 from models.kernels.synth.functions import open_integers
 from models.kernels.synth.primitives import open_functions
 from models.kernels.synth.program import Program, Synthesis
@@ -32,7 +32,7 @@ from models.kernels.synth.variants import Pattern, is_accepted, pattern, resized
 from models.kernels.synth.wrapper import module_text
 
 MOST_PROGRAMS = 400
-"""Programs per module; more would not pass the linter's size limit."""
+"""Different texts of programs per module; more would not pass the linter's size limit."""
 MOST_DERIVED = 120
 """Traces of calls that nobody made, per types of tensors."""
 RESIZED_SHARE, RESIZED_LEAST = 0.4, 4000
@@ -51,6 +51,7 @@ class Synthesizer:
         self._patterns: set[Pattern] = set()
         self._by_kind: dict[Key, list[Program]] = {}
         self._failed: set[Key] = set()
+        self._texts: set[tuple[str, ...]] = set()
         self._viewless: set[Key] = set()
         self._twins = Twins(signature)
         self.given: dict[Key, Call] = {}
@@ -85,6 +86,8 @@ class Synthesizer:
         For a call that was given, programs for what is like it are made too.
         """
         try:
+            if call.function in open_integers():
+                call = filled(self.made.signature, call)
             bound = bind(self.made.signature, call)
         except Exception as error:
             return self._refuse(f"{type(error).__name__}: {error}")
@@ -143,7 +146,7 @@ class Synthesizer:
             if key in tried or (self._is_deriving and key in self._failed):
                 continue
             tried.add(key)
-            if len(self.made.programs) >= MOST_PROGRAMS:
+            if len(self._texts) >= MOST_PROGRAMS:
                 return self._refuse(f"more than {MOST_PROGRAMS} structures")
             if self._add_twins(key, bound):
                 return True
@@ -226,6 +229,7 @@ class Synthesizer:
 
     def _keep(self, program: Program) -> None:
         self.made.programs.append(program)
+        self._texts.add((program.text, *program.kernels))
         self._by_kind.setdefault(kind(program.key), []).append(program)
         self._twins.add(program)
         program.is_asked = self._only_calls or not self._is_deriving

@@ -1,4 +1,4 @@
-"""Elements that a kernel only moves keep their type, so that its text serves every type."""
+"""Elements that a kernel only moves or converts keep their type, so that its text serves more."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ _LOAD = re.compile(r"^( *)(v\d+) = (tl\.load\((p\d+) \+ .*), other=(?:0|0\.0)\)\
 _CHOICE = re.compile(r"^ *(v\d+) = tl\.where\((.*), (v\d+), (v\d+)\)$")
 _STORE = re.compile(r"^ *tl\.store\((p\d+) \+ (.*), (v\d+), (mask=.*)\)$")
 _NAME = re.compile(r"\bv\d+\b")
+_CONVERSION = re.compile(r"\bv\d+\.to\(tl\.\w+\)")
+_INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 
 
 def unconverted(lines: Sequence[str], elements: Mapping[str, str]) -> list[str]:
@@ -28,12 +30,23 @@ def unconverted(lines: Sequence[str], elements: Mapping[str, str]) -> list[str]:
                 types[found[1]] = own
     while (computed := _computed_with(lines, types, elements)) & types.keys():
         types = {name: kind for name, kind in types.items() if name not in computed}
+    raw = types.keys() | _converted_only(lines, elements)
     kept = []
     for line in lines:
         found = _LOAD.match(line)
-        moves = found is not None and found[2] in types
-        kept.append(f"{found[1]}{found[2]} = {found[3]}, other=0)" if found and moves else line)
+        is_raw = found is not None and found[2] in raw
+        kept.append(f"{found[1]}{found[2]} = {found[3]}, other=0)" if found and is_raw else line)
     return kept
+
+
+def _converted_only(lines: Sequence[str], elements: Mapping[str, str]) -> set[str]:
+    """Return the names of loaded integers that go into conversions to other types alone."""
+    loads = [found for line in lines if (found := _LOAD.match(line)) is not None]
+    names = {found[2] for found in loads if elements[found[4]] in _INTEGERS}
+    for line in lines:
+        _, _, text = line.partition(" = ")
+        names -= set(_NAME.findall(_CONVERSION.sub("", text or line)))
+    return names
 
 
 def _computed_with(

@@ -76,6 +76,29 @@ def cosine_embedding_loss(
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
+def cross_entropy(
+    input: Any, target: Any, weight: Any = None, size_average: Any = None,
+    ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:  # fmt: skip
+    """Compare with probabilities of classes, weighted; torch's own form fixes their number."""
+    import torch
+
+    if weight is None or not target.is_floating_point() or input.dim() < 2:
+        return torch.nn.functional.cross_entropy(
+            input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing
+        )
+    classes = input.shape[1]
+    if label_smoothing > 0:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    for _ in range(input.dim() - 2):
+        weight = weight.unsqueeze(-1)
+    loss = -(torch.log_softmax(input, 1) * target * weight).sum(1)
+    if reduction == "none":
+        return loss
+    return loss.sum() / loss.numel() if reduction == "mean" else loss.sum()
+
+
 def embedding_bag(
     input: Any, weight: Any, offsets: Any = None, max_norm: Any = None, norm_type: float = 2,
     scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
@@ -212,6 +235,7 @@ def network_functions() -> dict[Any, Callable[..., Any]]:
         functional.bilinear: bilinear,
         torch.bilinear: bilinear,
         functional.cosine_embedding_loss: cosine_embedding_loss,
+        functional.cross_entropy: cross_entropy,
         functional.gaussian_nll_loss: gaussian_nll_loss,
         functional.embedding_bag: embedding_bag,
         functional.multi_head_attention_forward: attention_in_heads,

@@ -15,6 +15,7 @@ from models.kernels.synth.calls import Call, read_path, rebuilder
 from models.kernels.synth.lower import sizes_of
 from models.kernels.synth.structure import Leaf
 from models.kernels.synth.trace import Trace
+from models.kernels.synth.values import same_values
 
 Sizes = frozenset[int]
 MOST_NUMEL = 100_000
@@ -129,7 +130,12 @@ def relaxed(
             shapes = aten_shapes(changed)
             if shapes is None:
                 continue
-            if size >= smallest and holds(guards, own) and _agree(due, shapes, own):
+            if (
+                size >= smallest
+                and holds(guards, own)
+                and _agree(due, shapes, own)
+                and (size or _is_nothing_right(changed, shapes, traced, bound))
+            ):
                 found.accept((paths[one] for one in group), size)
             else:
                 found.others.append(changed)
@@ -144,14 +150,37 @@ def relaxed(
                 or not holds(guards, own)
             ):
                 continue
-            shapes = aten_shapes(with_sizes(call, bound, listed, paths_in, size))
-            if shapes is not None and _agree(due, shapes, own):
+            changed = with_sizes(call, bound, listed, paths_in, size)
+            shapes = aten_shapes(changed)
+            if (
+                shapes is not None
+                and _agree(due, shapes, own)
+                and (size or _is_nothing_right(changed, shapes, traced, bound))
+            ):
                 found.accept(paths_in, size)
     if len(groups) > 1:
         every = {paths[one] for group in groups for one in group}
         whole = [with_sizes(call, bound, listed, every, size) for size in sorted(missing)]
         found.others += [one for one in whole if aten_shapes(one) is not None]
     return found
+
+
+def _is_nothing_right(
+    changed: Call, shapes: Sequence[Any], traced: Trace, bound: Mapping[str, Any]
+) -> bool:
+    """Whether a program's results are right where tensors have no element.
+
+    Args:
+        changed: The call with a size of 0.
+        shapes: Of its results.
+        traced: Trace of the program.
+        bound: Arguments by parameter of the call that was traced.
+    """
+    if all(shape is None or 0 in shape for shape in shapes):
+        return True
+    given = {**dict(zip(bound, changed.args, strict=False)), **changed.kwargs}
+    inputs = {path: read_path(path, given) for path, _ in traced.inputs}
+    return same_values(changed, traced, inputs)
 
 
 def larger(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[Call]:
@@ -227,11 +256,14 @@ def aten_shapes(call: Call) -> list[Any] | None:
     """
     import torch
 
-    tensors = [one for one in call.args if isinstance(one, torch.Tensor)]
+    given = (*call.args, *call.kwargs.values())
+    tensors = [one for one in given if isinstance(one, torch.Tensor)]
     whole = [one for one in tensors if not one.is_floating_point() and one.dtype != torch.bool]
     is_mixed = len({one.dtype for one in tensors}) > 1
     if is_mixed and any(one.numel() for one in whole) and any(not one.numel() for one in tensors):
         return None  # Places in nothing: ATen's embedding_bag reads them unchecked, and dies.
+    if call.kwargs.get("include_last_offset") and any(one.shape == (1,) for one in whole):
+        return None  # No bag at all: its maximum reads the offset before the first.
     numel = sum(one.numel() for one in tensors)
     if numel > MOST_NUMEL or getattr(call.function, "__name__", "") in _BY_PIVOTS:
         return _fake_shapes(call)

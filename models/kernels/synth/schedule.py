@@ -28,6 +28,8 @@ _WORK = 2**20
 for: ptxas needs 1.5 s for some 70 operations on 8192 elements and 5.5 s on 16384; for those of a
 transposed convolution 8 s on 8192, and did not end within minutes on 131072."""
 _LEAST = 2048
+_LONGEST_RUN = 32
+"""Elements ordered by counting, at a work that grows with their square."""
 
 
 def elements_argument(schedule: Schedule, operations: int) -> str:
@@ -56,6 +58,10 @@ def block_functions(schedule: Schedule) -> dict[str, str]:
             f"def _rows(count, columns, power={power}):\n"
             f"    width = min({columns}, triton.next_power_of_2(max(columns, 1)))\n"
             "    return min(max((1 << power) // width, 1), triton.next_power_of_2(max(count, 1)))"
+        ),
+        "_run": (
+            "def _run(count):\n"
+            f"    return min({_LONGEST_RUN}, triton.next_power_of_2(max(count, 1)))"
         ),
         "_runs": (
             "def _runs(count, width):\n"

@@ -7,6 +7,7 @@ choose code. Sizes and floating-point arguments are left open: programs read the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,6 +163,7 @@ def conditions(
             yield from _literal(path, rest[0], rest[1])
 
 
+_SLICE = re.compile(r"slice\((-?\d+|None), (-?\d+|None), (-?\d+|None)\)")
 _CLASSES = {"str": "str", "dtype": "torch.dtype"}
 
 
@@ -182,5 +184,11 @@ def _literal(path: str, type_name: str, text: str) -> Iterator[str]:
         yield f"{path} == {text!r}"
     elif type_name in ("dtype", "memory_format", "layout"):
         yield f"{path} == {text}"
+    elif type_name == "ellipsis":
+        yield f"{path} is Ellipsis"
+    elif (parts := _SLICE.fullmatch(text)) is not None:
+        yield f"isinstance({path}, slice)"
+        for name, part in zip(("start", "stop", "step"), parts.groups(), strict=True):
+            yield f"{path}.{name} " + ("is None" if part == "None" else f"== {part}")
     else:
         yield f"{path} is not None"

@@ -6,6 +6,7 @@ import re
 
 from models.kernels.lint.signature import Parameter, Signature, default_value
 from models.kernels.synth.devlib import device_functions, single_host, single_kernel
+from models.kernels.synth.dispatch import lines_of
 from models.kernels.synth.merging import Branch, merged
 from models.kernels.synth.program import Synthesis
 from models.kernels.synth.refusals import refusal_text
@@ -31,7 +32,7 @@ def module_text(made: Synthesis, schedule: Schedule) -> str:
         branches.append(
             Branch(program.key, function, program.parameters, program.accepts, program.tests)
         )
-    written_branches = []
+    tested: list[tuple[list[str], str]] = []
     for branch in merged(branches):
         passed = {part[0].split("[")[0] for part in branch.key}
         absent = [
@@ -41,9 +42,14 @@ def module_text(made: Synthesis, schedule: Schedule) -> str:
             for test in _default_tests(one)
         ]
         asked = branch.tests(list(conditions(branch.key, unions, branch.accepts)))
-        tests = " and ".join(dict.fromkeys([*asked, *absent, *branch.guards])) or "True"
         call = f"{branch.function}({', '.join(branch.parameters)})"
-        written_branches.append(f"    if {tests}:\n        return {call}")
+        tested.append((list(dict.fromkeys([*asked, *absent, *branch.guards])), call))
+    choice = lines_of(tested)
+    # What an earlier branch covers is never called.
+    called = set(re.findall(r"_program_\d+", "\n".join(choice)))
+    functions = {text: name for text, name in functions.items() if name in called}
+    launched = set(re.findall(r"kernel_\d+", "\n".join(functions)))
+    kernels = {text: name for text, name in kernels.items() if name in launched}
     is_single = not schedule.doubles
     helpers = {name for one in made.programs for name in one.helpers}
     if is_single and any("tl.erf(" in text for text in kernels):
@@ -61,9 +67,7 @@ def module_text(made: Synthesis, schedule: Schedule) -> str:
     for text, name in functions.items():
         parts.append(f"def {name}{single_host(text) if is_single else text}")
     refusal = refusal_text(made)
-    parts.append(
-        "\n".join([f"def wrapper({parameters_text(made.signature)}):", *written_branches, refusal])
-    )
+    parts.append("\n".join([f"def wrapper({parameters_text(made.signature)}):", *choice, refusal]))
     return "\n\n\n".join(parts) + "\n"
 
 
@@ -83,10 +87,12 @@ def _default_tests(parameter: Parameter) -> list[str]:
         return [f"{parameter.name} is None"]
     if isinstance(value, list):
         name = parameter.name
-        return [f"isinstance({name}, (tuple, list))", f"len({name}) == 0"] if not value else []
+        parts = [f"{name}[{place}] == {_default_text(one)}" for place, one in enumerate(value)]
+        return [f"isinstance({name}, (tuple, list))", f"len({name}) == {len(value)}", *parts]
     if isinstance(value, float) and value != value:
         return []
-    return [f"{parameter.name} == {_default_text(value)}"]
+    test = f"{parameter.name} == {_default_text(value)}"
+    return [f"isinstance({parameter.name}, bool)", test] if isinstance(value, bool) else [test]
 
 
 def _default_text(value: object) -> str:

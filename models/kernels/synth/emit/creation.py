@@ -53,7 +53,7 @@ def _copy(low: Lowering, node: Any) -> Value:
     if source.dtype.startswith("complex"):
         # Complex values are results already in memory: no argument is one.
         return source
-    return low.pointwise(source.shape, source.dtype, source.at, [source])
+    return low.pointwise(source.shape, source.dtype, source.at, [source], source)
 
 
 def _into(low: Lowering, node: Any) -> Value:

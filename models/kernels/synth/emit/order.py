@@ -12,9 +12,6 @@ from models.kernels.synth.layout import Size, is_one, product, split_number
 from models.kernels.synth.lower import Lowering, Value
 from models.kernels.synth.promotion import FLOATS
 
-LONGEST_RUN = 32
-"""Elements ordered by counting, at a work that grows with their square."""
-
 
 def before(kernel: Kernel, x: Var, y: Var, dtype: str, descending: bool) -> tuple[str, str]:
     """Return tests that x stands strictly before y, and that they are equal; NaN is largest."""
@@ -46,15 +43,17 @@ class Order:
         shape = (*self.kept, self.size)
         first, second = (low.out.allocate(low.host.shape(shape), "int64") for _ in range(2))
         size = low.host.text(self.size)
-        run = f"min({LONGEST_RUN}, triton.next_power_of_2(max({size}, 1)))"
+        run = f"_run({size})"
         width = f"run{low.out.buffers}"
         low.out.lines.append(f"{width} = {run}")
         self._runs(first, width)
-        start = len(low.out.lines)
+        start, blocks = len(low.out.lines), dict(low.blocks)
         self._merge(first, second, width)
         body = [*low.out.lines[start:], f"{first}, {second} = {second}, {first}",
                 f"{width} = {width} * 2"]  # fmt: skip
         low.out.lines[start:] = [f"while {width} < {size}:", *(f"    {one}" for one in body)]
+        # What the loop names is its own.
+        low.blocks = blocks
         return low.buffer(first, shape, "int64")
 
     def _key(self, kernel: Kernel, row: str, place: str) -> Var:

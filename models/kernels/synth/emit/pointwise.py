@@ -26,7 +26,7 @@ def elementwise(name: str) -> Callable[[Lowering, Any], Value]:
     def rule(low: Lowering, node: Any) -> Value:
         fake = node.meta["val"]
         dtype, shape = dtype_of(fake), sizes_of(fake.shape)
-        operands = [low.arg(one) for one in node.args]
+        operands = [_wide(low, low.arg(one), shape) for one in node.args]
         parts = [one for one in operands if isinstance(one, Value)]
 
         def load(kernel: Kernel, index: Index) -> Var:
@@ -42,6 +42,13 @@ def elementwise(name: str) -> Callable[[Lowering, Any], Value]:
         return low.pointwise(shape, dtype, load, parts)
 
     return rule
+
+
+def _wide(low: Lowering, operand: Any, shape: tuple[Size, ...]) -> Any:
+    """Return an argument that is broadcast as one of the result's shape; others as they are."""
+    if not isinstance(operand, Value) or tuple(operand.shape) == shape:
+        return operand
+    return low.wide(operand, shape) or operand
 
 
 def _promoted(kernel: Kernel, name: str, listed: list[Var]) -> list[Var]:
@@ -80,7 +87,12 @@ def _convert(low: Lowering, node: Any) -> Value:
             return kernel.block(element)
         return kernel.convert(element, dtype)
 
-    return low.pointwise(sizes_of(fake.shape), dtype, load, [source])
+    is_rounded = low.round_between and source.dtype in HALVES
+    is_stored_so = dtype == source.dtype or (
+        {dtype, source.dtype} <= {*FLOATS} and not (is_rounded and dtype not in HALVES)
+    )
+    origin = source if is_stored_so else None
+    return low.pointwise(sizes_of(fake.shape), dtype, load, [source], origin)
 
 
 def _pow_scalar(low: Lowering, node: Any) -> Value:

@@ -6,20 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from models.kernels.synth.expression import Kernel, Var
-from models.kernels.synth.layout import Index, Size, is_one, number_of, split_number
+from models.kernels.synth.layout import Index, Size, is_one, not_one, number_of, split_number
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 
 Remap = Callable[[Kernel, Index], Index]
 
 
-def remapped(low: Lowering, node: Any, source: Value, remap: Remap) -> Value:
-    """Return a value that reads another at other indices."""
+def remapped(
+    low: Lowering, node: Any, source: Value, remap: Remap, is_in_order: bool = False
+) -> Value:
+    """Return a value that reads another at other indices; in order: dimensions of 1 differ only."""
     fake = node.meta["val"]
 
     def load(kernel: Kernel, index: Index) -> Var:
         return source.at(kernel, remap(kernel, index))
 
-    return low.pointwise(sizes_of(fake.shape), dtype_of(fake), load, [source])
+    shape = sizes_of(fake.shape)
+    return low.pointwise(shape, dtype_of(fake), load, [source], source if is_in_order else None)
 
 
 def _same(low: Lowering, node: Any) -> Value:
@@ -28,6 +31,10 @@ def _same(low: Lowering, node: Any) -> Value:
 
 def _broadcast_in_dim(low: Lowering, node: Any) -> Value:
     source, dims = low.value(node.args[0]), low.arg(node.args[2])
+    shape = sizes_of(node.meta["val"].shape)
+    is_end = list(dims) == list(range(len(shape) - len(source.shape), len(shape)))
+    if is_end and (wide := low.wide(source, shape)) is not None:
+        return wide
 
     def remap(kernel: Kernel, index: Index) -> Index:
         return tuple(
@@ -35,11 +42,14 @@ def _broadcast_in_dim(low: Lowering, node: Any) -> Value:
             for dim, size in zip(dims, source.shape, strict=True)
         )
 
-    return remapped(low, node, source, remap)
+    is_in_order = list(dims) == sorted(dims) and not_one(shape) == not_one(source.shape)
+    return remapped(low, node, source, remap, is_in_order)
 
 
 def _expand(low: Lowering, node: Any) -> Value:
-    source = low.value(node.args[0])
+    source, shape = low.value(node.args[0]), sizes_of(node.meta["val"].shape)
+    if (wide := low.wide(source, shape)) is not None:
+        return wide
 
     def remap(kernel: Kernel, index: Index) -> Index:
         own = index[len(index) - len(source.shape) :]
@@ -47,7 +57,7 @@ def _expand(low: Lowering, node: Any) -> Value:
             "0" if is_one(size) else place for place, size in zip(own, source.shape, strict=True)
         )
 
-    return remapped(low, node, source, remap)
+    return remapped(low, node, source, remap, not_one(shape) == not_one(source.shape))
 
 
 def _permute(low: Lowering, node: Any) -> Value:
@@ -88,7 +98,7 @@ def _squeeze(low: Lowering, node: Any) -> Value:
         left = iter(index)
         return tuple("0" if dim in gone else next(left) for dim in range(rank))
 
-    return remapped(low, node, source, remap)
+    return remapped(low, node, source, remap, is_in_order=True)
 
 
 def _unsqueeze(low: Lowering, node: Any) -> Value:
@@ -97,7 +107,7 @@ def _unsqueeze(low: Lowering, node: Any) -> Value:
     def remap(kernel: Kernel, index: Index) -> Index:
         return index[:dim] + index[dim + 1 :]
 
-    return remapped(low, node, source, remap)
+    return remapped(low, node, source, remap, is_in_order=True)
 
 
 def _reshape(low: Lowering, node: Any) -> Value:
@@ -126,7 +136,7 @@ def reshaped(low: Lowering, source: Value, shape: tuple[Size, ...]) -> Value:
         inner = split_number(kernel, number, source.shape[ahead:own_stop], low.host.text)
         return source.at(kernel, (*index[:ahead], *inner, *index[stop:]))
 
-    return low.pointwise(shape, source.dtype, load, [source])
+    return low.pointwise(shape, source.dtype, load, [source], source)
 
 
 def _select(low: Lowering, node: Any) -> Value:
@@ -174,10 +184,15 @@ def _slice(low: Lowering, node: Any) -> Value:
     return remapped(low, node, source, remap)
 
 
-def _squeeze_in_place(low: Lowering, node: Any) -> Value:
-    result = _squeeze(low, node)
-    low.env[node.args[0]] = result
-    return result
+def _in_place(rule: Callable[[Lowering, Any], Value]) -> Callable[[Lowering, Any], Value]:
+    """Return the rule of a view whose later uses see it under the name of its source."""
+
+    def changed(low: Lowering, node: Any) -> Value:
+        result = rule(low, node)
+        low.env[node.args[0]] = result
+        return result
+
+    return changed
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -189,8 +204,10 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten.t": _transpose,
     "prims.squeeze": _squeeze,
     "aten.squeeze": _squeeze,
-    "aten.squeeze_": _squeeze_in_place,
+    "aten.squeeze_": _in_place(_squeeze),
     "aten.unsqueeze": _unsqueeze,
+    "aten.unsqueeze_": _in_place(_unsqueeze),
+    "aten.transpose_": _in_place(_transpose),
     "prims.collapse_view": _reshape,
     "prims.split_dim": _reshape,
     "prims.reshape": _reshape,

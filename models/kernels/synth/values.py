@@ -1,0 +1,50 @@
+"""What a traced graph gives for a call, run by torch on the call's own tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.kernels.synth.calls import Call
+from models.kernels.synth.trace import Trace
+
+
+def same_values(call: Call, traced: Trace, inputs: Mapping[str, Any]) -> bool:
+    """Whether a graph gives what ATen does.
+
+    Shapes say nothing of the values of a result that is made from nothing.
+
+    Args:
+        call: A call like the traced one, of other sizes.
+        traced: The trace.
+        inputs: Its inputs for that call, by host text.
+    """
+    import torch
+
+    class Root(torch.nn.Module):
+        pass
+
+    root = Root()
+    for name, constant in traced.constants.items():
+        setattr(root, name, constant)
+    with torch.no_grad():
+        due = _tensors(call.function(*call.args, **call.kwargs))
+        try:
+            module = torch.fx.GraphModule(root, traced.graph)
+            found = _tensors(
+                torch.fx.Interpreter(module).run(*(inputs[path] for path, _ in traced.inputs))
+            )
+        except Exception:
+            # Primitives refuse what it asks of them: the smallest element of nothing.
+            return False
+    return len(due) == len(found) and all(
+        one.shape == other.shape and torch.allclose(one.double(), other.double(), equal_nan=True)
+        for one, other in zip(due, found, strict=True)
+        if not one.is_complex()
+    )
+
+
+def _tensors(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [one for part in value for one in _tensors(part)]
+    return [value] if hasattr(value, "dtype") else []
