@@ -177,7 +177,9 @@ class Synthesizer:
         if asked in self._viewless:
             return None
         found = view_program(call, bound, key, listed, self.made.signature, self.schedule)
-        if found is None and not self.made.signature.returns_alias:
+        # Nothing is cut into no parts, which tells nothing of the rest.
+        is_nothing = any(leaf.kind == "tensor" and not leaf.value.numel() for leaf in listed)
+        if found is None and not self.made.signature.returns_alias and not is_nothing:
             self._viewless.add(asked)
         return found
 

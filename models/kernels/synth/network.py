@@ -99,6 +99,30 @@ def cross_entropy(
     return loss.sum() / loss.numel() if reduction == "mean" else loss.sum()
 
 
+def embedding(
+    input: Any, weight: Any, padding_idx: Any = None, max_norm: Any = None, norm_type: float = 2,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Any:  # fmt: skip
+    """Return rows, long ones shortened; torch shortens them in the table itself."""
+    import torch
+
+    if max_norm is None:
+        return torch.nn.functional.embedding(
+            input, weight, padding_idx, None, norm_type, scale_grad_by_freq, sparse
+        )
+    return _short_rows(weight[input], max_norm, norm_type)
+
+
+def _short_rows(rows: Any, most: Any, norm_type: float) -> Any:
+    """Return rows scaled down to a norm; None: as they are."""
+    import torch
+
+    if most is None:
+        return rows
+    norm = torch.linalg.vector_norm(rows, norm_type, -1, keepdim=True)
+    return torch.where(norm > most, rows * (most / (norm + 1e-7)), rows)
+
+
 def embedding_bag(
     input: Any, weight: Any, offsets: Any = None, max_norm: Any = None, norm_type: float = 2,
     scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
@@ -114,10 +138,7 @@ def embedding_bag(
     ignored = torch.full_like(input, False, dtype=torch.bool)
     if padding_idx is not None:
         ignored = input == (padding_idx if padding_idx >= 0 else weight.shape[0] + padding_idx)
-    rows = weight[input]
-    if max_norm is not None:
-        norm = torch.linalg.vector_norm(rows, norm_type, -1, keepdim=True)
-        rows = torch.where(norm > max_norm, rows * (max_norm / (norm + 1e-7)), rows)
+    rows = _short_rows(weight[input], max_norm, norm_type)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(-1)
     if input.dim() == 1:
@@ -237,6 +258,7 @@ def network_functions() -> dict[Any, Callable[..., Any]]:
         functional.cosine_embedding_loss: cosine_embedding_loss,
         functional.cross_entropy: cross_entropy,
         functional.gaussian_nll_loss: gaussian_nll_loss,
+        functional.embedding: embedding,
         functional.embedding_bag: embedding_bag,
         functional.multi_head_attention_forward: attention_in_heads,
     }

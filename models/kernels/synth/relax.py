@@ -15,7 +15,7 @@ from models.kernels.synth.calls import Call, read_path, rebuilder
 from models.kernels.synth.lower import sizes_of
 from models.kernels.synth.structure import Leaf
 from models.kernels.synth.trace import Trace
-from models.kernels.synth.values import same_values
+from models.kernels.synth.values import same_types, same_values
 
 Sizes = frozenset[int]
 MOST_NUMEL = 100_000
@@ -176,8 +176,11 @@ def _is_nothing_right(
         traced: Trace of the program.
         bound: Arguments by parameter of the call that was traced.
     """
-    if all(shape is None or 0 in shape for shape in shapes):
+    if None in shapes or not is_run(changed):
         return True
+    if all(0 in shape for shape in shapes):
+        # Some operators hand nothing back as it came.
+        return same_types(changed, traced)
     given = {**dict(zip(bound, changed.args, strict=False)), **changed.kwargs}
     inputs = {path: read_path(path, given) for path, _ in traced.inputs}
     return same_values(changed, traced, inputs)
@@ -249,6 +252,15 @@ _BY_PIVOTS = ("lu_unpack", "lu_solve", "linalg_lu_solve", "linalg_ldl_solve")
 own, and lu_unpack dies."""
 
 
+def is_run(call: Call) -> bool:
+    """Whether ATen is run on a call to see what it gives."""
+    import torch
+
+    given = (*call.args, *call.kwargs.values())
+    numel = sum(one.numel() for one in given if isinstance(one, torch.Tensor))
+    return numel <= MOST_NUMEL and getattr(call.function, "__name__", "") not in _BY_PIVOTS
+
+
 def aten_shapes(call: Call) -> list[Any] | None:
     """Return ATen's result shapes; [None] where data decide them, None where ATen refuses.
 
@@ -264,8 +276,7 @@ def aten_shapes(call: Call) -> list[Any] | None:
         return None  # Places in nothing: ATen's embedding_bag reads them unchecked, and dies.
     if call.kwargs.get("include_last_offset") and any(one.shape == (1,) for one in whole):
         return None  # No bag at all: its maximum reads the offset before the first.
-    numel = sum(one.numel() for one in tensors)
-    if numel > MOST_NUMEL or getattr(call.function, "__name__", "") in _BY_PIVOTS:
+    if not is_run(call):
         return _fake_shapes(call)
     try:
         with torch.no_grad():

@@ -27,21 +27,46 @@ def same_values(call: Call, traced: Trace, inputs: Mapping[str, Any]) -> bool:
     root = Root()
     for name, constant in traced.constants.items():
         setattr(root, name, constant)
-    with torch.no_grad():
-        due = _tensors(call.function(*call.args, **call.kwargs))
-        try:
-            module = torch.fx.GraphModule(root, traced.graph)
+    due = _aten(call)
+    if due is None:
+        return True
+    try:
+        module = torch.fx.GraphModule(root, traced.graph)
+        with torch.no_grad():
             found = _tensors(
                 torch.fx.Interpreter(module).run(*(inputs[path] for path, _ in traced.inputs))
             )
-        except Exception:
-            # Primitives refuse what it asks of them: the smallest element of nothing.
-            return False
+    except Exception:
+        # Primitives refuse what it asks of them: the smallest element of nothing.
+        return False
     return len(due) == len(found) and all(
         one.shape == other.shape and torch.allclose(one.double(), other.double(), equal_nan=True)
         for one, other in zip(due, found, strict=True)
         if not one.is_complex()
     )
+
+
+def same_types(call: Call, traced: Trace) -> bool:
+    """Whether ATen's results have the types that a trace has."""
+    import torch
+
+    output = next(node.args[0] for node in traced.graph.nodes if node.op == "output")
+    due = _aten(call)
+    if due is None:
+        return True
+    fakes = torch.fx.node.map_arg(output, lambda node: node.meta.get("val"))
+    return [one.dtype for one in due] == [one.dtype for one in _tensors(fakes)]
+
+
+def _aten(call: Call) -> list[Any] | None:
+    """Return ATen's results; None where zeros are no fit input, which says nothing of sizes."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            return _tensors(call.function(*call.args, **call.kwargs))
+    except torch._C._LinAlgError:  # type: ignore[attr-defined]
+        return None
 
 
 def _tensors(value: Any) -> list[Any]:

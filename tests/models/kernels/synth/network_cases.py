@@ -105,6 +105,30 @@ CASES: dict[str, tuple[str, list[Call]]] = {
             ),
         ],
     ),
+    "embedding": (
+        "embedding(Tensor input, Tensor weight, int? padding_idx=None, float? max_norm=None, "
+        "float norm_type=2.0, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor",
+        [
+            Call(
+                functional.embedding,
+                (torch.tensor([[4, 1], [4, 0]]), rand(6, 3)),
+                {"max_norm": 1.0, "norm_type": kind},
+            )
+            for kind in (1.0, 2.0)
+        ],
+    ),
+    "cross_entropy": (
+        "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, *, "
+        "str reduction='mean', float label_smoothing=0.0) -> Tensor",
+        [
+            Call(
+                functional.cross_entropy,
+                (rand(4, 5, 3), rand(4, 5, 3).softmax(1), rand(5).exp()),
+                {"reduction": kind, "label_smoothing": 0.1},
+            )
+            for kind in ("none", "mean", "sum")
+        ],
+    ),
     "embedding_bag": (
         "embedding_bag(Tensor input, Tensor weight, Tensor? offsets=None, float? max_norm=None, "
         "float norm_type=2.0, bool scale_grad_by_freq=False, str mode='mean', "

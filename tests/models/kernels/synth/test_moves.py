@@ -51,3 +51,19 @@ def test_an_element_that_chooses_or_is_an_offset_is_widened():
     kept = unconverted(places, {**HALVES, "p2": "int64"})
     assert kept[0] == places[0]
     assert kept[1].endswith("other=0)")
+
+
+def test_whole_numbers_that_are_only_converted_are_loaded_as_they_are():
+    def lines(kind: str) -> list[str]:
+        return [
+            COPY[0],
+            f"    v1 = tl.load(p1 + v0, mask=mask, other=0).to(tl.{kind})",
+            "    v2 = v1.to(tl.float32)",
+            "    tl.store(p0 + at, v2, mask=mask)",
+        ]
+
+    narrow = unconverted(lines("int32"), {"p0": "float32", "p1": "int32"})
+    assert narrow == unconverted(lines("int64"), {"p0": "float32", "p1": "int64"})
+    assert narrow[1] == "    v1 = tl.load(p1 + v0, mask=mask, other=0)"
+    added = [*lines("int32")[:2], "    v2 = v1 + v1", "    tl.store(p0 + at, v2, mask=mask)"]
+    assert unconverted(added, {"p0": "int64", "p1": "int32"})[1].endswith(".to(tl.int32)")

@@ -24,6 +24,8 @@ LAYERS = (
     "grid_sample",
     "batch_norm",
     "instance_norm",
+    "cross_entropy",
+    "embedding",
     "embedding_bag",
     "pdist",
     "cdist",
