@@ -2,9 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Four on two cores: server tests mostly wait. The tests of a file share servers, so a file
+# Three on two cores: server tests mostly wait. The tests of a file share servers, so a file
 # stays in one process (xdist's finer loadgroup does not group under pytest 9).
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder -q
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -q
 UPGRADES_DATA ?=
 
 .DEFAULT_GOAL := help
