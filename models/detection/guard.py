@@ -7,7 +7,7 @@ commands along; `SecretGuard` and `CallGuard` alone rate what their names say.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import weakref
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,8 +21,6 @@ from models.detection.session import ToolCall as Called
 from models.detection.triage.blocks import Read
 from models.llm import Message, ToolCall
 from models.llm.errors import MalformedReplyError
-
-_MOST_KEPT = 4_096
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +59,8 @@ class CallGuard:
     """
 
     def __init__(self) -> None:
-        self._reads: OrderedDict[int, tuple[Message, Read]] = OrderedDict()
+        # Weakly: one guard serves a process for months, and must not keep every text that it saw.
+        self._reads: dict[int, tuple[weakref.ref[Message], Read]] = {}
         self._lock = threading.Lock()  # calls are rated in threads, several at once
 
     @property
@@ -95,13 +94,18 @@ class CallGuard:
         """Read a result, once: a conversation sends the same messages again at each step."""
         with self._lock:
             known = self._reads.get(id(message))
-        if known is not None and known[0] is message:
+        if known is not None and known[0]() is message:
             return known[1]
         read = read_answer(message.text, message.tool_call_id, at, self._detector.spans)
+        key, reads = id(message), self._reads
+
+        def forget(gone: weakref.ref[Message]) -> None:
+            # No lock: it runs wherever the last holder lets go. The number may be another's by now.
+            if (entry := reads.get(key)) is not None and entry[0] is gone:
+                reads.pop(key, None)
+
         with self._lock:
-            self._reads[id(message)] = (message, read)
-            while len(self._reads) > _MOST_KEPT:
-                self._reads.popitem(last=False)
+            reads[key] = (weakref.ref(message, forget), read)
         return read
 
 

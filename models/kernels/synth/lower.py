@@ -258,7 +258,7 @@ class Lowering:
             ]
         )
         self.out.helpers |= kernel.helpers
-        self.out.read |= _read(kernel, text, host)
+        self.out.read |= _read_from(kernel, text, host)
         if text not in self.out.kernels:
             self.out.kernels.append(text)
         place = self.out.kernels.index(text)
@@ -322,7 +322,7 @@ class Lowering:
         return value if value.is_dense else self.store(value)
 
 
-def _read(kernel: Kernel, text: str, host: dict[str, str]) -> set[str]:
+def _read_from(kernel: Kernel, text: str, host: dict[str, str]) -> set[str]:
     """Return the buffers of which a launch does more than store into them."""
     found = {buffer for one in host.values() for buffer in _BUFFER.findall(one)}
     _, _, body = text.partition("):\n")

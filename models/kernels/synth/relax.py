@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.kernels.synth.calls import Call, read_path, rebuilder
+from models.kernels.synth.evaluate import same_types, same_values
 from models.kernels.synth.lower import sizes_of
 from models.kernels.synth.structure import Leaf
 from models.kernels.synth.trace import Trace
-from models.kernels.synth.values import same_types, same_values
 
 Sizes = frozenset[int]
 MOST_NUMEL = 100_000

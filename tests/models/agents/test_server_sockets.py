@@ -19,8 +19,10 @@ from models.agents.server.sockets import SLOW, Refused, send
 from models.agents.server.state import make_server
 from tests.models.agents.serving import PLAYED, Served, call, served
 
+SHELL = "models.agents.security.shell:ShellRails"
 OPTIONS = (
     "--tool", f"{PLAYED}:ping", "--tool", f"{PLAYED}:blob", "--backlog", "64",
+    "--analyzer", SHELL,
     "--heartbeat-s", "0.5", "--patience-s", "20",
 )  # fmt: skip
 
@@ -108,7 +110,9 @@ def test_a_cursor_beyond_the_log_is_refused(server: Served):
 def test_behaviour_59_a_slow_subscriber_blocks_nobody_and_is_told_that_it_lags(server: Served):
     steps, kib = 60, 250
     blobs = [call("blob", n=n, kib=kib) for n in range(steps)]
-    name = server.create([*blobs, "Done."], agent={"tools": [f"{PLAYED}:blob"]})
+    # The guard of detection indexes what it reads: its memory is no socket's.
+    agent = {"tools": [f"{PLAYED}:blob"], "analyzer": SHELL}
+    name = server.create([*blobs, "Done."], agent=agent)
     path = f"/ws/conversations/{name}"
     slow = server.socket(path, max_queue=1)
     slow.recv(timeout=10)

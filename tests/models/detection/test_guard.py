@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from pathlib import Path
@@ -123,3 +124,14 @@ def test_a_call_costs_milliseconds_and_no_more_in_a_long_conversation():
 def test_guards_are_named_in_an_agent(name):
     spec = AgentSpec(model="a/b", analyzer=f"models.detection.guard:{name}")
     assert type(spec.build().analyzer).__name__ == name
+
+
+def test_what_was_read_is_let_go_with_the_conversation():
+    guard, call = CallGuard(), ToolCall.of("x", "terminal", {"command": STEAL})
+    told = history(30)
+    first = guard.rate(call, told)
+    assert len(guard._reads) == sum(one.role == "tool" and bool(one.text) for one in told) > 0
+    assert guard.rate(call, told) == first
+    del told
+    gc.collect()
+    assert guard._reads == {}
