@@ -76,6 +76,8 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
         found = [record for _, record in records]
         _show(found)
         told = figures(found, len(new))
+        voted = sum(bool(record.verdict.judge) for record in found)
+        votes = (Figure("votes of the judge", float(voted)),) if config.judge else ()
         return FlowSummary(
             f"judged {len(new):,} new sessions of {len(found):,}",
             "an alarm on each session",
@@ -86,6 +88,7 @@ def detect_attacks(config: DetectConfig = DetectConfig()) -> FlowSummary:  # noq
                 Figure("records set aside", told["read/quarantined_records"]),
                 Figure("followed call by call", told["tier1/passed_share"], 1.0, "{:.1%}"),
                 Figure("ms per session, P95", told["cost/ms_p95"]),
+                *votes,
             ),
             run.url,
             run.prefect_url,

@@ -291,6 +291,14 @@ FLOWS = (
         ),
     ),
     FlowEntry(
+        name="work-together",
+        room="together",
+        about="all six systems at work for each other, and one page of what they did",
+        flow="flows.work_together:work_together",
+        config="models.together.config:TogetherConfig",
+        figures=(MainFigure("services used", "services/used", "{:,.0f}"),),
+    ),
+    FlowEntry(
         name="evaluate-package",
         room="kernels",
         about="put a package of kernels to other seeds, layouts and shapes than its proposer saw",

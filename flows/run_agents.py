@@ -27,6 +27,7 @@ from tasks.agents import (
     read_work,
     record_repairs,
     record_work,
+    reject_calls,
     run_agent,
 )
 from tasks.runner import task_runner
@@ -60,11 +61,15 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
                 return play_suite(config, batch, run)
             check_agent(config.spec)
             outcomes = work_through(config, batch, run)
+            rejected = 0
+            while config.unattended and any(outcome.waiting for outcome in outcomes):
+                rejected += reject_calls(outcomes)
+                outcomes = work_through(config, batch, run)
         except BaseException:
             # Also Ctrl-C and a cancelled run: what is under way stops now and can go on.
             interrupt_all("the flow run was ended")
             raise
-        summary = summed_up(outcomes, run)
+        summary = summed_up(outcomes, run, rejected if config.unattended else None)
         if not any(outcome.phase in ("finished", "waiting") for outcome in outcomes):
             ends = {o.conversation or o.item: as_end(o.phase, o.reason) for o in outcomes}
             raise NothingFinishedError(nothing_finished(ends, batch, summary))
@@ -74,8 +79,15 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
     return summary
 
 
-def summed_up(outcomes: list[WorkOutcome], run: TrackedRun) -> FlowSummary:
-    """Return how many pieces of work came to which end."""
+def summed_up(outcomes: list[WorkOutcome], run: TrackedRun, rejected: int | None) -> FlowSummary:
+    """Return how many pieces of work came to which end.
+
+    Args:
+        outcomes: Of all pieces of work.
+        run: Where they are recorded.
+        rejected: Calls that were rejected as nobody is there to approve; None: somebody is.
+    """
+    held = () if rejected is None else (Figure("calls held and rejected", float(rejected)),)
     return FlowSummary(
         f"put an agent to work on {len(outcomes)} pieces of work",
         "nothing done",
@@ -84,6 +96,7 @@ def summed_up(outcomes: list[WorkOutcome], run: TrackedRun) -> FlowSummary:
             Figure("ended in error", float(sum(o.phase == "error" for o in outcomes))),
             Figure("steps", float(sum(o.steps for o in outcomes))),
             Figure("US dollars", sum(o.cost_usd for o in outcomes)),
+            *held,
         ),
         run.url,
         run.prefect_url,

@@ -46,6 +46,12 @@ def sweep_sharding(config: SweepConfig = SweepConfig()) -> FlowSummary:  # noqa:
         shown = ["model", "slice", "layout", "step_s", "tokens_per_s_chip", "infeasible"]
         show_table("sweep", frame[shown].head(200), f"{len(frame):,} questions")
         told = metrics_of(rows)
+        said = [one for one in planned if one is not None]
+        usable = sum(not one.fallback_reason for one in said)
+        by_model = (
+            Figure("calls of the model", float(sum(one.calls for one in said)), None, "{:,.0f}"),
+            Figure("usable answers of the model", float(usable), None, "{:,.0f}"),
+        )
         best = max(rows, key=lambda row: row.mfu or 0.0)
         word = f"; best MFU {best.mfu:.1%}: {best.model} on {best.slice}" if best.mfu else ""
         return FlowSummary(
@@ -55,6 +61,7 @@ def sweep_sharding(config: SweepConfig = SweepConfig()) -> FlowSummary:  # noqa:
                 Figure("layouts found", told["answered"], None, "{:,.0f}"),
                 Figure("verified", told["verified"], None, "{:,.0f}"),
                 Figure("times as fast", told.get("speedup_over_trivial"), 1.0, "{:.2f}"),
+                *(by_model if asks_model else ()),
             ),
             run.url,
             run.prefect_url,

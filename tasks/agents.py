@@ -23,7 +23,7 @@ from models.agents.repairs.report import totals as repair_totals
 from models.agents.spans import spans_of, totals
 from models.agents.spec import AgentSpec
 from models.agents.store.jsonl import export_lines
-from models.agents.work import WorkItem, WorkOutcome, read_items, work_on
+from models.agents.work import WorkItem, WorkOutcome, read_items, reject_waiting, work_on
 from models.agents.work_config import WorkConfig
 from models.errors import ProjectError, ServiceError
 from models.figures import FlowSummary
@@ -60,6 +60,11 @@ class AgentFailedError(ServiceError):
 def agents_home() -> Path:
     """Folder of all conversations of this installation: the flow's, the server's, the command's."""
     return get_settings().home / "agents"
+
+
+def conversations_named(prefix: str) -> int:
+    """Return how many conversations of this installation have names that begin like this."""
+    return sum(row.id.startswith(prefix) for row in AgentHome(agents_home()).store.list())
 
 
 @task(cache_policy=NO_CACHE)
@@ -240,6 +245,19 @@ def record_work(outcomes: Sequence[WorkOutcome], run: TrackedRun) -> None:
     )
     columns = ["item", "phase", "steps", "cost_usd", "reason"]
     show_table("run-agents-work", frame[columns], "where each piece of work stands")
+
+
+@task(cache_policy=NO_CACHE)
+def reject_calls(outcomes: Sequence[WorkOutcome]) -> int:
+    """Refuse every call that waits, with the analyzer's reasons; returns how many."""
+    rejected = 0
+    for outcome in outcomes:
+        if outcome.waiting:
+            reasons = "; ".join(reason for call in outcome.waiting for reason in call.reasons)
+            why = f"nobody is there to approve{f' ({reasons})' if reasons else ''}"
+            rejected += reject_waiting(agents_home(), outcome.conversation, why)
+            get_run_logger().warning("%s: rejected, %s", outcome.conversation, why)
+    return rejected
 
 
 def approval_text(outcomes: Sequence[WorkOutcome], batch: str) -> str:

@@ -165,6 +165,18 @@ def work_on(home: Path, conversation_id: str, item: WorkItem, spec: AgentSpec) -
         conversation.workspace.close()
 
 
+def reject_waiting(home: Path, conversation_id: str, why: str) -> int:
+    """Refuse all calls of a conversation that wait; the agent reads why. Returns how many."""
+    conversation = AgentHome(home).open(conversation_id)
+    try:
+        waiting = sum(call.waits and not call.approved for call in conversation.open_calls())
+        conversation.blocking.reject(why=why)
+        return waiting
+    finally:
+        conversation.blocking.close()
+        conversation.workspace.close()
+
+
 def _fill(place: Path, item: WorkItem) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name, text in item.files.items():

@@ -40,6 +40,10 @@ class WorkConfig(Config):
     approval_wait_s: float = Field(86_400, gt=0)
     """How long a deployed run stays suspended for an approval."""
 
+    unattended: bool = False
+    """Nobody is there to approve: calls that wait are rejected, the agent reads the analyzer's
+    reasons and goes on."""
+
     plans: tuple[Plan, ...] = ("correct", "recovering", "wrong")
     """How the shipped repair tasks are played: also `clumsy` and `cheating`."""
 

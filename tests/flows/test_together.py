@@ -107,6 +107,19 @@ def test_an_attack_on_an_agent_waits_while_it_works_and_its_log_is_judged_after(
     assert "judged 0 new sessions of 3" in detect_attacks(own).did
 
 
+def test_where_nobody_is_there_what_waits_is_rejected_and_the_agent_goes_on(tmp_path: Path):
+    config = hijacked(tmp_path, run="alone", policy="alarms", unattended=True)
+    summary = run_agents(config)
+    figures = {one.name: one.value for one in summary.figures}
+    assert (figures["finished"], figures["calls held and rejected"]) == (1, 1)
+    assert not (agents_home() / "workspaces" / "alone-shop" / "ran").exists()
+    log = AgentHome(agents_home()).store.open("alone-shop")
+    told = [event.body.text for event in log.events(kinds=["result"])]
+    log.close()
+    (refused,) = [text for text in told if text.startswith("rejected: nobody is there to approve")]
+    assert "the user did not" in refused
+
+
 def test_an_agent_proposes_layouts_of_a_plan_and_of_a_sweep(tmp_path: Path):
     asked = {"proposer": "language_model", "llm": proposing(tmp_path), "asker": "agent"}
     plan_sharding(

@@ -12,7 +12,8 @@ from models.detection.explorer.executor import place_of
 from models.detection.explorer.explore import Exploration
 from models.detection.explorer.generation import Counts
 from models.detection.explorer.publish import Entry
-from models.detection.report.style import page, short, tile
+from models.detection.report.style import short
+from models.html_page import page, tile
 
 _OURS, _CHANCE, _OTHER = "#d55e00", "#7b8794", "#0072b2"
 _MOST_SHOWN = 40

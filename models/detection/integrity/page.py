@@ -8,7 +8,7 @@ from html import escape
 from models.detection.integrity.findings import Finding
 from models.detection.integrity.scan import Scan
 from models.detection.intel import threats
-from models.detection.report.style import page, tile
+from models.html_page import page, tile
 
 _COLOURS = {"error": "#d55e00", "warning": "#e69f00", "note": "#7b8794"}
 _MOST = 1_000

@@ -8,9 +8,10 @@ from html import escape
 from typing import NamedTuple
 
 from models.detection.report.chain import drawing, strongest
-from models.detection.report.style import KINDS, badge, page, short
+from models.detection.report.style import KINDS, badge, short
 from models.detection.session import Event, Session
 from models.detection.verdicts import Verdict
+from models.html_page import page
 
 _LONGEST = 20_000
 """Characters of an event that a page holds; the store has all of it."""

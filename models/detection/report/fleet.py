@@ -12,7 +12,8 @@ from models.detection.listed import Listed
 from models.detection.records import Record
 from models.detection.report.alert import Technique
 from models.detection.report.inventory import inventory_section
-from models.detection.report.style import OUTCOMES, badge, page, tile
+from models.detection.report.style import OUTCOMES, badge
+from models.html_page import page, tile
 
 _MOST_ROWS = 500
 _WIDTH = 1_040

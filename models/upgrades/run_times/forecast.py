@@ -196,7 +196,9 @@ def _rows(
             }
         )
     columns = ["type", "finished", "broken", "method", "p50_s", "p90_s", "p95_s", "reserved_s"]
-    return pd.DataFrame(rows, columns=[*columns, "last_s", "mean_s", "wait_s"])
+    frame = pd.DataFrame(rows, columns=[*columns, "last_s", "mean_s", "wait_s"])
+    # Without rows pandas has no type to tell, and charts ask for the greatest.
+    return frame.astype({name: float for name in frame.columns if name.endswith("_s")})
 
 
 def _waits(table: RunTable) -> dict[str, float]:

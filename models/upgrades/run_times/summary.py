@@ -122,6 +122,7 @@ def run_summary(
                 "hours that they would wait",
                 *(proposal.best.wait_s / 3_600, proposal.now.wait_s / 3_600, "{:,.1f}"),
             ),
+            Figure("runs read", float(forecast.n_runs), None, "{:,.0f}"),
         ),
     )
 

@@ -167,6 +167,10 @@ def test_without_history_everything_still_has_an_answer():
     said = run_summary(forecast_runs(empty, [], RULES), nothing).did
     assert said.endswith("No deployment is scheduled, so there is nothing to move.")
     assert run_metrics(forecast, nothing)["runs/read"] == 0
+    # A single run that is still under way, of no deployment: one run is read, none forecast.
+    under_way = forecast_runs(run_table([row(0, "running")], "x"), [], RULES)
+    assert (under_way.n_runs, len(under_way.table)) == (1, 0)
+    assert "Too few runs to judge" in render_page(RunReport(under_way, nothing, Written()))
 
 
 def test_a_short_history_says_why_there_is_no_model():
