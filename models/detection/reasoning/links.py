@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from models.detection.dataflow.labels import Integrity
 from models.detection.dataflow.leaves import of_value
-from models.detection.dataflow.values import Source, Value
+from models.detection.dataflow.values import Source, Value, word_hash
 from models.detection.intent.actions import Action, agreement
 from models.detection.intent.commands import of_call
 from models.detection.intent.words import name_words
@@ -156,10 +156,11 @@ def _candidates(call: ToolCall, values: Sequence[Value], told: Told) -> Sequence
     """
     if len(told.blocks) <= 2 * MOST_OF_A_KIND:
         return told.blocks
-    own = {word for value in values for word in value.words} - told.prompt.words
+    prompted = told.prompt.words
+    own = {word for value in values for word in value.words if word not in prompted}
     own |= set(name_words(call.tool))
     shared = Counter(
-        number for word in own for number in told.asked_in.get(word, ())[-_MOST_BY_WORD:]
+        number for word in own for number in told.asked_in.get(word_hash(word), ())[-_MOST_BY_WORD:]
     )
     alike = heapq.nsmallest(MOST_OF_A_KIND, shared, lambda number: (-shared[number], number))
     leading = [-number for _, number in told.leading]
@@ -170,7 +171,9 @@ def _sources(value: Value, told: Told) -> Sequence[Read]:
     """Return results that a value may come from: the latest, and those with its rarest word."""
     if len(told.reads) <= _MOST_SOURCES:
         return told.reads
-    found = min((told.said_in.get(word, []) for word in value.words), key=len, default=[])
+    found = min(
+        (told.said_in.get(word_hash(word), []) for word in value.words), key=len, default=[]
+    )
     return [
         *told.reads[-_MOST_SOURCES:],
         *(told.reads[number] for number in found[-_MOST_SOURCES:]),

@@ -43,7 +43,7 @@ class Told:
         reads, blocks: Results, and what they ask for.
         used: Tools that were called.
         delegated: Results of what the user named.
-        said_in, asked_in: Numbers of reads, and of blocks, by the words in them.
+        said_in, asked_in: Numbers of reads, and of blocks, by the `word_hash` of words in them.
         leading: The blocks that lead away most, as a heap of chance and minus their number.
     """
 
@@ -54,8 +54,8 @@ class Told:
     blocks: list[Block]
     used: set[str]
     delegated: set[str]
-    said_in: dict[str, list[int]] = field(default_factory=dict)
-    asked_in: dict[str, list[int]] = field(default_factory=dict)
+    said_in: dict[int, list[int]] = field(default_factory=dict)
+    asked_in: dict[int, list[int]] = field(default_factory=dict)
     leading: list[tuple[float, int]] = field(default_factory=list)
 
     @staticmethod

@@ -84,7 +84,8 @@ def features(session: Session, reading: Reading) -> tuple[float, ...]:
     prompt = Source("\n".join(e.text for e in session.events if _is_order(e, reading)))
     asked = of_words(words(prompt.text))
     known = {stem(word) for word in words(prompt.text)}
-    told = [_Told(b, b.source.words - prompt.words, {stem(w) for w in b.words} - known)
+    prompted = frozenset(prompt.words)
+    told = [_Told(b, frozenset(b.source.words) - prompted, {stem(w) for w in b.words} - known)
             for b in blocks]  # fmt: skip
     first = min(block.at for block in blocks)
     calls = [(at, event.call) for at, event in enumerate(session.events[first:], first)
@@ -110,17 +111,17 @@ def _is_order(event: Event, reading: Reading) -> bool:
 
 
 class _Told(NamedTuple):
-    """A block, its words that the prompt does not have, and their stems."""
+    """A block, hashes of its words that the prompt does not have, and the stems of those."""
 
     block: Block
-    words: frozenset[str]
+    words: frozenset[int]
     stems: set[str]
 
 
 def _of_call(call: ToolCall, told: Sequence[_Told], asked: Action) -> tuple[float, ...]:
     """Return shared, steered, effectful, acts and unasked of one call."""
     action = of_call(call)
-    spoken = Source(" ".join(of_value(call.arguments or {}))).words
+    spoken = frozenset(Source(" ".join(of_value(call.arguments or {}))).words)
     verb, noun = agreement(action, asked)
     by_prompt = verb * (0.3 + 0.7 * noun)
     shared = steered = acts = 0.0

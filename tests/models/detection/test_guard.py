@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import math
 import random
 import time
 from pathlib import Path
@@ -107,15 +109,17 @@ def test_arguments_that_are_no_json_are_rated_without_an_error_and_never_high():
 
 def test_a_call_costs_milliseconds_and_no_more_in_a_long_conversation():
     guard, call = CallGuard(), ToolCall.of("x", "terminal", {"command": STEAL})
-    spent = {}
-    for count in (30, 600):
-        told = history(count)
+    spent = {30: math.inf, 600: math.inf}
+    talks = {count: history(count) for count in spent}
+    for told in talks.values():
         guard.rate(call, told)  # results are read once
-        # All at once: the CPU clock of some machines ticks every 10 ms only.
+    # Many at once, as the CPU clock of some machines ticks every 10 ms only; the least of three
+    # rounds by turns, as neighbours on a core slow it down.
+    for _, count in itertools.product(range(3), spent):
         began = time.process_time()
-        for _ in range(40):
-            guard.rate(call, told)
-        spent[count] = 1e3 * (time.process_time() - began) / 40
+        for _ in range(100):
+            guard.rate(call, talks[count])
+        spent[count] = min(spent[count], 1e3 * (time.process_time() - began) / 100)
     assert spent[600] < 15  # 2 to 4 ms on an idle machine
     assert spent[600] < 4 * spent[30]
 
