@@ -170,7 +170,9 @@ def _class_test(test: ast.Call, env: Env, holds: bool) -> Env:
     kept = kind.atoms & matched
     if "unknown" in kind.atoms:
         kept = (kept - {"unknown"}) | frozenset().union(*(_CLASSES[p][1].atoms for p in asked))
-        item = kind.item or next((_CLASSES[p][1].item for p in asked if _CLASSES[p][1].item), None)
+        # What is unknown may be a list of anything, whatever the lists hold that are known.
+        items = [_CLASSES[parts][1].item for parts in asked] + [kind.item]
+        item = join(known) if (known := [one for one in items if one]) else None
         return _told(args[0], Kind(kept, item, None, None, kind.origins), env)
     return _told(
         args[0],

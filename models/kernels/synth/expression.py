@@ -10,6 +10,8 @@ from models.kernels.synth.promotion import FLOATS, HALVES, compute_type
 
 _OPERATORS = re.compile(r" [-+*/%&|<>=!]+ |\btl\.|\.to\(")
 _DIVISIONS = re.compile(r" (//|%) ")
+_COUNTED = frozenset({"at", "row", "col"})
+_OF_PLACES = re.compile(r"(\w+) (\+|\*|//|%) (\w+)")
 Number = bool | int | float
 
 
@@ -60,6 +62,8 @@ class Kernel:
     """Value of a graph's node at an index, by both."""
     numbers: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
     """Element number by what it was split into: places with the host text of their sizes."""
+    made: dict[str, str] = field(default_factory=dict)
+    """Text that a name stands for."""
     mask: str = "mask"
     counter: int = 0
 
@@ -91,7 +95,29 @@ class Kernel:
         self.counter += 1
         self.line(f"{var.text} = {text}")
         self.known[text] = var
+        self.made[var.text] = text
         return var
+
+    def is_place(self, name: str) -> bool:
+        """Whether a whole number is known not to be negative: elements are counted from 0.
+
+        Sums and products of such numbers are, and what is left of one in a division by a size.
+        """
+        if name.isdigit() or name in _COUNTED:
+            return True
+        parts = _OF_PLACES.fullmatch(self.made.get(name, ""))
+        return (
+            parts is not None
+            and self.is_place(parts[1])
+            and (parts[2] in ("//", "%") or self.is_place(parts[3]))
+        )
+
+    def line_of(self, at: str, step: str, first: str) -> Var:
+        """Return `at * step + first` as an int64, without what changes nothing."""
+        text = at if step == "1" else f"{at} * {step}"
+        if first != "0":
+            text = f"{text} + {first}"
+        return Var(at, "int64") if text == at else self.let(text, "int64")
 
     def pointer(self, tensor: str, dtype: str) -> str:
         """Return the parameter for a tensor of the host."""

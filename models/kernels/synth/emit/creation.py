@@ -109,7 +109,7 @@ def _iota(low: Lowering, node: Any) -> Value:
     def load(kernel: Kernel, index: Index) -> Var:
         at = index[0] if index[0] != "0" else kernel.zero()
         first, by = (low.operand(kernel, one).text for one in (start, step))
-        return kernel.convert(kernel.let(f"{at} * {by} + {first}", "int64"), dtype)
+        return kernel.convert(kernel.line_of(at, by, first), dtype)
 
     return low.pointwise(sizes_of(fake.shape), dtype, load, [])
 

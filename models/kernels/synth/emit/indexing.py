@@ -15,6 +15,8 @@ from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
 def loaded_index(low: Lowering, kernel: Kernel, element: Var, size: Size) -> str:
     """Return a loaded index as a place; negative ones count from the end."""
     place = kernel.convert(element, "int64").text
+    if kernel.is_place(place):
+        return place
     count = kernel.number(low.host.text(size))
     return kernel.let(f"tl.where({place} < 0, {place} + {count}, {place})", "int64").text
 
@@ -23,7 +25,8 @@ def _within(low: Lowering, kernel: Kernel, places: list[tuple[str, Size]]) -> st
     """Narrow the mask to places inside; return the mask as it was."""
     outer = kernel.mask
     tests = [
-        f"({place} >= 0) & ({place} < {kernel.number(low.host.text(size))})"
+        ("" if kernel.is_place(place) else f"({place} >= 0) & ")
+        + f"({place} < {kernel.number(low.host.text(size))})"
         for place, size in places
     ]
     kernel.mask = kernel.let(" & ".join([outer, *tests]), "bool").text

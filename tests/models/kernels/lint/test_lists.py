@@ -55,6 +55,11 @@ SEEN = {
     "an element in its own name": (
         f"if {IS_LIST}:\n    x = dims[0]\n    assert isinstance(x, int)\n    a = x + 1"
     ),
+    "tensors, where another branch had numbers": (
+        f"if {PAIR} and isinstance(dims[0], int) and isinstance(dims[1], int):\n"
+        "    a = dims[0] + dims[1]\n"
+        f"if {PAIR} and isinstance(dims[0], torch.Tensor):\n    a = dims[0].shape[0]"
+    ),
     "an own list that is changed by numbers": "a = [1, 2]\na.reverse()\nb = a.pop()\nc = b + a[0]",
 }
 
@@ -74,6 +79,11 @@ def test_what_is_known_of_a_list_goes_with_it_into_a_helper():
 
 
 REFUSED = {
+    "another branch had numbers, which tells nothing of this one": (
+        f"if {PAIR} and isinstance(dims[0], int) and isinstance(dims[1], int):\n"
+        "    a = dims[0] + dims[1]\n"
+        f"if {IS_LIST}:\n    a = dims[0] + 1"
+    ),
     "nothing is known of the other element": (
         f"if {PAIR} and isinstance(dims[0], int):\n    a = dims[1] + 1"
     ),
