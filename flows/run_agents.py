@@ -10,7 +10,7 @@ from prefect.futures import wait
 
 from models.agents.repairs import load_suite
 from models.agents.spec import AgentSpec
-from models.agents.work import WorkOutcome, interrupt_all, look_at, never_begun, read_items
+from models.agents.work import WorkOutcome, interrupt_all, look_at, never_begun, work_items
 from models.agents.work_config import WorkConfig
 from models.figures import Figure, FlowSummary
 from models.llm import language_model
@@ -153,7 +153,8 @@ def preview(config: WorkConfig) -> list[str]:
         ]
     spec = config.spec
     check_agent(spec)
-    items = [config.prompt] if config.data is None else [i.id for i in read_items(config.data)]
+    found = work_items(config)
+    items = [config.prompt] if config.data is None else [item.id for item in found]
     return [
         f"work: {len(items)} conversations, {', '.join(items[:5])[:200]}",
         f"model: {spec.model}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prefect import flow, get_run_logger
@@ -132,7 +133,7 @@ def agents_at_work(config: TogetherConfig, answers: Answers, name: str) -> list[
     for policy, words in (("alarms", "guarded"), ("never", "not guarded")):
         named = f"{name}-{words.replace(' ', '-')}"
         changed = asked.model_copy(update={"policy": policy, "run": named})
-        stages.append(at_work("agents", f"run-agents, {words}", lambda c=changed: run_agents(c)))
+        stages.append(at_work("agents", f"run-agents, {words}", partial(run_agents, changed)))
     held = stages[0].figure("calls held and rejected")
     service = Service("detection", "agents", "calls held before they ran", held)
     return [replace(stages[0], services=(service,)), stages[1]]

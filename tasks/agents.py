@@ -23,7 +23,7 @@ from models.agents.repairs.report import totals as repair_totals
 from models.agents.spans import spans_of, totals
 from models.agents.spec import AgentSpec
 from models.agents.store.jsonl import export_lines
-from models.agents.work import WorkItem, WorkOutcome, read_items, reject_waiting, work_on
+from models.agents.work import WorkItem, WorkOutcome, reject_waiting, work_items, work_on
 from models.agents.work_config import WorkConfig
 from models.errors import ProjectError, ServiceError
 from models.figures import FlowSummary
@@ -73,11 +73,12 @@ def read_work(config: WorkConfig, run: TrackedRun) -> list[WorkItem]:
 
     Raises:
         DatasetUnreadableError: The file has no work, or a line is none.
+        ConfigError: A workspace is not there.
     """
-    if config.data is None:
-        return [WorkItem(id="prompt", prompt=config.prompt)]
-    items = read_items(config.data)
-    run.dataset(config.data.name, hashlib.sha256(config.data.read_bytes()).hexdigest(), config.data)
+    items = work_items(config)
+    if config.data is not None:
+        digest = hashlib.sha256(config.data.read_bytes()).hexdigest()
+        run.dataset(config.data.name, digest, config.data)
     return items
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import orjson
 from pydantic import Field, ValidationError, field_validator
 
+from models.agents.command.place import check_place
 from models.agents.conversation import Conversation
 from models.agents.errors import LogError
 from models.agents.events.types import Event, Phase
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec
 from models.agents.store.base import Log, check_id
+from models.agents.work_config import WorkConfig
 from models.config import Config
 from models.errors import ConfigError, DatasetUnreadableError
 
@@ -84,6 +87,32 @@ def read_items(path: Path) -> list[WorkItem]:
     if not items:
         raise DatasetUnreadableError(f"{path.name} has no work in it")
     return [*items.values()]
+
+
+def work_items(config: WorkConfig) -> list[WorkItem]:
+    """Return the pieces of work of a config, all of whose workspaces are there or can begin.
+
+    Raises:
+        DatasetUnreadableError: The file has no work, or a line is none.
+        ConfigError: A workspace is not there.
+    """
+    given = config.data
+    items = [WorkItem(id="prompt", prompt=config.prompt)] if given is None else read_items(given)
+    check_places(items, config.spec)
+    return items
+
+
+def check_places(items: Iterable[WorkItem], spec: AgentSpec) -> None:
+    """Refuse work in a folder that is not there: a name that is mistyped would be made anew.
+
+    Raises:
+        ConfigError: A workspace is named, is no folder, and no texts are given to begin it with.
+    """
+    for item in items:
+        place = item.workspace or spec.workspace
+        if place:
+            way_out = "give the work `files` that it begins with"
+            check_place(place, may_make=bool(item.files), way_out=way_out)
 
 
 @dataclass(frozen=True)

@@ -57,5 +57,7 @@ def answers_of(config: TogetherConfig, datasets: Path) -> Answers:
     if config.llm:
         return Answers(config.llm, config.llm, config.llm, False)
     played = datasets / PLAYED
-    files = ("agent.yaml", "planner.yaml", "kernel.jsonl")
-    return Answers(*(f"scripted:{played / name}" for name in files), is_played=True)
+    agent, planner, kernel = (
+        f"scripted:{played / name}" for name in ("agent.yaml", "planner.yaml", "kernel.jsonl")
+    )
+    return Answers(agent, planner, kernel, is_played=True)

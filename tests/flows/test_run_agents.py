@@ -143,6 +143,10 @@ def test_a_call_that_waits_ends_a_run_with_how_to_approve_and_the_next_run_goes_
     model = scripted(tmp_path / "model.yaml", "terminal", command="touch done")
     agent = spec(model, policy=PolicySpec(kind="always"), workspace=str(tmp_path / "w"))
     config = WorkConfig(prompt="touch it", agent=agent, run="asks")
+    with pytest.raises(ConfigError, match="w is not there; check the spelling, or give the work"):
+        run_agents(config)
+    assert not (tmp_path / "w").exists()
+    (tmp_path / "w").mkdir()
     with pytest.raises(ApprovalNeededError) as caught:
         run_agents(config)
     told = str(caught.value)

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from models.errors import ConfigError
 
+MAKE = "have it made: --make-workspace"
+"""The way out that the command line has."""
 
-def check_place(workspace: str, *, may_make: bool = False) -> None:
+
+def check_place(workspace: str, *, may_make: bool = False, way_out: str = MAKE) -> None:
     """Check that a workspace is there, or may be made when it is opened.
 
     Args:
         workspace: A path as `AgentSpec.workspace` has it.
         may_make: Whether somebody asked for a new folder.
+        way_out: How to ask for one.
 
     Raises:
         ConfigError: It is no folder, or not there, which is a slip of the pen more often than a
@@ -26,8 +30,7 @@ def check_place(workspace: str, *, may_make: bool = False) -> None:
         raise ConfigError(f"workspace {path} is a file; name a folder")
     if not may_make:
         raise ConfigError(
-            f"workspace {path} is not there{_near(path)}; check the spelling, or have it made: "
-            "--make-workspace"
+            f"workspace {path} is not there{_near(path)}; check the spelling, or {way_out}"
         )
 
 

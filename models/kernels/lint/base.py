@@ -16,7 +16,7 @@ from models.kernels.lint.outline import Outline, outline_of
 from models.kernels.lint.signature import Signature
 from models.kernels.profiles import DeviceProfile
 
-RULES_VERSION = "2"
+RULES_VERSION = "3"
 """Changes whenever a rule does: reports of different versions are not comparable."""
 
 MOST_VIOLATIONS = 40
