@@ -13,7 +13,7 @@ from models.config import Config
 from models.errors import ConfigError
 from models.kernels.candidate import KernelCandidate
 from models.kernels.config import EvaluationConfig
-from models.kernels.execute import ExecutionLimits
+from models.kernels.execute import ExecutionLimits, ForkFailedError
 from models.kernels.forms import adapted
 from models.kernels.harness import Harness, SampleSet, TestReport
 from models.kernels.ledger import Ledger
@@ -116,14 +116,29 @@ def evaluate_operator(
     with Ledger(ledger_path) as ledger, workshop() as shop:
         ledger.add_candidate(judged.candidate)
         harness = Harness(shop.zygote, ExecutionLimits())
-        sets = (
-            harness.prepare(op_id, suite, seed=config.seed, most_per_dtype=config.most_per_type)
-            for suite in config.suites
-        )
-        own = [harness.prepare_records(op_id, judged.records)] if judged.records else sets
-        for samples in own:
+        if judged.records:
+            samples = harness.prepare_records(op_id, judged.records)
+            return [_result(judged, samples, harness, ledger, config, run)]
+        for suite in config.suites:
+            try:
+                samples = harness.prepare(
+                    op_id, suite, seed=config.seed, most_per_dtype=config.most_per_type
+                )
+            except ForkFailedError as error:
+                results.append(_without_reference(judged, suite, error))
+                continue
             results.append(_result(judged, samples, harness, ledger, config, run))
     return results
+
+
+def _without_reference(judged: Judged, suite: str, error: ForkFailedError) -> SuiteResult:
+    """Return a failure: where ATen ends its own process, nothing was shown of the module."""
+    candidate = judged.candidate
+    return SuiteResult(
+        op_id=candidate.op_id, family=find_operator(candidate.op_id).family, suite=suite,
+        sha=candidate.sha, status="failed", passed=0, total=0,
+        reason=f"no reference: {error}".split("\n")[0][:_REASON],
+    )  # fmt: skip
 
 
 def _result(

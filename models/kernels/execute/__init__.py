@@ -14,10 +14,11 @@ recorder.py   launches, last operation        frames.py, floats.py
 from models.kernels.execute.memory import Violation
 from models.kernels.execute.recorder import LastOperation, LaunchRecord
 from models.kernels.execute.walls import ExecutionLimits
-from models.kernels.execute.zygote import Zygote, ZygoteError
+from models.kernels.execute.zygote import ForkFailedError, Zygote, ZygoteError
 
 __all__ = [
     "ExecutionLimits",
+    "ForkFailedError",
     "LastOperation",
     "LaunchRecord",
     "Violation",

@@ -24,6 +24,10 @@ class ZygoteError(ServiceError):
     """The warm parent did not start, went away, or one of our own functions in it failed."""
 
 
+class ForkFailedError(ZygoteError):
+    """A request failed in its fork, such as a reference that ends its process; others go on."""
+
+
 class Zygote:
     """A pair of warm parents, one of which forks candidates; one request at a time.
 
@@ -122,8 +126,8 @@ class Zygote:
                     "started again by the next request"
                 ) from error
         if "error" in reply:
-            raise ZygoteError(f"{request.get('function', request.get('kind'))}: {reply['error']}\n"
-                              f"{reply.get('trace', '')}".strip())  # fmt: skip
+            name = request.get("function", request.get("kind"))
+            raise ForkFailedError(f"{name}: {reply['error']}\n{reply.get('trace', '')}".strip())
         return reply, out
 
     def call(
