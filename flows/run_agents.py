@@ -33,6 +33,9 @@ from tasks.agents import (
 from tasks.runner import task_runner
 from tasks.track import TrackedRun, close_abandoned_run, prefect_side, tracked_run
 
+MOST_REFUSALS = 20
+"""Times that an unattended agent is told no."""
+
 
 @flow(
     name="run-agents",
@@ -62,7 +65,10 @@ def run_agents(config: WorkConfig = WorkConfig()) -> FlowSummary:  # noqa: B008
             check_agent(config.spec)
             outcomes = work_through(config, batch, run)
             rejected = 0
-            while config.unattended and any(outcome.waiting for outcome in outcomes):
+            # An agent that asks again and again for what is refused ends up waiting.
+            for _ in range(MOST_REFUSALS if config.unattended else 0):
+                if not any(outcome.waiting for outcome in outcomes):
+                    break
                 rejected += reject_calls(outcomes)
                 outcomes = work_through(config, batch, run)
         except BaseException:

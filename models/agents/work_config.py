@@ -42,7 +42,7 @@ class WorkConfig(Config):
 
     unattended: bool = False
     """Nobody is there to approve: calls that wait are rejected, the agent reads the analyzer's
-    reasons and goes on."""
+    reasons and goes on, at most 20 times."""
 
     plans: tuple[Plan, ...] = ("correct", "recovering", "wrong")
     """How the shipped repair tasks are played: also `clumsy` and `cheating`."""

@@ -120,6 +120,24 @@ def test_where_nobody_is_there_what_waits_is_rejected_and_the_agent_goes_on(tmp_
     assert "the user did not" in refused
 
 
+def test_an_agent_that_never_takes_no_for_an_answer_ends_up_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("flows.run_agents.MOST_REFUSALS", 2)
+    again = {"rules": [terminal("cat page.txt; touch ran")]}
+    model, work = tmp_path / "model.yaml", tmp_path / "work.jsonl"
+    model.write_text(json.dumps(again))
+    work.write_text(json.dumps({"id": "on", "prompt": "Go on.", "files": {"page.txt": ORDER}}))
+    spec = AgentSpec(model=f"scripted:{model}", isolation="local")
+    with pytest.raises(ApprovalNeededError):
+        run_agents(WorkConfig(data=work, agent=spec, policy="always", unattended=True, run="no"))
+    log = AgentHome(agents_home()).store.open("no-on")
+    told = [event.body.text for event in log.events(kinds=["result"])]
+    log.close()
+    assert len(told) == 2
+    assert not (agents_home() / "workspaces" / "no-on" / "ran").exists()
+
+
 def test_an_agent_proposes_layouts_of_a_plan_and_of_a_sweep(tmp_path: Path):
     asked = {"proposer": "language_model", "llm": proposing(tmp_path), "asker": "agent"}
     plan_sharding(

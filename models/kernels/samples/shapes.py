@@ -90,18 +90,16 @@ def reads_unchecked(args: Any, kwargs: Any) -> bool:
     """
     import torch
 
-    found: list[Any] = []
+    def tensors(values: Any) -> list[Any]:
+        return [one for one in values if isinstance(one, torch.Tensor)]
 
-    def see(tensor: Any) -> Any:
-        found.append(tensor)
-        return tensor
-
-    map_tensors((args, kwargs), see)
-    whole = [one for one in found if one.dtype in (torch.int32, torch.int64)]
-    has_floats = any(one.is_floating_point() for one in found)
-    if has_floats and any(one.numel() for one in whole) and not all(one.numel() for one in whole):
+    given, named = tensors(args), tensors(kwargs.values())
+    places = [one for one in given if one.dtype in (torch.int32, torch.int64)]
+    bags = [one for one in named if one.dtype in (torch.int32, torch.int64)]
+    has_floats = any(one.is_floating_point() for one in given)
+    if has_floats and any(one.numel() for one in places) and not all(one.numel() for one in bags):
         return True
-    return bool(kwargs.get("include_last_offset")) and any(one.shape == (1,) for one in whole)
+    return bool(kwargs.get("include_last_offset")) and any(one.shape == (1,) for one in bags)
 
 
 def resized(

@@ -11,7 +11,7 @@ from models.kernels.synth.promotion import FLOATS, HALVES, compute_type
 _OPERATORS = re.compile(r" [-+*/%&|<>=!]+ |\btl\.|\.to\(")
 _DIVISIONS = re.compile(r" (//|%) ")
 _COUNTED = frozenset({"at", "row", "col"})
-_OF_PLACES = re.compile(r"(\w+) (\+|\*|//|%) (\w+)")
+_OF_PLACES = re.compile(r"(\w+) [+*] (\w+)")
 Number = bool | int | float
 
 
@@ -64,6 +64,8 @@ class Kernel:
     """Element number by what it was split into: places with the host text of their sizes."""
     made: dict[str, str] = field(default_factory=dict)
     """Text that a name stands for."""
+    places: set[str] = field(default_factory=set)
+    """Names that element numbers were split into, besides those of `_COUNTED`."""
     mask: str = "mask"
     counter: int = 0
 
@@ -101,16 +103,13 @@ class Kernel:
     def is_place(self, name: str) -> bool:
         """Whether a whole number is known not to be negative: elements are counted from 0.
 
-        Sums and products of such numbers are, and what is left of one in a division by a size.
+        Sums and products of such numbers are. Quotients are only where a size divides: what else a
+        call divides by may be negative.
         """
-        if name.isdigit() or name in _COUNTED:
+        if name.isdigit() or name in _COUNTED or name in self.places:
             return True
         parts = _OF_PLACES.fullmatch(self.made.get(name, ""))
-        return (
-            parts is not None
-            and self.is_place(parts[1])
-            and (parts[2] in ("//", "%") or self.is_place(parts[3]))
-        )
+        return parts is not None and self.is_place(parts[1]) and self.is_place(parts[2])
 
     def line_of(self, at: str, step: str, first: str) -> Var:
         """Return `at * step + first` as an int64, without what changes nothing."""

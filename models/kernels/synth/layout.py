@@ -54,6 +54,8 @@ def split_number(kernel: Kernel, at: str, sizes: Sequence[Size], host: Any) -> I
         size = kernel.number(host(sizes[place]))
         index[place] = kernel.let(f"{left} % {size}", "int64").text
         left = kernel.let(f"{left} // {size}", "int64").text
+        if kernel.is_place(at):
+            kernel.places.update((index[place], left))
     kernel.numbers[_placed(index, sizes, host)] = at
     return tuple(index)
 
