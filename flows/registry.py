@@ -299,6 +299,18 @@ FLOWS = (
         figures=(MainFigure("services used", "services/used", "{:,.0f}"),),
     ),
     FlowEntry(
+        name="clean-up",
+        room="platform",
+        about="throw away old runs, artifacts and cached results; say what grows",
+        flow="flows.clean_up:clean_up",
+        config="models.retention.config:CleanUpConfig",
+        takes_data=False,
+        figures=(
+            MainFigure(*("old runs", "runs/old", "{:,.0f}"), *("of", "runs/recorded")),
+            MainFigure("MB held", "held/mb", "{:,.0f}"),
+        ),
+    ),
+    FlowEntry(
         name="evaluate-package",
         room="kernels",
         about="put a package of kernels to other seeds, layouts and shapes than its proposer saw",

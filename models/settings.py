@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     work_pool: str = "loom"
     """Prefect work pool that `prefect.yaml` deploys to and `loom up` serves."""
 
+    keep_days: float = Field(90.0, ge=1)
+    """Days that our Prefect server keeps flow runs that ended, with their logs."""
+
     telemetry: bool = False
     """Let the libraries report usage to their makers."""
 
@@ -172,6 +175,8 @@ class Settings(BaseSettings):
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.prefect_database,
             # The default of 20 s is missed on a loaded machine.
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(int(self.keep_days * 86_400)),
             # Never look for model weights or data sets on a hub at run time.
             "HF_HUB_OFFLINE": "1",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",

@@ -61,6 +61,8 @@ def suite_metrics(results: Sequence[SuiteResult]) -> dict[str, float]:
     good, tried = passing_all(results, ("V1", "V2", "V3"))
     if tried:
         told["unseen/share"] = good / tried
+        right, _ = passing_all(results, ("V1", "V2", "V3"), with_fp64=True)
+        told["unseen/share_with_fp64"] = right / tried
     return told
 
 

@@ -48,7 +48,7 @@ def _judge(case: dict[str, Any], arguments: dict[str, Any], block: bytes) -> dic
     oracle = "aten"
     if problem is not None and case.get("wider") is not None and "gauge" not in tags:
         wider = unpack(case["wider"], _part(block, case["wider_place"]))
-        oracle = "fp32"
+        oracle = case["wider_oracle"]
         if _differs(actual, wider, "result", iter(case["tolerances"]), True) is None:
             problem = None
     if problem is not None:

@@ -54,9 +54,10 @@ class TestOutcome(Config):
     """What came of it."""
     backing: Backing | None = None
     """Where the result comes from; None unless passed."""
-    oracle: Literal["aten", "fp32"] | None = None
-    """What the result agrees with: ATen in the sample's type, or only ATen in fp32, rounded once,
-    at the same tolerance. None unless passed."""
+    oracle: Literal["aten", "fp32", "fp64"] | None = None
+    """What the result agrees with at the tolerance of its type: ATen in that type; only ATen in
+    fp32, rounded once; or, in V3, only ATen in fp64, which ATen's fp32 misses itself. None unless
+    passed."""
     message: str = ""
     """What was wrong, in one or a few lines."""
     launches: int = 0
@@ -108,6 +109,8 @@ class TestReport(Config):
     """Passed samples by where their result comes from."""
     passed_by_fp32: int
     """Passed samples that agree with ATen in fp32 only, not with its half precision."""
+    passed_by_fp64: int
+    """Passed samples that agree with ATen in fp64 only, not with its fp32."""
     first_failure: TestOutcome | None
     """First sample that failed, in the order of testing."""
     launches: tuple[LaunchRecord, ...]
@@ -158,6 +161,7 @@ def summed(outcomes: Sequence[TestOutcome]) -> dict[str, Any]:
         "by_status": dict(Counter(outcome.status for outcome in outcomes)),
         "by_backing": dict(Counter(o.backing for o in outcomes if o.backing is not None)),
         "passed_by_fp32": sum(outcome.oracle == "fp32" for outcome in outcomes),
+        "passed_by_fp64": sum(outcome.oracle == "fp64" for outcome in outcomes),
         "first_failure": next(failures, None),
         "outcomes": tuple(outcomes),
     }

@@ -22,7 +22,7 @@ from models.kernels.profiles import DeviceProfile, find_profile
 from models.kernels.samples.file import SampleRecord
 from models.kernels.samples.streams import Suite, default_dtypes
 
-HARNESS_VERSION = "3"
+HARNESS_VERSION = "4"
 """Part of every report: raised when a rule of passing changes."""
 _KEPT_SETS = 4
 
@@ -281,7 +281,8 @@ class _Run:
             block += self.samples.expected[start : start + size]
             if "wider" in sample:
                 start, size = sample["wider_place"]
-                cases[-1] |= {"wider": sample["wider"], "wider_place": [len(block), size]}
+                cases[-1] |= {"wider": sample["wider"], "wider_place": [len(block), size],
+                              "wider_oracle": sample["wider_oracle"]}  # fmt: skip
                 block += self.samples.expected[start : start + size]
             judged.append(raw)
         if not cases:

@@ -27,8 +27,7 @@ def repaired(schedule: Schedule, packet: Packet, profile: DeviceProfile) -> Sche
     lint: size, or many numbers   no programs for ranks and types that no call has
     lint, compile: float64 that the device lacks   float32 in its place, with a library that
                     needs no more
-    accuracy        sums in float64 where the device has it, then the rounding of torch's own
-                    decomposition
+    accuracy        the rounding of torch's own decomposition
     compile: type   torch's own conversions between operations
     resource, compile: resource or shape   half the block
     timeout         eight times the block, up to the device's largest: programs cost more than lanes
@@ -39,12 +38,8 @@ def repaired(schedule: Schedule, packet: Packet, profile: DeviceProfile) -> Sche
     if kind == "lint" and schedule.is_broad and _broken_rules(packet) & _OF_SIZE:
         return replace(schedule, is_broad=False)
     if _lacks_doubles(packet):
-        return replace(schedule, doubles=False, wide_sums=False) if schedule.doubles else None
-    if kind == "accuracy":
-        if not schedule.wide_sums and profile.features.fp64:
-            return replace(schedule, wide_sums=True)
-        return None if schedule.round_between else replace(schedule, round_between=True)
-    if kind == "compile" and machine.get("error_class") == "type":
+        return replace(schedule, doubles=False) if schedule.doubles else None
+    if kind == "accuracy" or (kind == "compile" and machine.get("error_class") == "type"):
         return None if schedule.round_between else replace(schedule, round_between=True)
     is_large = "a block of" in str(machine.get("excerpt", ""))
     if kind == "resource" or (

@@ -121,7 +121,7 @@ def _facts(tests: Sequence[str]) -> Iterator[tuple[str, frozenset[object]]]:
         if (found := _EQUAL.match(test)) is not None:
             yield found[1], frozenset({_literal(found[2])})
         elif (found := _ONE_OF.match(test)) is not None:
-            yield found[1], frozenset(found[2].split(", "))
+            yield found[1], frozenset(map(_literal, found[2].split(", ")))
         elif (found := _NONE.match(test)) is not None:
             yield f"isinstance {found[1]}", frozenset({"None"})
         elif (found := _KIND.match(test)) is not None:
@@ -130,7 +130,8 @@ def _facts(tests: Sequence[str]) -> Iterator[tuple[str, frozenset[object]]]:
 
 
 def _literal(text: str) -> object:
-    """Return the number that a text is, so that True and 1 are one; other texts as they are."""
+    """Return the number or word that a text is, so that True and 1 are one, and 'a' is one however
+    it is tested; other texts as they are."""
     try:
         return ast.literal_eval(text)
     except ValueError:

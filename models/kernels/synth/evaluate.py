@@ -9,7 +9,9 @@ from models.kernels.synth.calls import Call
 from models.kernels.synth.trace import Trace
 
 
-def same_values(call: Call, traced: Trace, inputs: Mapping[str, Any]) -> bool:
+def same_values(
+    call: Call, traced: Trace, inputs: Mapping[str, Any], sizes: Mapping[Any, Any]
+) -> bool:
     """Whether a graph gives what ATen does.
 
     Shapes say nothing of the values of a result that is made from nothing.
@@ -18,11 +20,21 @@ def same_values(call: Call, traced: Trace, inputs: Mapping[str, Any]) -> bool:
         call: A call like the traced one, of other sizes.
         traced: The trace.
         inputs: Its inputs for that call, by host text.
+        sizes: Numbers of that call in place of the trace's symbols.
     """
     import torch
 
     class Root(torch.nn.Module):
         pass
+
+    class Folded(torch.fx.Interpreter):
+        """Takes numbers as kernels do: a size above 1 may have made a maximum disappear."""
+
+        def run_node(self, n: Any) -> Any:
+            result, traced_value = super().run_node(n), n.meta.get("val")
+            if isinstance(traced_value, torch.SymInt):
+                return int(traced_value.node.expr.xreplace(sizes))
+            return result
 
     root = Root()
     for name, constant in traced.constants.items():
@@ -34,7 +46,7 @@ def same_values(call: Call, traced: Trace, inputs: Mapping[str, Any]) -> bool:
         module = torch.fx.GraphModule(root, traced.graph)
         with torch.no_grad():
             found = _tensors(
-                torch.fx.Interpreter(module).run(*(inputs[path] for path, _ in traced.inputs))
+                Folded(module).run(*(inputs[path] for path, _ in traced.inputs))
             )
     except Exception:
         # Primitives refuse what it asks of them: the smallest element of nothing.

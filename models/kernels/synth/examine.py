@@ -13,7 +13,7 @@ from models.kernels.lint.signature import Signature
 from models.kernels.operators import OperatorSpec
 from models.kernels.synth.schedule import Schedule
 
-SCHEDULES = (Schedule(), Schedule(wide_sums=True))
+SCHEDULES = (Schedule(), Schedule(round_between=True))
 """Tried in order while results are wrong: the repair that the proposer makes first."""
 
 
@@ -40,7 +40,7 @@ class CensusRow:
     """CPU seconds to run its tests."""
     source_bytes: int = 0
     repair: str = ""
-    """What was changed after wrong results: wide_sums."""
+    """What was changed after wrong results: round_between."""
 
 
 def _calls(
@@ -121,7 +121,7 @@ def _tried(
     return CensusRow(
         spec.op_id, spec.family, "passed" if is_whole else "failed", len(samples), passed,
         len(made.programs), made.rules, lint, dict(reasons.most_common(4)), synthesis_s,
-        time.process_time() - began, len(source), "wide_sums" if schedule.wide_sums else "",
+        time.process_time() - began, len(source), "round_between" if schedule.round_between else "",
     )  # fmt: skip
 
 

@@ -126,15 +126,15 @@ def relaxed(
     for group in groups:
         for size in (0, 1):
             own = {**values, **{symbol: sympy.Integer(size) for symbol in group}}
-            changed = with_sizes(call, bound, listed, {paths[one] for one in group}, size)
-            shapes = aten_shapes(changed)
-            if shapes is None:
+            tried = taken_with(call, bound, listed, {paths[one] for one in group}, size)
+            if tried is None:
                 continue
+            changed, shapes = tried
             if (
                 size >= smallest
                 and holds(guards, own)
                 and _agree(due, shapes, own)
-                and (size or _is_nothing_right(changed, shapes, traced, bound))
+                and (size or _is_nothing_right(changed, shapes, traced, bound, own))
             ):
                 found.accept((paths[one] for one in group), size)
             else:
@@ -150,24 +150,25 @@ def relaxed(
                 or not holds(guards, own)
             ):
                 continue
-            changed = with_sizes(call, bound, listed, paths_in, size)
-            shapes = aten_shapes(changed)
-            if (
-                shapes is not None
-                and _agree(due, shapes, own)
-                and (size or _is_nothing_right(changed, shapes, traced, bound))
+            tried = taken_with(call, bound, listed, paths_in, size)
+            if tried is None:
+                continue
+            changed, shapes = tried
+            if _agree(due, shapes, own) and (
+                size or _is_nothing_right(changed, shapes, traced, bound, own)
             ):
                 found.accept(paths_in, size)
     if len(groups) > 1:
         every = {paths[one] for group in groups for one in group}
-        whole = [with_sizes(call, bound, listed, every, size) for size in sorted(missing)]
-        found.others += [one for one in whole if aten_shapes(one) is not None]
+        whole = [taken_with(call, bound, listed, every, size) for size in sorted(missing)]
+        found.others += [one[0] for one in whole if one is not None]
     return found
 
 
 def _is_nothing_right(
-    changed: Call, shapes: Sequence[Any], traced: Trace, bound: Mapping[str, Any]
-) -> bool:
+    changed: Call, shapes: Sequence[Any], traced: Trace, bound: Mapping[str, Any],
+    sizes: Mapping[Any, Any],
+) -> bool:  # fmt: skip
     """Whether a program's results are right where tensors have no element.
 
     Args:
@@ -175,6 +176,7 @@ def _is_nothing_right(
         shapes: Of its results.
         traced: Trace of the program.
         bound: Arguments by parameter of the call that was traced.
+        sizes: Numbers of the changed call in place of the trace's symbols.
     """
     if None in shapes or not is_run(changed):
         return True
@@ -183,7 +185,7 @@ def _is_nothing_right(
         return same_types(changed, traced)
     given = {**dict(zip(bound, changed.args, strict=False)), **changed.kwargs}
     inputs = {path: read_path(path, given) for path, _ in traced.inputs}
-    return same_values(changed, traced, inputs)
+    return same_values(changed, traced, inputs, sizes)
 
 
 def larger(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[Call]:
@@ -203,8 +205,8 @@ def larger(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list
     }
     asked = [small[0] | small[1]] if small[0] and small[1] else []
     asked += [paths for paths in small.values() if paths]
-    found = [with_sizes(call, bound, listed, paths, LARGER) for paths in asked]
-    return [one for one in found if aten_shapes(one) is not None]
+    found = [taken_with(call, bound, listed, paths, LARGER) for paths in asked]
+    return [one[0] for one in found if one is not None]
 
 
 def flat(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[Call]:
@@ -226,10 +228,26 @@ def flat(call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf]) -> list[C
     return found
 
 
-def with_sizes(
+def taken_with(
     call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf], paths: set[str], size: int
-) -> Call:
-    """Return the call with other sizes, its tensors zeros."""
+) -> tuple[Call, list[Any]] | None:
+    """Return the call with other sizes and ATen's result shapes; None where ATen refuses it.
+
+    Its tensors are zeros, which are right for indices; or ones, if ATen refuses these: a weight has
+    to be positive.
+    """
+    for fill in (0, 1):
+        changed = with_sizes(call, bound, listed, paths, size, fill)
+        if (shapes := aten_shapes(changed)) is not None:
+            return changed, shapes
+    return None
+
+
+def with_sizes(
+    call: Call, bound: Mapping[str, Any], listed: Sequence[Leaf], paths: set[str], size: int,
+    fill: int = 0,
+) -> Call:  # fmt: skip
+    """Return the call with other sizes, its tensors all of one number."""
     import torch
 
     tensors = {leaf.path: leaf.value for leaf in listed if leaf.kind == "tensor"}
@@ -241,7 +259,7 @@ def with_sizes(
             size if f"{path}.shape[{place}]" in paths else own
             for place, own in enumerate(value.shape)
         ]
-        return torch.zeros(shape, dtype=value.dtype)
+        return torch.full(shape, fill, dtype=value.dtype)
 
     args, kwargs = rebuilder(call, bound)(replace)
     return Call(call.function, tuple(args), kwargs)

@@ -15,10 +15,9 @@ class Schedule:
     """Columns that a reduction takes at once."""
     round_between: bool = False
     """Round to half where torch's decomposition does; off: keep float32, round results once."""
-    wide_sums: bool = False
-    """Sum floats in float64."""
     doubles: bool = True
-    """The device has float64; off: float32 in its place, and a library that needs none."""
+    """The device has float64, in which sums accumulate; off: float32 in its place, and a library
+    that needs none."""
     is_broad: bool = True
     """Programs for ranks and types that no call has stand in the module too."""
 

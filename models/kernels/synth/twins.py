@@ -3,6 +3,9 @@
 Most operators do the same with float16 and bfloat16, or with int8 and int32. Where programs of one
 set of options were traced for two types and have one text, or one but for the name of the type,
 the second type's other structures get the first one's programs without a trace of their own.
+
+Between floats and integers only programs that move elements are taken over: of one element a
+product is a copy, which has one text for all types, and of many it is computed in the type.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from typing import Any
 from models.kernels.lint.signature import Signature
 from models.kernels.synth.calls import Call, bind, rebuilder
 from models.kernels.synth.program import Program
+from models.kernels.synth.promotion import FLOATS
 from models.kernels.synth.structure import Key
 
 Renaming = tuple[str, str]
 """A type and the one that stands in its place."""
 _SAME, _RENAMED = "same", "renamed"
+_KIND = re.compile("bool|int|float|complex")
 
 
 def options(key: Key) -> Key:
@@ -60,6 +65,17 @@ def retyped_key(key: Key, pair: Renaming) -> Key:
     )
 
 
+def _are_of_one_kind(pair: Renaming) -> bool:
+    return len({_KIND.search(name).group() for name in pair}) == 1  # type: ignore[union-attr]
+
+
+def _is_move(program: Program) -> bool:
+    """Whether a program for floats computes in no type at all."""
+    return first_type(program.key) in FLOATS and not any(
+        "float" in text for text in (program.text, *program.kernels)
+    )
+
+
 def first_type(key: Key) -> str:
     """Return the type of the first tensor; empty: there is none."""
     return next((str(part[2]) for part in key if part[1] == "tensor"), "")
@@ -87,7 +103,9 @@ class Twins:
             return []
         for own, programs in family.items():
             pair = renaming(own, key)
-            if pair is not None and (how := _likeness(family, pair)):
+            if pair is None or not (_are_of_one_kind(pair) or all(map(_is_move, programs))):
+                continue
+            if how := _likeness(family, pair):
                 return [self._taken(one, key, pair, how) for one in programs]
         return []
 

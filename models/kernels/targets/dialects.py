@@ -184,7 +184,7 @@ def _reason(text: str) -> str:
 def changes(first: KernelCandidate, last: KernelCandidate) -> tuple[str, ...]:
     """Return the choices of a policy in which two candidates of a synthesizer differ."""
     before, after = (json.loads(one.policy or "{}") for one in (first, last))
-    kept = ("block", "columns", "round_between", "wide_sums", "doubles")
+    kept = ("block", "columns", "round_between", "doubles")
     return tuple(
         f"{name}={after[name]}"
         for name in kept

@@ -1,7 +1,9 @@
 """Reductions: rows of results by columns of what each result takes in, in blocks of both.
 
-Sums of floats accumulate in float32 (float64 for doubles), of integers in int64. Variances take
-two passes, for E[x^2] - E[x]^2 cancels. Extremes keep NaN; arg-extremes take the first of equals.
+Sums of floats accumulate in float64 where the device has it (else in float32), of integers in
+int64: what cancels leaves nothing but rounding, and a reduction waits for memory anyway. Variances
+take two passes, for E[x^2] - E[x]^2 cancels. Extremes keep NaN; arg-extremes take the first of
+equals.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def accumulator(low: Lowering, dtype: str) -> str:
     """Return the type that a sum of elements of a type is held in."""
     if dtype not in FLOATS:
         return "int64"
-    return "float64" if dtype == "float64" or low.schedule.wide_sums else "float32"
+    return "float64" if low.schedule.doubles else "float32"
 
 
 def summed(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.kernels.synth.dispatch import lines_of
@@ -45,6 +45,7 @@ def by_tree(branches: Branches) -> Any:
 
 
 @settings(max_examples=300, deadline=None)
+@example([["x is None", "z in ('a', 'b')"], ["z == 'a'"], ["z in ('a', 'b')"]])
 @given(st.lists(st.lists(st.sampled_from(TESTS), max_size=5), min_size=1, max_size=8))
 def test_a_tree_chooses_what_the_branches_choose_in_order(drawn: list[list[str]]):
     branches = [(branch(tests), f"call_{n}") for n, tests in enumerate(drawn)]

@@ -52,6 +52,19 @@ def test_nothing_is_taken_over_without_evidence_or_against_it():
     assert other.of(key("bfloat16", "nn")) == []
 
 
+def test_integers_take_over_what_floats_move_and_not_what_they_compute():
+    # The product of one element is a copy, whatever its type; of many it is not.
+    alike = program("float32", "", "copy"), program("int64", "", "copy")
+    moved = program("float32", "n", "tl.store(p1, tl.load(p0, other=0))")
+    assert len(twins(*alike, moved).of(key("int64", "n"))) == 1
+    summed = program("float32", "n", "acc = tl.full((R, C), 0, dtype=tl.float32)")
+    assert twins(*alike, summed).of(key("int64", "n")) == []
+    whole = program("int64", "n", "acc += x")
+    assert twins(*alike, whole).of(key("float32", "n")) == []
+    halves = twins(program("bfloat16", "", "copy"), *alike, summed)
+    assert len(halves.of(key("bfloat16", "n"))) == 1
+
+
 def test_a_type_stands_for_another_throughout_or_not_at_all():
     def pair(*dtypes: str) -> tuple[Any, ...]:
         return tuple((f"t{n}", "tensor", one, "n") for n, one in enumerate(dtypes))

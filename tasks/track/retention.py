@@ -1,0 +1,105 @@
+"""Old runs of the MLflow store: list them, remove them, empty the trash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from models.errors import ServiceError
+from models.retention import KEEP_TAG, RecordedRun
+from models.services.servers import environment
+from models.settings import Settings, get_settings, masked
+from tasks.track.mlflow_store import MlflowStore
+
+_PAGE = 1000
+_SETTLED = {"FINISHED", "FAILED", "KILLED"}
+_PATIENCE_S = 3_600
+
+
+def recorded_runs() -> tuple[list[RecordedRun], set[str]]:
+    """Return all runs of the store, and the ids of those that registered models came from."""
+    client = MlflowStore().client
+    runs = [
+        _recorded(run, experiment.name)
+        for experiment in client.search_experiments()
+        for run in _pages(
+            lambda token, of=experiment.experiment_id: client.search_runs(
+                [of], max_results=_PAGE, page_token=token
+            )
+        )
+    ]
+    versions = _pages(
+        lambda token: client.search_model_versions(max_results=_PAGE, page_token=token)
+    )
+    return runs, {str(version.run_id) for version in versions if version.run_id}
+
+
+def _pages(read: Any) -> Iterable[Any]:
+    token = None
+    while True:
+        found = read(token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def _recorded(run: Any, experiment: str) -> RecordedRun:
+    info, tags = run.info, run.data.tags
+    ended = info.end_time if info.status in _SETTLED else None
+    return RecordedRun(
+        id=info.run_id,
+        name=info.run_name or info.run_id,
+        experiment=experiment,
+        started_s=info.start_time / 1_000,
+        ended_s=None if ended is None else ended / 1_000,
+        parent=tags.get("mlflow.parentRunId"),
+        is_marked=tags.get(KEEP_TAG, "false").lower() != "false",
+    )
+
+
+def remove_runs(runs: Sequence[RecordedRun]) -> None:
+    """Put runs into the trash, those that belong to another first."""
+    client = MlflowStore().client
+    for run in sorted(runs, key=lambda one: one.parent is None):
+        client.delete_run(run.id)
+
+
+def remove_traces(before_s: float) -> int:
+    """Delete traces that began before a moment (seconds since 1970); returns how many."""
+    client = MlflowStore().client
+    return sum(
+        client.delete_traces(one.experiment_id, max_timestamp_millis=int(before_s * 1_000))
+        for one in client.search_experiments()
+    )
+
+
+def empty_trash(days: float, settings: Settings | None = None) -> str:
+    """Delete what was removed more than `days` ago, artifacts included; MLflow's own `gc` does.
+
+    Returns:
+        Why it was not done here; empty: it was.
+
+    Raises:
+        ServiceError: MLflow could not.
+    """
+    settings = settings or get_settings()
+    if settings.mlflow_tracking_uri is not None:
+        return (
+            f"The store at {masked(settings.mlflow_tracking_uri)} is not ours: removed runs wait in "
+            f"its trash until `mlflow gc --older-than {days:g}d` runs on its machine."
+        )
+    variables = environment(settings) | {"MLFLOW_TRACKING_URI": settings.mlflow_database}
+    # By environment, not by argument: the address may hold a password.
+    variables["MLFLOW_BACKEND_STORE_URI"] = settings.mlflow_database
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow", "gc", "--older-than", f"{days * 24 * 60:.0f}m",
+         "--artifacts-destination", settings.artifact_root],
+        env=variables, capture_output=True, text=True, check=False, timeout=_PATIENCE_S,
+    )  # fmt: skip
+    if done.returncode:
+        said = masked((done.stderr or done.stdout).strip().splitlines()[-1:][0][:300])
+        raise ServiceError(f"asked MLflow to empty its trash, got: {said}")
+    return ""
