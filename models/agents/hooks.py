@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import orjson
+from models.agents.events.sayable import dumps
 
 Point: TypeAlias = Literal[
     "PreToolUse", "PostToolUse", "UserPromptSubmit", "SessionStart", "SessionEnd", "Stop"
@@ -89,7 +89,7 @@ async def _run(hook: Hook, facts: Mapping[str, Any]) -> Verdict:
         *hook.run, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
     )
     try:
-        out, err = await process.communicate(orjson.dumps(facts))
+        out, err = await process.communicate(dumps(facts)[0])
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -88,8 +88,8 @@ def empty_trash(days: float, settings: Settings | None = None) -> str:
     settings = settings or get_settings()
     if settings.mlflow_tracking_uri is not None:
         return (
-            f"The store at {masked(settings.mlflow_tracking_uri)} is not ours: removed runs wait in "
-            f"its trash until `mlflow gc --older-than {days:g}d` runs on its machine."
+            f"The store at {masked(settings.mlflow_tracking_uri)} is not ours: removed runs wait "
+            f"in its trash until `mlflow gc --older-than {days:g}d` runs on its machine."
         )
     variables = environment(settings) | {"MLFLOW_TRACKING_URI": settings.mlflow_database}
     # By environment, not by argument: the address may hold a password.

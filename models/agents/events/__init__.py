@@ -1,6 +1,7 @@
 """Events: the frozen, tagged facts that a conversation consists of.
 
 types.py what can happen    codec.py to JSON and back, once    upcast.py shapes of older versions
+sayable.py what JSON cannot say, in words
 """
 
 from models.agents.events.codec import Record, decode_record, new_event

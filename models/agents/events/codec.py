@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from models.agents.errors import LogError
+from models.agents.events.sayable import dumps
 from models.agents.events.types import BODIES, Body, Event, Source, Unknown
 from models.agents.events.upcast import upcast, version_of
 from models.llm import Image, Message, Text, ToolCall, Usage
@@ -131,13 +132,14 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
 
 
 def encode_body(body: Body) -> bytes:
-    """Write a body as JSON; what is at its default is left out.
+    """Write a body as JSON; what is at its default is left out, what JSON cannot say in words."""
+    return stored(body)[0]
 
-    Raises:
-        LogError: It holds something that JSON cannot say.
-    """
+
+def stored(body: Body) -> tuple[bytes, Body]:
+    """Return a body as JSON, and the body that this says: the same, but for what is in words."""
     if isinstance(body, Unknown):
-        return body.raw
+        return body.raw, body
     shape = _SHAPES[body.kind]
     values = {}
     for name, default in shape.defaults:
@@ -147,14 +149,8 @@ def encode_body(body: Body) -> bytes:
     version = version_of(body.kind)
     if version != 1:
         values["v"] = version
-    try:
-        return orjson.dumps(values, default=_plain, option=_OPTIONS)
-    except TypeError as error:
-        # Lone surrogates, huge integers, objects.
-        raise LogError(
-            f"an event of kind '{body.kind}' cannot be written as JSON ({error}); a tool's `data` "
-            "holds plain values only"
-        ) from None
+    raw, is_changed = dumps(values, _plain, _OPTIONS)
+    return raw, decode_body(body.kind, raw) if is_changed else body
 
 
 def decode_body(kind: str, raw: bytes) -> Body:

@@ -2,12 +2,11 @@
 
 Values live in memory only. Each body of an event passes `Secrets.gate` before it is stored, and
 views, sockets, exports and model input are made of stored events; text that is shown while it
-streams passes `StreamMask`.
+streams passes `StreamMask`. Half of a secret, at either end, counts as the secret: outputs are cut.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -15,14 +14,12 @@ from typing import Any
 
 import orjson
 
+from models.agents.events.words import reserved_words
+from models.agents.security.spellings import Finder, spellings
 from models.errors import ConfigError
 
 SHORTEST = 6
 """Shorter values are words: striking them out would garble texts."""
-
-_NESTED = 3
-"""JSON texts within each other that a secret is found in: a result that quotes the arguments of a
-call that quote a file."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -34,14 +31,14 @@ class Secrets:
         values: Values, or functions that fetch them; called once, here.
 
     Raises:
-        ConfigError: A name is no variable's, or a value is too short to be masked.
+        ConfigError: A name is no variable's, or a value is too short or too common to be masked.
     """
 
     def __init__(self, values: Mapping[str, str | Callable[[], str]] | None = None) -> None:
         self._values: dict[str, str] = {}
         self._texts: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._in_text: re.Pattern[str] | None = None
+        self._finder: Finder | None = None
         self._in_json: re.Pattern[bytes] | None = None
         self.update(values or {})
 
@@ -68,18 +65,23 @@ class Secrets:
                     f"secret {name} has fewer than {SHORTEST} characters: masking it would garble "
                     "texts; use a longer one"
                 )
+            if value in reserved_words():
+                raise ConfigError(
+                    f"the value of secret {name} is a word that logs are made of: masking it would "
+                    "make them unreadable; use another value"
+                )
             found[name] = value
         with self._lock:
             self._values.update(found)
             for name, value in found.items():
-                for text in _spellings(value):
+                for text in spellings(value):
                     self._texts[text] = name
-            texts = sorted(self._texts, key=len, reverse=True)
-            # In JSON a text is spelled once more.
-            raw = sorted({orjson.dumps(t)[1:-1] for t in texts}, key=len, reverse=True)
-            if texts:
-                self._in_text = re.compile("|".join(map(re.escape, texts)))
-                self._in_json = re.compile(b"|".join(map(re.escape, raw)))
+            if self._texts:
+                self._finder = Finder(dict(self._texts))
+                # In JSON a text is spelled once more.
+                raw = {orjson.dumps(text)[1:-1] for text in self._finder.seeds}
+                ordered = sorted(raw, key=len, reverse=True)
+                self._in_json = re.compile(b"|".join(map(re.escape, ordered)))
 
     def environment(self, command: str) -> Mapping[str, str]:
         """Return the secrets that a command names, as environment variables."""
@@ -88,9 +90,13 @@ class Secrets:
 
     def mask(self, text: str) -> str:
         """Return a text without any value that is or was a secret."""
-        if self._in_text is None:
+        if self._finder is None:
             return text
-        return self._in_text.sub(lambda found: f"[secret:{self._texts[found.group()]}]", text)
+        shown, last = [], 0
+        for span in self._finder.spans(text):
+            shown += [text[last : span.start], f"[secret:{span.name}]"]
+            last = span.end
+        return "".join([*shown, text[last:]]) if shown else text
 
     def gate(self, raw: bytes) -> bytes:
         """Return the JSON of an event's body without secrets: the same object if it had none."""
@@ -112,14 +118,14 @@ class Secrets:
         """Return a mask for text that comes in pieces."""
         return StreamMask(self)
 
-    def held_back(self, text: str) -> int:
-        """Return how many characters at the end of a text may be the beginning of a secret."""
-        longest = max(map(len, self._texts), default=1) - 1
-        for size in range(min(longest, len(text)), 0, -1):
-            end = text[-size:]
-            if any(known.startswith(end) for known in self._texts):
-                return size
-        return 0
+    def settled(self, text: str) -> int:
+        """Return up to where a text holds whole secrets or none, whatever comes after it."""
+        if self._finder is None:
+            return len(text)
+        first = self._finder.open_from(text)
+        # What is open may begin within a secret that is whole.
+        inside = (span.start for span in self._finder.spans(text) if span.start < first < span.end)
+        return min(inside, default=first)
 
 
 class StreamMask:
@@ -131,21 +137,12 @@ class StreamMask:
 
     def feed(self, text: str) -> str:
         """Take a piece and return what can be shown now."""
-        ready = self._secrets.mask(self._rest + text)
-        size = self._secrets.held_back(ready)
-        self._rest = ready[len(ready) - size :]
-        return ready[: len(ready) - size]
+        whole = self._rest + text
+        size = self._secrets.settled(whole)
+        self._rest = whole[size:]
+        return self._secrets.mask(whole[:size])
 
     def end(self) -> str:
         """Return what was held back."""
         rest, self._rest = self._rest, ""
-        return rest
-
-
-def _spellings(value: str) -> set[str]:
-    """Return how a value may stand in a text: as it is, or in JSON, also JSON within JSON."""
-    found = last = {value}
-    for _ in range(_NESTED):
-        last = {json.dumps(text, ensure_ascii=a)[1:-1] for text in last for a in (True, False)}
-        found = found | last
-    return found
+        return self._secrets.mask(rest)

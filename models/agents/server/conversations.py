@@ -71,7 +71,10 @@ async def list_(
     """List conversations; pages in order of creation stay put while others write."""
     asked = Asked(q, phase, None if parent == "*" else parent, order, cursor, limit)
     page = await server.lister.page(asked)
-    rows = [row_of(row, server.runs.is_running(row.id)) for row in page.rows]
+    rows = [
+        row_of(row, server.runs.is_running(row.id), server.registry.mask(row.id, row.title))
+        for row in page.rows
+    ]
     return reply({"conversations": rows, "total": page.total, "next": page.next})
 
 

@@ -35,8 +35,10 @@ async def events(
         await server.workers.do(live.log.refresh)
         page = await server.workers.do(live.log.records, after, limit, kind or ())
         head = live.log.state.seq
+        gate = live.secrets.gate
     last = page[-1].seq if len(page) == limit else head
-    lines = b",".join(record.wire for record in page)
+    # What became a secret after it was said is stored as it was said.
+    lines = b",".join(record._replace(body=gate(record.body)).wire for record in page)
     text = b'{"events":[%s],"next":%d,"head":%d}' % (lines, max(last, after), head)
     return Response(text, media_type="application/json")
 

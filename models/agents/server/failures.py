@@ -6,7 +6,6 @@ import errno
 import logging
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -23,6 +22,7 @@ from models.agents.errors import (
     PaneError,
     StaleOwnerError,
 )
+from models.agents.events.sayable import dumps
 from models.agents.security.secrets import Secrets
 from models.errors import ConfigError, DataError, ProjectError, StorageFullError
 from models.llm import LanguageModelError
@@ -73,12 +73,12 @@ _ERRNO = {
 
 def reply(values: Any, status: int = 200) -> Response:
     """Answer with JSON."""
-    return Response(orjson.dumps(values), status, media_type="application/json")
+    return Response(dumps(values)[0], status, media_type="application/json")
 
 
 def masked(values: Any, secrets: Secrets, status: int = 200) -> Response:
     """Answer with JSON that holds no secret of a conversation, whatever it was made of."""
-    raw = secrets.gate(orjson.dumps(values))
+    raw = secrets.gate(dumps(values)[0])
     return Response(raw, status, media_type="application/json")
 
 

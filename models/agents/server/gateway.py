@@ -20,6 +20,7 @@ from starlette.responses import StreamingResponse
 
 from models.agents.agent import SYSTEM
 from models.agents.errors import ForbiddenError
+from models.agents.events.sayable import dumps
 from models.agents.server.auth import Grant
 from models.agents.server.bodies import ID
 from models.agents.server.chats import ChatRequest
@@ -210,4 +211,4 @@ def _usage(live: Live, begun: tuple[int, int, int]) -> dict[str, int]:
 
 
 def _event(values: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(values) + b"\n\n"
+    return b"data: " + dumps(values)[0] + b"\n\n"

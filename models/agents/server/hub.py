@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
 from models.agents.deltas import Delta
 from models.agents.events import Event
 from models.agents.events.codec import encode
+from models.agents.events.sayable import dumps
 from models.agents.server.workers import Workers
 from models.agents.store.base import Log
 
@@ -98,7 +97,8 @@ class Watcher:
             page = await self._hub.workers.do(self._hub.log.records, self.seq, PAGE)
             for record in page:
                 self.seq = record.seq
-                yield record.wire
+                # What became a secret after it was said is stored as it was said.
+                yield record._replace(body=self._hub.gate(record.body)).wire
             if len(page) < PAGE:
                 return
 
@@ -110,6 +110,7 @@ class Hub:
         log: Its log.
         workers: Threads that read it.
         size: Frames that are kept.
+        gate: Takes secrets out of the JSON of a body.
         hear_deltas: Subscribes to pieces of answers; None: there are none.
     """
 
@@ -118,10 +119,12 @@ class Hub:
         log: Log,
         workers: Workers,
         size: int,
+        gate: Callable[[bytes], bytes],
         hear_deltas: Callable[[Callable[[Delta], None]], Callable[[], None]] | None,
     ) -> None:
         self.log = log
         self.workers = workers
+        self.gate = gate
         self.is_closed = False
         self.count = 0
         """Frames that were ever published."""
@@ -218,4 +221,4 @@ class Hub:
 
 def control(kind: str, **values: Any) -> bytes:
     """Return a frame that is no event: it has a `type`, where events have a `seq` and a `kind`."""
-    return orjson.dumps({"type": kind, **values})
+    return dumps({"type": kind, **values})[0]

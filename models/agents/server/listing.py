@@ -81,10 +81,11 @@ class Lister:
         return Page(part, len(rows), _cursor(place(part[-1])) if len(rest) > len(part) else None)
 
 
-def row_of(row: Summary, is_running: bool) -> dict[str, Any]:
-    """Return a row as plain values."""
+def row_of(row: Summary, is_running: bool, title: str) -> dict[str, Any]:
+    """Return a row as plain values, with its title as it may be shown."""
     values = {key: value for key, value in vars(row).items() if key != "parent_conversation"}
-    return {**values, "running": is_running, "parent": row.parent_conversation}
+    told = {"title": title, "running": is_running, "parent": row.parent_conversation}
+    return {**values, **told}
 
 
 def _cursor(place: tuple[float, str]) -> str:

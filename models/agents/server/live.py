@@ -132,7 +132,8 @@ class Registry:
             # A model or tool that is gone must not hide what was said.
             problem = str(error)
         found = opened.store if opened else await self._workers.do(home.store.open, conversation_id)
-        hub = Hub(found, self._workers, self._backlog, opened.hear_deltas if opened else None)
+        hear = opened.hear_deltas if opened else None
+        hub = Hub(found, self._workers, self._backlog, secrets.gate, hear)
         return Live(found, hub, secrets, opened, spec, problem)
 
     def mask(self, conversation_id: str | None, text: str) -> str:

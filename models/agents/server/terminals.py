@@ -7,9 +7,9 @@ import threading
 import time
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, WebSocket
 
+from models.agents.events.sayable import dumps
 from models.agents.security.secrets import StreamMask
 from models.agents.server.either import either
 from models.agents.server.sockets import FULL, MALFORMED, Refused, admitted, opened, parsed, send
@@ -128,4 +128,4 @@ async def _type(socket: WebSocket, screen: Screen) -> None:
 
 
 def _frame(kind: str, **values: Any) -> str:
-    return orjson.dumps({"type": kind, **values}).decode()
+    return dumps({"type": kind, **values})[0].decode()

@@ -15,7 +15,7 @@ from models.agents.errors import (
     TakenError,
     UnknownParentError,
 )
-from models.agents.events.codec import Record, decode_body, decode_record, encode_body, new_event
+from models.agents.events.codec import Record, decode_body, decode_record, new_event, stored
 from models.agents.events.types import Event, Intent, Result
 from models.agents.state import Span, State
 from models.agents.store.base import Damage, Gate
@@ -177,8 +177,7 @@ class BaseLog(ABC):
                 parent_seq = found
             if event.id in seqs:
                 raise duplicate(self._id, f"event '{event.id}'")
-            raw = encode_body(event.body)
-            body = event.body
+            raw, body = stored(event.body)
             if self._gate is not None and (clean := self._gate(raw)) is not raw:
                 raw, body = clean, decode_body(event.kind, clean)
             name, ts = event.id or new_event(body).id, event.ts or time.time()

@@ -23,10 +23,10 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, TypeAlias, get_type_hints, overload
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from models.agents.errors import ToolArgumentsError, ToolDefinitionError
+from models.agents.events.sayable import dumps
 from models.agents.tools.context import ToolContext
 from models.agents.tools.threads import in_thread
 from models.llm import Image, ToolSpec
@@ -62,7 +62,7 @@ class Observation:
         if value is None:
             return cls("done")
         plain = TypeAdapter(type(value)).dump_python(value, mode="json")
-        text = orjson.dumps(plain).decode()
+        text = dumps(plain)[0].decode()
         return cls(text, data=plain if isinstance(plain, dict) else {"value": plain})
 
 

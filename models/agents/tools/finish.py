@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from pydantic import TypeAdapter
 
+from models.agents.events.sayable import dumps
 from models.agents.tools.base import Observation, Tool, no_locks, tool
 
 
@@ -42,7 +42,7 @@ def finish_with(kind: type[Any]) -> Tool:
             message: What to say beside it.
         """
         value = adapter.dump_python(result, mode="json")
-        return Observation(message or orjson.dumps(value).decode(), data={"value": value})
+        return Observation(message or dumps(value)[0].decode(), data={"value": value})
 
     finish.__annotations__ = {"result": kind, "message": str, "return": Observation}
     return tool(read_only=True, idempotent=True, locks=no_locks)(finish)

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from models.agents import (
-    Conversation,
-    tool,
-)
+from models.agents import Conversation, Observation, tool
 from models.agents.events import Result
+from models.agents.events.codec import decode_body, encode_body
 from models.llm import Capabilities, ScriptedModel, ToolCall, Turn
 from tests.models.agents.played import bodies, calls, finishes, said_to
 
@@ -44,6 +42,42 @@ def test_arguments_that_are_no_json_become_a_result(talk: Talk):
     first, second, _ = bodies(conversation, Result)
     assert "are no JSON" in first.text
     assert "needs a JSON object of arguments, found a list" in second.text
+
+
+ODD: dict[str, Callable[[], Any]] = {
+    "a name that is no UTF-8": lambda: "caf\udce9.txt",
+    "a number beyond 64 bits": lambda: Observation("x", data={"n": 2**70}),
+    "data of 300 levels": lambda: Observation("x", data={"n": _nested(300)}),
+    "an object": lambda: Observation("x", data={"n": object()}),
+    "an error about such a name": lambda: _raise(ValueError("bad \udc80")),
+}
+
+
+def _nested(levels: int) -> Any:
+    return "x" if levels == 0 else [_nested(levels - 1)]
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_result_that_json_cannot_say_is_told_in_words_and_the_work_goes_on(talk: Talk, odd: str):
+    @tool
+    def looks() -> Observation:
+        """Look."""
+        return Observation.of(ODD[odd]())
+
+    conversation = talk([calls(("looks", {})), "bad \ud800 text", finishes("done")], looks)
+    asyncio.run(said_to(conversation, "go"))
+    assert asyncio.run(said_to(conversation, "and?")).text == "done"
+    result, *_ = bodies(conversation, Result)
+    assert result.outcome == ("error" if "error" in odd else "ok")
+    assert not conversation.open_calls()
+    # What is in memory is what another process reads.
+    assert [decode_body(e.kind, encode_body(e.body)) for e in conversation.events()] == [
+        e.body for e in conversation.events()
+    ]
 
 
 def test_behaviour_20_a_tool_that_raises_becomes_an_error_result(talk: Talk):

@@ -21,7 +21,7 @@ from models.agents.events import (
     new_event,
     upcast,
 )
-from models.agents.events.codec import decode_body, decode_record, encode, encode_body
+from models.agents.events.codec import decode_body, decode_record, encode, encode_body, stored
 from models.agents.events.types import BODIES
 from models.agents.store import MemoryStore, SqliteStore
 from models.agents.store.jsonl import export, export_lines, import_lines
@@ -94,11 +94,25 @@ def test_a_body_that_cannot_be_read_is_damage(raw: bytes):
         decode_body("answer", raw)
 
 
-def test_what_json_cannot_say_is_refused_when_it_is_written():
-    with pytest.raises(LogError, match="plain values only"):
-        encode_body(Note("a", {"object": object()}))
-    with pytest.raises(LogError, match="plain values only"):
-        encode_body(Note("lone surrogate \ud800"))
+def test_what_json_cannot_say_is_put_in_words_and_reads_back_as_these():
+    nested: Any = "x"
+    for _ in range(400):
+        nested = [nested]
+    data = {"object": object(), "huge": 2**70, "vast": 2**9_999, "deep": nested, "set": {1},
+            "\udc80": b"1", (1, 2): 2**64 - 1}  # fmt: skip
+    raw, body = stored(Note("caf\udce9 lone \ud800", data))
+    assert decode_body("note", raw) == body
+    assert isinstance(body, Note)
+    assert body.topic == "caf\\udce9 lone \\ud800"
+    said = dict(body.data)
+    assert "(nested more than 100 levels)" in str(said.pop("deep"))
+    assert said == {
+        "object": "(a object, which is no plain value)", "huge": str(2**70),
+        "vast": "(an integer of 10000 bits)", "set": [1],
+        "\\udc80": "(a bytes, which is no plain value)", "(1, 2)": 2**64 - 1,
+    }  # fmt: skip
+    plain = Note("a", {"n": 1})
+    assert stored(plain)[1] is plain
 
 
 def test_messages_come_back_whole():

@@ -29,6 +29,7 @@ from models.agents.security.policy import policy_of
 from models.agents.spec import PolicySpec
 from models.agents.store.jsonl import export
 from models.agents.tools import ToolContext, no_locks
+from models.agents.tools.texts import numbered
 from models.errors import ConfigError
 from models.llm import ToolCall, Turn
 from tests.models.agents.played import bodies, calls, finishes, ping
@@ -405,8 +406,9 @@ def test_behaviour_32_a_secret_goes_only_where_the_command_names_it():
 
 @pytest.mark.parametrize(
     ("values", "told"),
-    [({"two words": "long-enough"}, "no name of a variable"), ({"A": "short"}, "fewer than 6")],
-)
+    [({"two words": "long-enough"}, "no name of a variable"), ({"A": "short"}, "fewer than 6"),
+     ({"A": "arguments"}, "a word that logs are made of")],
+)  # fmt: skip
 def test_a_secret_that_cannot_be_kept_is_refused(values: Mapping[str, str], told: str):
     with pytest.raises(ConfigError, match=told):
         Secrets(values)
@@ -426,6 +428,44 @@ def test_a_split_secret_never_shows_and_nothing_else_is_lost(parts: list[str], s
     shown += mask.feed(rest) + mask.end()
     assert "s3cret" not in shown
     assert shown.replace("[secret:B]", "s3cret-long").replace("[secret:A]", "s3cret") == text
+
+
+@pytest.mark.parametrize("size", [2, 12, 25])
+def test_a_secret_that_begins_another_one_waits_for_the_rest_of_it(size: int):
+    mask = Secrets({"A": "abcdefgh1234", "B": "abcdefgh1234SUFFIXOFB99"}).stream()
+    text = "<abcdefgh1234SUFFIXOFB99> <abcdefgh1234>"
+    shown = "".join(mask.feed(text[at : at + size]) for at in range(0, len(text), size))
+    assert shown + mask.end() == "<[secret:B]> <[secret:A]>"
+
+
+@given(st.integers(0, 36), st.integers(0, 36))
+def test_of_a_long_secret_no_half_is_ever_shown(start: int, end: int):
+    token = "tk-0123456789abcdefghijklmnopqrstuvw"
+    secrets = Secrets({"TOKEN": token})
+    # What a cut leaves: the end of a secret, or its beginning.
+    for piece in (token[start:], token[:end]):
+        shown = secrets.mask(f"a {piece} b")
+        assert shown == ("a [secret:TOKEN] b" if len(piece) >= 18 else f"a {piece} b")
+
+
+def test_secrets_that_lap_over_each_other_leave_no_rest():
+    secrets = Secrets({"A": "12345678abc", "B": "abcdefghijkl"})
+    assert secrets.mask("x 12345678abcdefghijkl y") == "x [secret:B] y"
+    assert secrets.mask("12345678abc abcdefghijkl") == "[secret:A] [secret:B]"
+
+
+def test_the_lines_of_a_key_are_struck_out_wherever_they_stand():
+    lines = ["MIIEowIBAAKCAQEA7xk2n0v1", "q8Zr5sT9uVwXyZ0123456789", "abcd"]
+    key = "\n".join(["-----BEGIN PRIVATE KEY-----", *lines, "-----END PRIVATE KEY-----", ""])
+    secrets = Secrets({"KEY": key})
+    assert secrets.mask(f"<{key}>") == "<[secret:KEY]>"
+    for text in (key.replace("\n", "\r\n"), numbered(key), json.dumps({"key": key})):
+        shown = secrets.mask(text)
+        assert lines[0] not in shown
+        assert lines[1] not in shown
+    # What frames this key frames others too.
+    other = "-----BEGIN PRIVATE KEY-----"
+    assert secrets.mask(other) == other
 
 
 def test_a_secret_of_digits_is_masked_as_a_number_too():

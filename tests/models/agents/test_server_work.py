@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import threading
@@ -369,6 +370,42 @@ def test_commands_and_changes_of_the_workspace(server: Served):
     assert bash("ls")["output"] == "new\nold\n"
     notes = server.http.get(f"{place}/events", params={"kind": "note"}).json()["events"]
     assert notes[1]["body"]["data"] == {"command": "sleep 60", "exit_code": 137}
+
+
+def test_what_became_a_secret_after_it_was_said_is_struck_out_where_it_is_read(server: Served):
+    late = "tok_LATE_A1B2C3D4E5F6"
+    name = server.create(["seen"])
+    place = f"/api/conversations/{name}"
+    server.say(name, f"use {late} please")
+    server.rested(name)
+    assert late in server.http.get(f"{place}/events").text
+    told = server.http.post(f"{place}/secrets", json={"values": {"T": late}})
+    assert told.status_code < 300, told.text
+    query = {"q": name}
+    shown = [server.http.get(route, params=query).text
+             for route in (place, f"{place}/events", "/api/conversations")]  # fmt: skip
+    with server.socket(f"/ws/conversations/{name}?after=0") as watched:
+        frames = [str(watched.recv(timeout=10))]
+        while '"status"' not in frames[-1] or '"type"' not in frames[-1]:
+            frames.append(str(watched.recv(timeout=10)))
+    for text in (*shown, "".join(frames)):
+        assert late not in text
+        assert name in text
+    assert "[secret:T]" in shown[1]
+    assert "[secret:T]" in "".join(frames)
+
+
+def test_names_that_are_no_utf8_are_listed_and_looked_at(server: Served):
+    steps = [{"tool_calls": [{"name": "view", "arguments": {"path": "."}}]}, "seen"]
+    name = server.create(steps)
+    folder = server.home / "workspaces" / name
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    server.say(name)
+    assert server.rested(name)["final"] == "seen"
+    for route in (f"/api/conversations/{name}/files/", f"/api/conversations/{name}/events"):
+        answer = server.http.get(route)
+        assert answer.status_code == 200
+        assert "caf\\\\udce9.txt" in answer.text
 
 
 def test_events_come_in_pages_and_an_export_is_the_log(server: Served):
