@@ -8,7 +8,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder -q
 UPGRADES_DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check static fast flow stack up bench peers llamacpp openhands screenshots clean
+.PHONY: help venv demo test check static fast flow stack up bench peers llamacpp openhands reference screenshots clean
 
 help:            ## show this list
 	@grep -hE '^[a-z]+: .*## |^[a-z]+: *## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ demo: venv       ## run every flow on bundled data and print one table
 	@$(BIN)/loom demo
 
 test: static     ## everything: lint, types, contracts, all tests
-	@$(PYTHON) .ci/install.py --extra browser
+	@$(PYTHON) .ci/install.py --extra browser --extra reference
 	@$(PYTEST) $(PARALLEL) --durations=25 --durations-min=8
 
 check: static    ## format, lint, types, import contracts, fast tests
@@ -46,6 +46,10 @@ llamacpp: venv   ## build llama.cpp for the benchmark of inference (10 minutes o
 
 openhands:       ## install openhands-sdk, which `loom bench agents` compares with (Python 3.12+)
 	@$(PYTHON) .ci/openhands.py
+
+reference: venv  ## write the API reference from docstrings to out/reference
+	@$(PYTHON) .ci/install.py --extra reference
+	@$(BIN)/python .ci/reference.py
 
 screenshots: venv ## take the pictures of docs/img in a real browser
 	@$(PYTHON) .ci/install.py --extra browser

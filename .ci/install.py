@@ -51,7 +51,7 @@ def main() -> int:
         default=[],
         metavar="NAME",
         help="also install requirements/NAME.txt (agentdojo, tpu, peers, llamacpp, browser, "
-        "embedder, flaggems); kept",
+        "embedder, flaggems, reference); kept",
     )
     options = parser.parse_args()
     if sys.version_info < (3, 11):

@@ -383,6 +383,12 @@ BENCHES = (
         about="what Prefect and MLflow cost over plain functions; start-up of `loom`",
         run="flows.command.bench_platform:run",
     ),
+    BenchEntry(
+        room="soak",
+        about="the stack for two hours with schedules minutes apart: runs, memory, disk",
+        run="flows.command.bench_soak:run",
+        config="flows.command.bench_soak:SoakConfig",
+    ),
 )
 
 EVERY_BENCH = BenchEntry(

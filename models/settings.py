@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     work_pool: str = "loom"
     """Prefect work pool that `prefect.yaml` deploys to and `loom up` serves."""
 
+    schedule_every_s: int = Field(0, ge=0)
+    """Seconds between runs of every scheduled deployment, to watch months in hours; 0: the times of
+    `prefect.yaml`."""
+
     keep_days: float = Field(90.0, ge=1)
     """Days that our Prefect server keeps flow runs that ended, with their logs."""
 

@@ -24,6 +24,16 @@ GOALS: dict[str, dict[str, Goal]] = {
             for name in ("gpt", "llama", "dlrm", "resnet18")
         },
     },
+    "soak": {
+        "runs/not_completed": Goal("runs that did not complete", None, 0, "<="),
+        "processes/left": Goal("processes left behind", None, 0, "<="),
+        **{
+            f"memory/{name}": Goal(
+                f"{name}: growth per hour in the second half, as a share", None, 0.05, "<="
+            )
+            for name in ("Prefect server", "MLflow server", "worker")
+        },
+    },
     "sharding": {
         "published/all/top_3": Goal("experts' layout among three", None, 0.90, beside="8 of 8"),
         "published/all/top_1": Goal("experts' layout first", None, 0.82, beside="7 of 8"),

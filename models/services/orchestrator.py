@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -115,6 +115,18 @@ def _names(api_url: str, kind: str, ids: Iterable[str | None]) -> dict[str, str]
     wanted = sorted({one for one in ids if one})
     found = ask(f"{api_url}/{kind}/filter", {kind: {"id": {"any_": wanted}}}) if wanted else []
     return {one["id"]: one["name"] for one in found}
+
+
+def running_names(api_url: str, runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return `flow/deployment` of flow runs, by their ids."""
+    listed = list(runs)
+    deployments = _names(api_url, "deployments", (run["deployment_id"] for run in listed))
+    flows = _names(api_url, "flows", (run["flow_id"] for run in listed))
+    return {
+        run["id"]: f"{flows.get(run['flow_id'], '?')}/"
+        f"{deployments.get(run['deployment_id'], 'by hand')}"
+        for run in listed
+    }
 
 
 def _refused(what: str, api_url: str, error: OSError) -> ServiceError:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from models.errors import ConfigError
+from models.services.hurried import hurried
 from models.services.orchestrator import is_healthy, worker_is_online
 from models.services.process import Command
 from models.services.web import answers
@@ -103,9 +104,14 @@ def deployment(
     settings: Settings, api_url: str, mlflow_url: str | None, project: Path = ROOT
 ) -> Command:
     """Build the one-off command that registers everything in `prefect.yaml`."""
+    file = project / "prefect.yaml"
+    if settings.schedule_every_s:
+        told = hurried(file.read_text("utf-8"), settings.schedule_every_s, datetime.now(UTC))
+        file = settings.home / "prefect-hurried.yaml"
+        file.write_text(told, encoding="utf-8")
     return Command(
         name="deployment of prefect.yaml",
-        argv=_module("prefect", "--no-prompt", "deploy", "--all"),
+        argv=_module("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)),
         log=_log(settings, "deploy"),
         environment=_client_environment(settings, api_url, mlflow_url),
         cwd=project,

@@ -82,7 +82,8 @@ def test_unknown_names_list_what_exists():
         find_flow("plan-upgrade")
     with pytest.raises(
         UnknownNameError,
-        match="known: agents, all, detection, inference, kernels, platform, sharding, upgrades",
+        match="known: agents, all, detection, inference, kernels, platform, sharding, soak, "
+        "upgrades",
     ):
         find_bench("weather")
 
