@@ -77,8 +77,6 @@ class Preparer:
         self, calls: Sequence[ToolCall], history: Sequence[Message]
     ) -> list[Prepared]:
         """Return the calls in their order, with what was decided."""
-        if self.analyzer is None and not self.hooks:
-            return [self._decided(call, ready_call(call, self.registry), None) for call in calls]
         if len(calls) == 1:
             return [await self._prepare(calls[0], history)]
         return [*await asyncio.gather(*(self._prepare(call, history) for call in calls))]
@@ -87,6 +85,7 @@ class Preparer:
         ready = ready_call(call, self.registry)
         if isinstance(ready, str):
             return self._refused(call, ready)
+        call = call.plain()  # what runs, and not how the model spelled it
         facts = {"call_id": call.id, "arguments": call.arguments}
         for verdict in await run_hooks(self.hooks, "PreToolUse", facts, call.name):
             if verdict.blocks:
@@ -96,9 +95,7 @@ class Preparer:
             risk = await rated(self.analyzer, call, history, self.analyzer_timeout_s)
         return self._decided(call, ready, risk)
 
-    def _decided(self, call: ToolCall, ready: Ready | str, risk: Risk | None) -> Prepared:
-        if isinstance(ready, str):
-            return self._refused(call, ready)
+    def _decided(self, call: ToolCall, ready: Ready, risk: Risk | None) -> Prepared:
         intent = Intent(
             call.id,
             call.name,
