@@ -18,6 +18,9 @@ from models.agents.tools.registry import Registry
 from models.llm import Message, ToolCall
 from models.llm.errors import MalformedReplyError
 
+MOST_CALLS = 256
+"""Of one answer that are run: all are begun, and stored, at once."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -77,9 +80,10 @@ class Preparer:
         self, calls: Sequence[ToolCall], history: Sequence[Message]
     ) -> list[Prepared]:
         """Return the calls in their order, with what was decided."""
-        if len(calls) == 1:
-            return [await self._prepare(calls[0], history)]
-        return [*await asyncio.gather(*(self._prepare(call, history) for call in calls))]
+        why = f"not run: one answer may hold {MOST_CALLS} calls; ask for the others again"
+        work = (self._prepare(call, history) for call in calls[:MOST_CALLS])
+        beyond = [_beyond(call, why) for call in calls[MOST_CALLS:]]
+        return [*await asyncio.gather(*work), *beyond]
 
     async def _prepare(self, call: ToolCall, history: Sequence[Message]) -> Prepared:
         ready = ready_call(call, self.registry)
@@ -112,3 +116,9 @@ class Preparer:
     def _refused(self, call: ToolCall, why: str) -> Prepared:
         intent = Intent(call.id, call.name, call.arguments, digest(call), reruns=True)
         return Prepared(intent, refusal=Result(call.id, call.name, why, "error"))
+
+
+def _beyond(call: ToolCall, why: str) -> Prepared:
+    # Without a digest: thousands of them must cost next to nothing.
+    intent = Intent(call.id, call.name, call.arguments, reruns=True)
+    return Prepared(intent, refusal=Result(call.id, call.name, why, "error"))

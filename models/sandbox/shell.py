@@ -212,24 +212,24 @@ class Shell:
 
     def _read(self, running: Running, terminal: Terminal) -> None:
         """Take what the terminal says until the shell ends: the body of a thread."""
-        while True:
-            piece = terminal.read(self._next_deadline())
-            if piece is None:
-                self._enforce(running)
-                continue
-            if not piece:
-                break
+        try:
+            while (piece := terminal.read(self._next_deadline())) != b"":
+                if piece is None:
+                    self._enforce(running)
+                    continue
+                with self._changed:
+                    self._take(piece)
+        finally:
+            # Also after a failure: nobody may wait for a reader that is gone.
+            code = running.child.wait(_GRACE_S)
+            if code is None:
+                running.kill()
+                code = running.child.wait()
             with self._changed:
-                self._take(piece)
-        code = running.child.wait(_GRACE_S)
-        if code is None:
-            running.kill()
-            code = running.child.wait()
-        with self._changed:
-            if self._running is running:
-                self._forget("exited", 137 if code is None else code)
-        self._sandbox.finish(running)
-        terminal.close()
+                if self._running is running:
+                    self._forget("exited", 137 if code is None else code)
+            self._sandbox.finish(running)
+            terminal.close()
 
     def _next_deadline(self) -> float | None:
         job = self._job
