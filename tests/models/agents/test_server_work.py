@@ -371,6 +371,65 @@ def test_commands_and_changes_of_the_workspace(server: Served):
     assert notes[1]["body"]["data"] == {"command": "sleep 60", "exit_code": 137}
 
 
+PLANTED = """
+git() { command git -c user.name=a -c user.email=a@b -c protocol.file.allow=always "$@"; }
+git init -q . && echo a >f && echo b >ignored && git add f && git commit -qm x
+git init -q inner && (cd inner && echo c >g && git add g && git commit -qm y)
+git submodule --quiet add ./inner inner && git commit -qam z
+for place in .git/config inner/.git/config; do
+    cat >>"$place" <<END
+[core]
+    fsmonitor = touch $PWD/hooked
+    sshCommand = touch $PWD/hooked
+    pager = touch $PWD/hooked
+    attributesFile = $PWD/inner/attributes
+[diff]
+    external = touch $PWD/hooked
+    submodule = log
+[filter "evil"]
+    clean = touch $PWD/hooked; cat
+    process = touch $PWD/hooked
+    required = true
+[diff "evil"]
+    command = touch $PWD/hooked
+    textconv = touch $PWD/hooked; cat
+[include]
+    path = $PWD/more
+END
+done
+cat >more <<END
+[filter "other"]
+    clean = touch $PWD/hooked; cat
+END
+for place in . inner; do echo '* filter=evil diff=evil' >$place/.gitattributes; done
+echo 'f filter=other' >>.gitattributes
+for hook in post-index-change fsmonitor-watchman; do
+    printf '#!/bin/sh\\ntouch %s' "$PWD/hooked" >.git/hooks/$hook; chmod +x .git/hooks/$hook
+done
+echo ignored >>.git/info/exclude
+echo d >>f; echo d >>inner/g; rm -f hooked
+"""
+
+
+def test_looking_at_changes_runs_nothing_that_a_repository_plants(server: Served):
+    name = server.create(["x"])
+    place = f"/api/conversations/{name}"
+    done = server.http.post(f"{place}/bash", json={"command": PLANTED}).json()
+    assert done["exit_code"] == 0, done["output"]
+    token = server.http.post("/api/tokens", json={"conversation": name, "scopes": ["read"]})
+    with server.client(token.json()["token"]) as reader:
+        found = reader.get(f"{place}/diff").json()
+        assert reader.get(f"{place}/files/hooked").status_code == 404
+    assert "\n-a\n" not in found["diff"]
+    assert "\n a\n+d\n" in found["diff"]
+    assert sorted((change["path"], change["kind"]) for change in found["changes"]) == [
+        (".gitattributes", "added"), ("f", "changed"), ("more", "added"),
+    ]  # fmt: skip
+    # What was planted does run for those who ask git in the workspace.
+    server.http.post(f"{place}/bash", json={"command": "git status"})
+    assert server.http.get(f"{place}/files/hooked").status_code == 200
+
+
 def test_events_come_in_pages_and_an_export_is_the_log(server: Served):
     replies = [call("ping", n=n) for n in range(4)]
     name = server.create([*replies, "Done."], agent={"tools": [PING]})
