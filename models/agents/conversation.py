@@ -76,6 +76,7 @@ class Conversation(Standing):
         self.agent = agent
         self.workspace = workspace
         self.secrets = secrets
+        workspace.hide(secrets.stream)
         self.session = Session()
         self.home = store
         """The store, where conversations that this one delegates to are kept too."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from models.errors import ConfigError
 from models.sandbox.base import SandboxError
-from models.sandbox.capture import Capture
 from models.sandbox.job import Job, ShellResult, Status
 from models.sandbox.launch import marked
 from models.sandbox.process import COMMAND_MARK, Streams
@@ -186,9 +185,7 @@ class Shell:
         self, terminal: Terminal, command: str, hard_s: float | None, env: Mapping[str, str]
     ) -> Job:
         terminal.restore()
-        limits, outputs = self._sandbox.limits, self._sandbox.outputs
-        capture = Capture(limits.output_bytes, outputs, limits.file_bytes)
-        job = Job.begin(capture, hard_s)
+        job = Job.begin(self._sandbox.capture(self._sandbox.limits.output_bytes), hard_s)
         job.capture.add(self._between)
         self._between = b""
         self._job = job
