@@ -240,6 +240,12 @@ def test_forks_rewinds_questions_and_titles(server: Served):
     copy = server.http.post(f"{place}/fork", json={"at": 4}).json()
     assert copy["id"] == f"{name}-fork-1"
     assert copy["seq"] == 5
+    key = server.http.post("/api/tokens", json={"conversation": name, "scopes": ["write"]}).json()
+    with server.client(key["token"]) as writer:
+        planted = writer.post(f"{place}/fork", json={"id": f"{copy['id']}.c-0"})
+        assert (planted.status_code, "would name a part" in planted.text) == (400, True)
+    body = {"id": f"{copy['id']}.c-0", "agent": server.get(name)["agent"]}
+    assert server.http.post("/api/conversations", json=body).status_code == 400
     server.say(copy["id"], "another way")
     assert server.rested(copy["id"])["final"] == "Yes."
     assert server.get(name)["seq"] == seq
