@@ -131,8 +131,7 @@ def _facts(tests: Sequence[str]) -> Iterator[tuple[str, frozenset[object]]]:
 
 def _literal(text: str) -> object:
     """Return the number or word that a text is, so that True and 1 are one, and 'a' is one however
-    it is tested; other texts as they are.
-    """
+    it is tested; other texts as they are."""
     try:
         return ast.literal_eval(text)
     except ValueError:

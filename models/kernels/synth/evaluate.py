@@ -45,7 +45,9 @@ def same_values(
     try:
         module = torch.fx.GraphModule(root, traced.graph)
         with torch.no_grad():
-            found = _tensors(Folded(module).run(*(inputs[path] for path, _ in traced.inputs)))
+            found = _tensors(
+                Folded(module).run(*(inputs[path] for path, _ in traced.inputs))
+            )
     except Exception:
         # Primitives refuse what it asks of them: the smallest element of nothing.
         return False
