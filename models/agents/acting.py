@@ -12,6 +12,7 @@ from models.agents.ending import Ending
 from models.agents.events.types import Begun, Body, Intent, Notice, Result, Spent, Status
 from models.agents.hooks import run_hooks
 from models.agents.journal import Journal
+from models.agents.security.approvals import digest
 from models.agents.state import OpenCall
 from models.agents.tools.context import Cancellation, ToolContext
 from models.agents.tools.execute import Execution, Ready
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 UNKNOWN = (
     "The process ended while this call ran: nobody knows whether it took effect. It was not run "
     "again. Look at what is there before you repeat it."
+)
+
+OTHERS = (
+    "Nothing ran: the arguments in the log are not those that were decided on, since a secret was "
+    "struck out of them. Name it as a variable ($NAME) instead."
 )
 
 
@@ -114,9 +120,10 @@ class Actor:
         """Make a call of the log ready again."""
         intent = self._it.store.spans([(call.seq, call.seq)])[0].body
         assert isinstance(intent, Intent)
-        found = ready_call(
-            ToolCall(call.call_id, call.name, intent.arguments), self._it.kit.registry
-        )
+        asked = ToolCall(call.call_id, call.name, intent.arguments)
+        if digest(asked) != call.digest:
+            return Result(call.call_id, call.name, OTHERS, "error")
+        found = ready_call(asked, self._it.kit.registry)
         if isinstance(found, str):
             return Result(call.call_id, call.name, found, "error")
         return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.agents.errors import LifecycleError
+from models.agents.errors import LifecycleError, TakenError
 from models.agents.events import Body, Event, Forked, Result, Rewound, Status, new_event
-from models.agents.store.base import Log, Store
+from models.agents.store.base import Log, Store, check_id, owner_of
 
 if TYPE_CHECKING:
     from models.agents.conversation import Conversation
@@ -33,6 +33,7 @@ def fork_log(conversation: Conversation, at: int | None, id: str | None) -> str:
     Raises:
         CorruptLogError: What would be copied is not as it was written.
         LifecycleError: There is no such event.
+        TakenError: The id is that of a part of another conversation.
     """
     source, store = conversation.store, conversation.home
     seq = source.state.seq if at is None else at
@@ -41,6 +42,8 @@ def fork_log(conversation: Conversation, at: int | None, id: str | None) -> str:
     if damage is not None and damage.intact_seq < seq:
         raise damage.error(source.id)  # hashes made anew would vouch for what changed
     name = id or _free_name(store, source.id)
+    if above := owner_of(store, check_id(name)):
+        raise TakenError(f"'{name}' would name a part of conversation '{above}'; give another id")
     log = store.open(name)
     log.copy_in(source.records(limit=seq))
     bodies: list[Body] = [
@@ -60,6 +63,8 @@ def _check(log: Log, seq: int) -> None:
 
 
 def _free_name(store: Store, name: str) -> str:
+    if owner_of(store, name):
+        name = name.replace(".", "-")
     number = 1
     while store.exists(f"{name}-fork-{number}"):
         number += 1

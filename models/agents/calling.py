@@ -18,6 +18,9 @@ from models.agents.tools.registry import Registry
 from models.llm import Message, ToolCall
 from models.llm.errors import MalformedReplyError
 
+MOST_CALLS = 256
+"""Of one answer that are run: all are begun, and stored, at once."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -77,16 +80,16 @@ class Preparer:
         self, calls: Sequence[ToolCall], history: Sequence[Message]
     ) -> list[Prepared]:
         """Return the calls in their order, with what was decided."""
-        if self.analyzer is None and not self.hooks:
-            return [self._decided(call, ready_call(call, self.registry), None) for call in calls]
-        if len(calls) == 1:
-            return [await self._prepare(calls[0], history)]
-        return [*await asyncio.gather(*(self._prepare(call, history) for call in calls))]
+        why = f"not run: one answer may hold {MOST_CALLS} calls; ask for the others again"
+        work = (self._prepare(call, history) for call in calls[:MOST_CALLS])
+        beyond = [_beyond(call, why) for call in calls[MOST_CALLS:]]
+        return [*await asyncio.gather(*work), *beyond]
 
     async def _prepare(self, call: ToolCall, history: Sequence[Message]) -> Prepared:
         ready = ready_call(call, self.registry)
         if isinstance(ready, str):
             return self._refused(call, ready)
+        call = call.plain()  # what runs, and not how the model spelled it
         facts = {"call_id": call.id, "arguments": call.arguments}
         for verdict in await run_hooks(self.hooks, "PreToolUse", facts, call.name):
             if verdict.blocks:
@@ -96,9 +99,7 @@ class Preparer:
             risk = await rated(self.analyzer, call, history, self.analyzer_timeout_s)
         return self._decided(call, ready, risk)
 
-    def _decided(self, call: ToolCall, ready: Ready | str, risk: Risk | None) -> Prepared:
-        if isinstance(ready, str):
-            return self._refused(call, ready)
+    def _decided(self, call: ToolCall, ready: Ready, risk: Risk | None) -> Prepared:
         intent = Intent(
             call.id,
             call.name,
@@ -115,3 +116,9 @@ class Preparer:
     def _refused(self, call: ToolCall, why: str) -> Prepared:
         intent = Intent(call.id, call.name, call.arguments, digest(call), reruns=True)
         return Prepared(intent, refusal=Result(call.id, call.name, why, "error"))
+
+
+def _beyond(call: ToolCall, why: str) -> Prepared:
+    # Without a digest: thousands of them must cost next to nothing.
+    intent = Intent(call.id, call.name, call.arguments, reruns=True)
+    return Prepared(intent, refusal=Result(call.id, call.name, why, "error"))

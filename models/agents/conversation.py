@@ -76,6 +76,7 @@ class Conversation(Standing):
         self.agent = agent
         self.workspace = workspace
         self.secrets = secrets
+        workspace.hide(secrets.stream)
         self.session = Session()
         self.home = store
         """The store, where conversations that this one delegates to are kept too."""
@@ -218,6 +219,10 @@ class Conversation(Standing):
             raise LifecycleError(f"conversation '{self.id}' is empty; `send` it something")
         if self.state.phase == "finished" and not self._has_work():
             return
+        if not self.state.open_calls() and all(said.role == "system" for said in self.view()):
+            raise LifecycleError(
+                f"conversation '{self.id}' has nothing to answer; `send` it a message"
+            )
         if not self._has_started:
             self._has_started = True
             await run_hooks(self.agent.hooks, "SessionStart", {"conversation": self.id})

@@ -152,9 +152,9 @@ class Engine:
         if it.kit.has_servers:
             await self._interruptible(it.plug(tells=True))
         messages, seen = it.sent()
-        request = Request(messages, it.kit.options, purpose="agent", conversation=it.id)
         self._steps += 1
         try:
+            request = Request(messages, it.kit.options, purpose="agent", conversation=it.id)
             it.purse.take_step()
             reply = await self._interruptible(it.deltas.generate(it.model, request))
         except ContextLengthError as error:

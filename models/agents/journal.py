@@ -15,6 +15,9 @@ from models.agents.store.base import Log
 
 T = TypeVar("T")
 
+_MANY = 64
+"""Events of one transaction that the event loop is not held up by: some 10 ms."""
+
 
 class Journal:
     """A log as a coroutine writes to it.
@@ -32,7 +35,7 @@ class Journal:
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
         """Append events in one transaction; see `Log.commit`."""
-        if self._log.durability == "strict":
+        if self._log.durability == "strict" or len(events) > _MANY:
             return await _beside(lambda: self._log.commit(events))
         return self._log.commit(events)
 

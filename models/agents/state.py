@@ -18,6 +18,7 @@ from models.agents.events.types import (
     Begun,
     Condensed,
     Event,
+    Forked,
     Intent,
     Note,
     Phase,
@@ -29,7 +30,7 @@ from models.agents.events.types import (
     Title,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the rules below. A log that was reduced by other ones is reduced again when it is opened."""
 
 Span = tuple[int, int]
@@ -135,6 +136,8 @@ class State:
                 self.policy = dict(data)
             case Title(text=text):
                 self.title = text
+            case Forked():
+                self.parent_conversation = ""  # nobody delegated to the copy
             case Started(parent_conversation=parent):
                 self.parent_conversation, self.created = parent, event.ts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -121,10 +121,10 @@ class ToolCall:
         """Return the arguments as a mapping.
 
         Raises:
-            MalformedReplyError: They are no JSON object.
+            MalformedReplyError: They are no JSON object, or name something twice.
         """
         try:
-            value = json.loads(self.arguments or "{}")
+            value = json.loads(self.arguments or "{}", object_pairs_hook=_named_once)
         except (ValueError, RecursionError) as error:
             raise MalformedReplyError(
                 f"call '{self.id}' of tool '{self.name}' has arguments that are no JSON "
@@ -138,6 +138,31 @@ class ToolCall:
                 text=self.arguments,
             )
         return value
+
+    def plain(self) -> ToolCall:
+        """Return this call with its arguments as a tool gets them: equal values, one spelling.
+
+        Names are sorted, without spaces; only what cannot be printed is escaped. Whoever
+        judges a call by its text (rules, hooks, people) looks at this one.
+
+        Raises:
+            MalformedReplyError: There are no such arguments.
+        """
+        text = json.dumps(self.parsed(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        if not text.isprintable():
+            for letter in {letter for letter in text if not letter.isprintable()}:
+                text = text.replace(letter, json.dumps(letter)[1:-1])
+        return self if text == self.arguments else replace(self, arguments=text)
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Which of two values counts differs between readers: one could be judged, the other run.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{twice[:80]}' is named twice")
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ local.py       trusted: no walls at all          restricted.py  Landlock and sec
 bubblewrap.py  sandboxed: namespaces and all else (bwrap, mounts, identity)
 overlay.py, layers.py  changes kept apart: steps, accept, discard
 egress.py, rules.py    the one way out: allowed requests, keys put in outside
-shell.py, job.py, terminal.py, capture.py  a shell that lives on between commands
+shell.py, job.py, terminal.py  a shell that lives on between commands
+capture.py, outputs.py  head and tail of an output, and a file with all of it
 seccomp.py, syscalls.py, landlock.py, limits.py  one wall each
 process.py, launch.py, kernel.py  how a process is confined, started and ended
 probe.py       what this host can do           escape_probes.py, probes/  attempts to get out

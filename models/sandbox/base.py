@@ -11,6 +11,7 @@ from models.errors import ConfigError, DataError, ServiceError
 
 if TYPE_CHECKING:
     from models.sandbox.files import Files
+    from models.sandbox.outputs import MakeMask
     from models.sandbox.shell import Shell
 
 MIB = 1024**2
@@ -146,6 +147,9 @@ class Sandbox(Protocol):
                 `Limits.wall_s`.
             env: Variables added to the clean environment.
         """
+
+    def hide(self, make_mask: MakeMask) -> None:
+        """Pass what is saved of outputs from now on through a mask, too."""
 
     def shell(self, env: Mapping[str, str] | None = None) -> Shell:
         """Start a shell that keeps its folder and variables between commands."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from models.sandbox.outputs import OutputFile, Outputs
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,21 @@ class Capture:
 
     Args:
         cap_bytes: What is kept in memory, half of it head, half tail.
-        folder: Where a longer output is written as a whole.
+        outputs: Where a longer output is written as a whole.
         most_file_bytes: Of that file; what comes later is only counted.
     """
 
-    def __init__(self, cap_bytes: int, folder: Path, most_file_bytes: int | None = None) -> None:
+    def __init__(
+        self, cap_bytes: int, outputs: Outputs, most_file_bytes: int | None = None
+    ) -> None:
         self._head_cap = cap_bytes // 2
         self._tail_cap = cap_bytes - self._head_cap
-        self._folder = folder
+        self._outputs = outputs
         self._most_file_bytes = most_file_bytes
         self._head = bytearray()
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
-        self._file: BinaryIO | None = None
+        self._file: OutputFile | None = None
         self._path: Path | None = None
         self.total_bytes = 0
 
@@ -65,10 +66,8 @@ class Capture:
                 self._tail_bytes -= len(self._tail.popleft())
 
     def _open(self) -> None:
-        descriptor, name = tempfile.mkstemp(prefix="output-", suffix=".txt", dir=self._folder)
-        # Commands may read their own output, also where they run as another user.
-        os.fchmod(descriptor, 0o644)
-        self._file, self._path = os.fdopen(descriptor, "wb"), Path(name)
+        self._file = self._outputs.begin()
+        self._path = self._file.path
         self._file.write(bytes(self._head) + b"".join(self._tail))
 
     def _write(self, piece: bytes) -> None:

@@ -160,7 +160,8 @@ class Files:
             if mode is None:
                 # No set-user-id bits: what was trusted with them is not what we write.
                 mode = stat.S_IMODE(before.st_mode) & 0o777 if before else 0o644
-            temporary = f".{place.name[:200]}.{secrets.token_hex(6)}"
+            # Of 31 bytes: a name may be as long as the file system takes, and no longer.
+            temporary = f".loom-{secrets.token_hex(13)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o600, dir_fd=place.folder)
             try:

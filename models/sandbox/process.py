@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import selectors
-import shutil
 import tempfile
 import threading
 import time
@@ -29,6 +28,7 @@ from models.sandbox.base import (
 )
 from models.sandbox.capture import Capture
 from models.sandbox.launch import Child, kill_all, marked
+from models.sandbox.outputs import MakeMask, Outputs
 
 if TYPE_CHECKING:
     from models.sandbox.files import Files
@@ -93,9 +93,9 @@ class ProcessSandbox(ABC):
         self.workspace = as_workspace(workspace)
         self.limits = limits
         self.notes: tuple[str, ...] = ()
-        self.outputs = Path(tempfile.mkdtemp(prefix="loom-outputs-"))
-        """Where outputs that were cut lie as a whole; commands may read them."""
-        self.outputs.chmod(0o755)
+        self._outputs = Outputs(lambda: self.user)
+        self.outputs = self._outputs.path
+        """Where outputs that were cut lie as a whole; commands may read them, nobody else."""
         self._extra = dict(env or {})
         self._token = secrets.token_hex(8)
         self._running: dict[int, Running] = {}
@@ -127,6 +127,14 @@ class ProcessSandbox(ABC):
         if self.user is not None:
             os.chown(made, self.user, self.user)
         return made
+
+    def hide(self, make_mask: MakeMask) -> None:
+        """Pass what is saved of outputs from now on through a mask, too."""
+        self._outputs.hide(make_mask)
+
+    def capture(self, cap_bytes: int) -> Capture:
+        """Make what takes an output, of which so much is kept in memory."""
+        return Capture(cap_bytes, self._outputs, self.limits.file_bytes)
 
     def lend(self, env: Mapping[str, str | None]) -> None:
         """Change the variables of commands that begin from now on; None: take one away."""
@@ -178,7 +186,7 @@ class ProcessSandbox(ABC):
         argv = ["/bin/sh", "-c", *words]
         seconds = self.limits.wall_s if timeout_s is None else timeout_s
         started = time.monotonic()
-        capture = Capture(self.limits.output_bytes, self.outputs, self.limits.file_bytes)
+        capture = self.capture(self.limits.output_bytes)
         read_end, running = self._start_piped(argv, self.environment(env), stdin)
         try:
             killed = _collect(running, read_end, capture, started + seconds)
@@ -241,7 +249,7 @@ class ProcessSandbox(ABC):
         if self.level != "sandboxed":
             # A namespace takes all with it; elsewhere daemons have to be looked for.
             kill_all(lambda: marked(f"{SANDBOX_MARK}={self._token}"))
-        shutil.rmtree(self.outputs, ignore_errors=True)
+        self._outputs.close()
 
     def __enter__(self) -> ProcessSandbox:
         return self

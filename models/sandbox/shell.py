@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from models.errors import ConfigError
 from models.sandbox.base import SandboxError
-from models.sandbox.capture import Capture
 from models.sandbox.job import Job, ShellResult, Status
 from models.sandbox.launch import marked
 from models.sandbox.process import COMMAND_MARK, Streams
@@ -186,9 +185,7 @@ class Shell:
         self, terminal: Terminal, command: str, hard_s: float | None, env: Mapping[str, str]
     ) -> Job:
         terminal.restore()
-        limits, outputs = self._sandbox.limits, self._sandbox.outputs
-        capture = Capture(limits.output_bytes, outputs, limits.file_bytes)
-        job = Job.begin(capture, hard_s)
+        job = Job.begin(self._sandbox.capture(self._sandbox.limits.output_bytes), hard_s)
         job.capture.add(self._between)
         self._between = b""
         self._job = job
@@ -212,24 +209,24 @@ class Shell:
 
     def _read(self, running: Running, terminal: Terminal) -> None:
         """Take what the terminal says until the shell ends: the body of a thread."""
-        while True:
-            piece = terminal.read(self._next_deadline())
-            if piece is None:
-                self._enforce(running)
-                continue
-            if not piece:
-                break
+        try:
+            while (piece := terminal.read(self._next_deadline())) != b"":
+                if piece is None:
+                    self._enforce(running)
+                    continue
+                with self._changed:
+                    self._take(piece)
+        finally:
+            # Also after a failure: nobody may wait for a reader that is gone.
+            code = running.child.wait(_GRACE_S)
+            if code is None:
+                running.kill()
+                code = running.child.wait()
             with self._changed:
-                self._take(piece)
-        code = running.child.wait(_GRACE_S)
-        if code is None:
-            running.kill()
-            code = running.child.wait()
-        with self._changed:
-            if self._running is running:
-                self._forget("exited", 137 if code is None else code)
-        self._sandbox.finish(running)
-        terminal.close()
+                if self._running is running:
+                    self._forget("exited", 137 if code is None else code)
+            self._sandbox.finish(running)
+            terminal.close()
 
     def _next_deadline(self) -> float | None:
         job = self._job

@@ -15,6 +15,9 @@ from pathlib import Path
 _ROWS, _COLUMNS = 50, 160
 _READ_BYTES = 65_536
 
+_LONGEST_POLL_S = 3600.0
+"""`poll` takes no more than 2**31 ms."""
+
 
 class Terminal:
     """A pseudo-terminal without echo that leaves line ends as programs write them.
@@ -85,8 +88,12 @@ class Terminal:
             time.sleep(0.01)
 
     def read(self, deadline: float | None) -> bytes | None:
-        """Wait for output: what came; None at the deadline or when woken; empty at the end."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        """Wait for output: what came; None at the deadline, when woken or now and then; empty at
+        the end.
+        """
+        left = None
+        if deadline is not None:
+            left = 1000 * max(0.0, min(deadline - time.monotonic(), _LONGEST_POLL_S))
         for descriptor, _ in self._poll.poll(left):
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)

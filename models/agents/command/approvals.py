@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from models.agents.conversation import Conversation
 from models.agents.events import Intent
 from models.config import Config
+from models.llm import ToolCall
 
 
 class ApprovalRule(Config):
@@ -20,7 +22,9 @@ class ApprovalRule(Config):
     tool: str = "*"
     """Name of the tool; `*` stands for any letters."""
     match: str = ""
-    """Regular expression that the arguments must contain; empty: any."""
+    """Regular expression; empty: any. It is searched in the arguments as the tool gets them, as
+    JSON with sorted names and no spaces (`{"command":"ls","timeout_s":5}`), and, unless the rule
+    approves, in each of their texts: what must not be there is found wherever it stands."""
     risk: tuple[Literal["low", "medium", "high", "unknown", ""], ...] = ()
     """Risks that fit; none: any. Empty text: nobody rated the call."""
     do: Literal["approve", "reject", "wait"] = "wait"
@@ -42,8 +46,22 @@ class ApprovalRule(Config):
         return (
             fnmatchcase(intent.name, self.tool)
             and (not self.risk or intent.risk in self.risk)
-            and bool(re.search(self.match, intent.arguments))
+            and any(re.search(self.match, text) for text in self._texts(intent))
         )
+
+    def _texts(self, intent: Intent) -> Iterator[str]:
+        call = ToolCall(intent.call_id, intent.name, intent.arguments)
+        yield call.plain().arguments
+        if self.do != "approve":
+            yield from _texts_in(call.parsed())
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in chain(value, value.values()) if isinstance(value, dict) else value:
+            yield from _texts_in(item)
 
 
 class Approvals(Config):

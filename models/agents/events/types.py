@@ -101,7 +101,7 @@ class Intent(Body):
     call_id: str = ""
     name: str = ""
     arguments: str = "{}"
-    """As the model wrote them."""
+    """As the tool gets them (`ToolCall.plain`); of a call that cannot run, as the model wrote."""
     digest: str = ""
     """Of name and arguments: what an approval is bound to."""
     reruns: bool = False

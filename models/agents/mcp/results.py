@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -79,12 +78,12 @@ def _cut(text: str, ctx: ToolContext) -> str:
     """Cut a text in the middle, and keep all of it where commands can read it."""
     if len(text) <= MOST_CHARACTERS:
         return text
-    folder: Path | None = getattr(ctx.workspace.sandbox, "outputs", None)
-    if folder is None:
+    make: Callable[[int], Capture] | None = getattr(ctx.workspace.sandbox, "capture", None)
+    if make is None:
         half = MOST_CHARACTERS // 2
         note = f"\n[... {len(text) - 2 * half:,} of {len(text):,} characters cut ...]\n"
         return text[:half] + note + text[-half:]
-    capture = Capture(MOST_CHARACTERS, folder)
+    capture = make(MOST_CHARACTERS)
     capture.add(text.encode())
     seen = capture.seen()
     capture.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import mcp_types
+from pydantic import ValidationError
 
 from models.errors import ServiceError
 from models.services import guard
@@ -34,6 +37,9 @@ SAFE_VARIABLES = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
 )
 """All that a server inherits from us; everything else could hold a key."""
+
+
+_ID = re.compile(rb'"id"\s*:\s*(\d{1,18})')
 
 
 @dataclass
@@ -135,7 +141,14 @@ class ServerProcess:
             return None
         try:
             return mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except ValueError:
+        except ValidationError as error:
+            if (asked := _answered(line)) is not None:
+                # In place of the answer: who asked would wait until the time is over.
+                why = error.errors(include_input=False, include_url=False)[0]["msg"]
+                told = mcp_types.ErrorData(
+                    code=mcp_types.PARSE_ERROR, message=f"its answer cannot be read: {why}"
+                )
+                return mcp_types.JSONRPCError(jsonrpc="2.0", id=asked, error=told)
             # Not told to anybody: what a program prints by mistake may hold a key.
             self.garbage += 1
             return None
@@ -153,6 +166,22 @@ class ServerProcess:
         while piece := await process.stderr.read(_READ_BYTES):
             self._words += piece
             del self._words[:-_LAST_WORDS]
+
+
+def _answered(line: bytes) -> int | None:
+    """Return which request a line answers that is no message (a lone surrogate, nested too deep);
+    None: it is no answer.
+    """
+    try:
+        value = json.loads(line.decode(errors="replace"))
+    except RecursionError:
+        found = _ID.search(line)
+        return int(found[1]) if found else None
+    except ValueError:
+        return None
+    is_answer = isinstance(value, dict) and ("result" in value or "error" in value)
+    asked = value.get("id") if is_answer else None
+    return asked if type(asked) is int else None
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

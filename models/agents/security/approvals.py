@@ -10,13 +10,14 @@ from models.agents.errors import ApprovalError
 from models.agents.events.types import Approved, Result
 from models.agents.state import OpenCall
 from models.llm import ToolCall
+from models.llm.errors import MalformedReplyError
 
 
 def digest(call: ToolCall) -> str:
     """Return the sha256 of a call's name and arguments, the same for equal JSON values."""
     try:
-        arguments = json.dumps(json.loads(call.arguments or "{}"), sort_keys=True)
-    except (ValueError, RecursionError):
+        arguments = json.dumps(call.parsed(), sort_keys=True)
+    except (MalformedReplyError, RecursionError):
         arguments = call.arguments
     return hashlib.sha256(f"{call.name}\n{arguments}".encode()).hexdigest()
 

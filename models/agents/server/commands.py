@@ -21,13 +21,39 @@ router = APIRouter(prefix="/api/conversations/{id}", tags=["workspace"])
 DIFF_BYTES = 2 * 1024**2
 _GIT_S = 30.0
 
-# Nothing that the repository configures may run: an agent can write its configuration.
-_GIT = (
-    "git -c safe.directory='*' -c core.fsmonitor=false -c core.hooksPath=/dev/null --no-pager "
-    "--no-optional-locks"
+# Nothing that the repository configures may run (filters, programs that show differences, lazy
+# fetches): an agent can write its configuration, between two commands too. So git works with a
+# folder of its own, which has the objects and the index of the repository and of its settings only
+# those that say how files are compared. Submodules have settings of their own: not looked into.
+_GIT = r"""
+export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
+ask() { git -c safe.directory='*' "$@" 2>/dev/null; }
+at() { ask rev-parse --path-format=absolute "$@"; }
+top=$(at --show-toplevel) && objects=$(at --git-path objects) && index=$(at --git-path index) &&
+own=$(mktemp -d) || exit 1
+trap 'rm -rf "$own"' EXIT
+mkdir "$own/refs"
+for key in core.fileMode core.symlinks core.ignoreCase core.autocrlf core.eol \
+    extensions.objectFormat; do
+    value=$(ask config --get "$key") && git config --file "$own/config" "$key" "$value"
+done
+git config --file "$own/config" core.repositoryFormatVersion 1
+git config --file "$own/config" core.excludesFile "$(at --git-path info/exclude)"
+# Before the first commit there is nothing but the index to compare with.
+base=--cached
+echo 'ref: refs/heads/none' >"$own/HEAD"
+if head=$(ask rev-parse -q --verify HEAD); then base=HEAD; echo "$head" >"$own/HEAD"; fi
+export GIT_DIR=$own GIT_WORK_TREE=$top GIT_OBJECT_DIRECTORY=$objects GIT_INDEX_FILE=$index
+git -c core.fsmonitor=false -c core.hooksPath=/dev/null -c core.attributesFile=/dev/null \
+    -c diff.autoRefreshIndex=false --no-pager --no-optional-locks"""
+_CHANGES = (
+    f"{_GIT} status --porcelain=v1 -z --no-renames --untracked-files=all "
+    "--ignore-submodules=dirty -- ."
 )
-_CHANGES = f"{_GIT} status --porcelain=v1 -z --no-renames --untracked-files=all -- ."
-_TEXT = f"{_GIT} diff --no-ext-diff --no-textconv --no-color --relative"
+_TEXT = (
+    f"{_GIT} diff --no-ext-diff --no-textconv --no-color --relative --submodule=short "
+    '--ignore-submodules=dirty "$base" -- .'
+)
 
 
 @router.post("/bash", response_model=Ran, dependencies=[needs("write")])
@@ -75,9 +101,7 @@ def _diff(live: Live) -> dict[str, Any]:
     listed = sandbox.run(_CHANGES, timeout_s=_GIT_S)
     if not listed.ok:
         return {"kind": "none", "diff": "", "changes": [], "truncated": False}
-    # Before the first commit there is nothing but the index to compare with.
-    base = "HEAD" if sandbox.run(f"{_GIT} rev-parse -q --verify HEAD").ok else "--cached"
-    shown = sandbox.run(f"{_TEXT} {base} -- .", timeout_s=_GIT_S)
+    shown = sandbox.run(_TEXT, timeout_s=_GIT_S)
     text, is_cut = _whole(shown)
     names, names_cut = _whole(listed)
     return {

@@ -17,7 +17,7 @@ from models.agents.server.listing import Asked, Order, row_of
 from models.agents.server.live import Live
 from models.agents.server.state import Id, Parts, Server, needs
 from models.agents.spec import AgentSpec
-from models.agents.store.base import Log
+from models.agents.store.base import Log, check_id, owner_of
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
@@ -41,10 +41,12 @@ async def begin(server: Server, name: str, spec: AgentSpec) -> None:
     """Keep the spec of a new conversation and make its log.
 
     Raises:
-        LogError: There is one of this name.
+        LogError: There is one of this name, or it is that of a part of one.
     """
     if name in server.beginning or server.home.store.exists(name):
         raise LogError(f"there is a conversation '{name}' already; leave `id` out for a new one")
+    if above := owner_of(server.home.store, check_id(name)):
+        raise LogError(f"'{name}' would name a part of conversation '{above}'; give another id")
     server.beginning.add(name)
     try:
         await server.workers.do(server.home.keep, name, spec)

@@ -169,6 +169,15 @@ class Store(Protocol):
         """Remove a conversation for ever."""
 
 
+def owner_of(store: Store, conversation_id: str) -> str:
+    """Return the conversation below whose name another one would lie, as those lie that it
+    delegates to; empty: there is none.
+    """
+    words = conversation_id.split(".")
+    above = (".".join(words[:count]) for count in range(len(words) - 1, 0, -1))
+    return next((name for name in above if store.exists(name)), "")
+
+
 def check_id(conversation_id: str) -> str:
     """Return an id that is safe as a file's name.
 

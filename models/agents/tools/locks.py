@@ -21,6 +21,10 @@ class Claim:
     """Reads only: meets no other that reads only."""
     loop: asyncio.AbstractEventLoop
     granted: asyncio.Future[None]
+    earlier: int = 0
+    """How many that it meets stand before it."""
+    later: list[Claim] = field(default_factory=list, repr=False)
+    """Those that wait for it."""
 
     def meets(self, other: Claim) -> bool:
         """Whether the two may not be held at once."""
@@ -51,18 +55,22 @@ class LockTable:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._queue: list[Claim] = []
+        self._queue: dict[Claim, None] = {}
 
     def claim(self, names: frozenset[str], *, shared: bool) -> Claim:
         """Stand in the queue; enter the claim (`async with`) to wait for its turn."""
         loop = asyncio.get_running_loop()
         claim = Claim(self, names, shared, loop, loop.create_future())
         with self._mutex:
-            if any(claim.meets(earlier) for earlier in self._queue):
-                self._queue.append(claim)
-            else:
-                self._queue.append(claim)
-                claim.granted.set_result(None)
+            # What it meets is found once, here: `release` of one of many calls must not look again.
+            for earlier in self._queue:
+                if claim.meets(earlier):
+                    earlier.later.append(claim)
+                    claim.earlier += 1
+            if names:
+                self._queue[claim] = None
+        if not claim.earlier:
+            claim.granted.set_result(None)
         return claim
 
     def release(self, claim: Claim) -> None:
@@ -70,9 +78,10 @@ class LockTable:
         with self._mutex:
             if claim not in self._queue:
                 return
-            self._queue.remove(claim)
-            for place, other in enumerate(self._queue):
-                if not any(other.meets(earlier) for earlier in self._queue[:place]):
+            del self._queue[claim]
+            for other in claim.later:
+                other.earlier -= 1
+                if other.earlier == 0 and other in self._queue:
                     other.loop.call_soon_threadsafe(_grant, other.granted)
 
 

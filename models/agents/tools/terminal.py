@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from models.agents.errors import ToolError
 from models.agents.tools.base import Observation, tool
@@ -17,6 +19,9 @@ KEYS = {"C-c": "\x03", "C-d": "\x04", "C-z": "\x1a", "C-\\": "\x1c", "ENTER": "\
 
 LONGEST_WAIT_S = 600.0
 
+LONGEST_LIFE_S = 86_400.0
+"""What is to run longer than a day is started with `&`."""
+
 
 def shell_of(ctx: ToolContext) -> Shell:
     """Return the shell of the conversation, started on first use."""
@@ -29,8 +34,8 @@ def terminal(
     ctx: ToolContext,
     command: str = "",
     is_input: bool = False,
-    timeout_s: float = 10.0,
-    kill_after_s: float | None = None,
+    timeout_s: Annotated[float, Field(allow_inf_nan=False)] = 10.0,
+    kill_after_s: Annotated[float, Field(gt=0, le=LONGEST_LIFE_S)] | None = None,
     reset: bool = False,
 ) -> Observation:
     """Run a bash command in a persistent shell: folder, variables and functions stay.
@@ -45,7 +50,8 @@ def terminal(
         is_input: Type `command` to the program that runs instead of running it: a line, or
             one of the keys C-c, C-d, C-z, ENTER.
         timeout_s: Seconds after which the call comes back, at most 600.
-        kill_after_s: Seconds after which the command is killed with all it started.
+        kill_after_s: Seconds after which the command is killed with all it started, at most
+            86400 (a day).
         reset: End the shell and all it started first; use it when the shell is stuck.
     """
     shell = shell_of(ctx)

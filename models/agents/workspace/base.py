@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from models.agents.agent import Agent
     from models.agents.remote import RemoteConversation
+    from models.sandbox.outputs import MakeMask
 
 
 @runtime_checkable
@@ -22,6 +23,9 @@ class Workspace(Protocol):
     @property
     def sandbox(self) -> Any:
         """What runs commands and touches files there (`models.sandbox`), made on first use."""
+
+    def hide(self, make_mask: MakeMask) -> None:
+        """Pass what is saved of outputs through a mask (`Secrets.stream`)."""
 
     def describe(self) -> dict[str, Any]:
         """Return plain JSON values that say which workspace this is: kind, root, limits."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.sandbox import Limits, Sandbox
+    from models.sandbox.outputs import MakeMask
 
 
 class LocalWorkspace:
@@ -25,6 +26,7 @@ class LocalWorkspace:
         self._root.mkdir(parents=True, exist_ok=True)
         self._limits = limits
         self._sandbox: Sandbox | None = None
+        self._masks: dict[MakeMask, None] = {}
         # Tools, terminals and commands of people begin in threads of their own.
         self._lock = threading.Lock()
 
@@ -39,7 +41,16 @@ class LocalWorkspace:
         with self._lock:
             if self._sandbox is None:
                 self._sandbox = self._make()
+                for make_mask in self._masks:
+                    self._sandbox.hide(make_mask)
             return self._sandbox
+
+    def hide(self, make_mask: MakeMask) -> None:
+        """Pass what is saved of outputs through a mask (`Secrets.stream`)."""
+        with self._lock:
+            self._masks[make_mask] = None
+            if self._sandbox is not None:
+                self._sandbox.hide(make_mask)
 
     def _make(self) -> Sandbox:
         from models.sandbox import LocalSandbox

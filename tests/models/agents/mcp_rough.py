@@ -12,7 +12,13 @@ SCHEMAS = {
             "additionalProperties": False},
 }  # fmt: skip
 TOOLS = ["say", "environment", "long", "huge", "hang", "slow", "die", "litter", "spawn", "learn",
-         "ask_roots"]  # fmt: skip
+         "ask_roots", "surrogate", "deep", "latin"]  # fmt: skip
+
+WRONG = {
+    "surrogate": rb'{"type":"text","text":"half \ud83d"}',
+    "deep": b"[" * 90_000 + b"]" * 90_000,
+    "latin": b'{"type":"text","text":"caf\xe9"}',
+}
 
 
 def send(**message):
@@ -73,6 +79,11 @@ def main():
                      for name in TOOLS]  # fmt: skip
             send(id=number, result={"tools": tools})
         elif method == "tools/call":
+            name = message["params"]["name"]
+            if name in WRONG:
+                start = b'{"jsonrpc":"2.0","id":%d,"result":{"content":[' % number
+                os.write(1, start + WRONG[name] + b"]}}\n")
+                continue
             text = call(message["params"]["name"], message["params"].get("arguments"))
             send(id=number, result={"content": [{"type": "text", "text": text}]})
         elif number is not None:

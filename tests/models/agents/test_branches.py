@@ -17,7 +17,7 @@ from models.agents import (
     MemoryStore,
     SqliteStore,
 )
-from models.agents.errors import LifecycleError
+from models.agents.errors import LifecycleError, TakenError
 from models.agents.events import Intent, Notice, Result
 from models.llm import Image, Request, ScriptedModel, ToolCall, Turn, user
 from models.llm.errors import ServerError
@@ -51,6 +51,44 @@ def test_behaviour_23_a_fork_shares_the_beginning_and_leaves_its_source_alone(
     assert [m.text for m in conversation.view()[1:]] == ["first", "one", "second", "two"]
     assert fork.store.verify() is None
     asyncio.run(fork.aclose())
+
+
+def test_a_fork_of_a_part_is_no_part_and_takes_no_name_below_another(talk: Talk, tmp_path: Path):
+    store = SqliteStore(tmp_path / "talks")
+    parent, part = talk(["x"], store=store, id="p"), talk(["one"], store=store, id="p.c-0")
+
+    async def work() -> list[str]:
+        await parent.send("go")
+        part.parent = parent
+        await part.send("work")
+        forks = [await part.fork(), await part.fork(id="mine"), await parent.fork(id="q.1")]
+        for fork in forks:
+            await fork.aclose()
+        for taken in ("p.c-1", "p.c-0.d", "mine.x"):
+            with pytest.raises(TakenError, match="would name a part of conversation"):
+                await parent.fork(id=taken)
+            assert not store.exists(taken)
+        return [fork.id for fork in forks]
+
+    names = asyncio.run(work())
+    assert names == ["p-c-0-fork-1", "mine", "q.1"]
+    parents = {row.id: row.parent_conversation for row in store.list()}
+    assert parents == {"p": "", "p.c-0": "p", **dict.fromkeys(names, "")}
+
+
+def test_after_going_back_to_the_beginning_a_run_has_nothing_to_answer(talk: Talk):
+    conversation = talk(["one", "two"])
+
+    async def work() -> str:
+        await conversation.send("first")
+        for seq in (1, 2):
+            await conversation.rewind(seq)
+            with pytest.raises(LifecycleError, match="has nothing to answer; `send` it a message"):
+                await conversation.run()
+            assert conversation.state.phase == "idle"
+        return (await conversation.send("second")).text
+
+    assert asyncio.run(work()) == "two"
 
 
 def test_a_fork_in_the_middle_of_a_call_ends_that_call(talk: Talk):

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from models.agents import Conversation, Observation, tool
+from models.agents.calling import MOST_CALLS
 from models.agents.events import Result
 from models.agents.events.codec import decode_body, encode_body
+from models.agents.tools.locks import Claim, LockTable
 from models.llm import Capabilities, ScriptedModel, ToolCall, Turn
 from tests.models.agents.played import bodies, calls, finishes, said_to
 
@@ -200,3 +202,40 @@ def test_a_model_that_knows_no_tools_gets_them_by_text(talk: Talk):
     assert [result.text for result in bodies(conversation, Result)] == ["pong 3"]
     assert not model.requests[0].options.tools
     assert "ping" in model.requests[0].messages[0].text
+
+
+def test_calls_beyond_the_most_of_one_answer_are_told_and_do_not_run(talk: Talk):
+    many = Turn(tool_calls=(*[ToolCall("", "ping")] * (MOST_CALLS + 900),))
+    conversation = talk([many, finishes()])
+    asyncio.run(said_to(conversation, "go"))
+    results = bodies(conversation, Result)
+    assert sum(result.text == "pong 0" for result in results) == MOST_CALLS
+    told = "not run: one answer may hold 256 calls; ask for the others again"
+    assert [result.text for result in results[:900]] == [told] * 900
+    assert all(result.is_error for result in results[:900])
+
+
+def test_calls_that_wait_for_each_other_are_compared_once(monkeypatch: pytest.MonkeyPatch):
+    looks = 0
+    meets = Claim.meets
+
+    def counted(mine: Claim, other: Claim) -> bool:
+        nonlocal looks
+        looks += 1
+        return meets(mine, other)
+
+    monkeypatch.setattr(Claim, "meets", counted)
+    table, order, many = LockTable(), [], 200
+
+    async def work(number: int, claim: Claim) -> None:
+        async with claim:
+            order.append(number)
+
+    async def all_of_them() -> None:
+        claims = [table.claim(frozenset("*"), shared=False) for _ in range(many)]
+        await asyncio.gather(*(work(*entry) for entry in enumerate(claims)))
+
+    asyncio.run(all_of_them())
+    assert order == [*range(many)]
+    assert looks == many * (many - 1) / 2
+    assert not table._queue

@@ -1,4 +1,4 @@
-"""Hooks, skills, context files, critics and delegation."""
+"""Hooks, skills, context files and critics."""
 
 import asyncio
 import sys
@@ -9,19 +9,17 @@ from typing import Any
 
 import pytest
 
-from models.agents import Agent, Budget, Conversation, MemoryStore, tool
+from models.agents import Conversation
 from models.agents.context.skills import Skill, read_skill, read_skills
 from models.agents.critic import ModelCritic, Score
 from models.agents.errors import LifecycleError
-from models.agents.events import Note, Notice, Result, Spent, SystemPrompt
+from models.agents.events import Note, Notice, Result, SystemPrompt
 from models.agents.hooks import Hook, Verdict
 from models.agents.prompting import title_of
-from models.agents.tools import no_locks
 from models.errors import ConfigError
-from models.llm import Request, ScriptedModel
+from models.llm import Request
 from models.llm.errors import ServerError
-from models.llm.prices import Price
-from tests.models.agents.played import bodies, calls, finishes, ping
+from tests.models.agents.played import bodies, calls, finishes
 
 Talk = Callable[..., Conversation]
 
@@ -222,126 +220,6 @@ def test_a_model_may_be_the_critic_and_its_failure_stops_nothing(talk: Talk):
     assert (outcome.text, outcome.steps) == ("work", 2)
     asked = next(r for r in conversation.script.requests if r.purpose == "critic")
     assert "Goal: do it well" in asked.messages[-1].text
-
-
-def part(agent: str, task: str = "work", **more: str) -> dict[str, str]:
-    return {"agent": agent, "task": task, **more}
-
-
-def test_parts_are_worked_on_at_the_same_time_and_cost_the_parent(tmp_path: Path):
-    price = Price(prompt=1e6, completion=1e6)
-    meeting = asyncio.Barrier(2)
-
-    @tool(locks=no_locks)
-    async def meet() -> str:
-        """Meet the other."""
-        await asyncio.wait_for(meeting.wait(), 5)
-        return "met"
-
-    def worker(name: str) -> Agent:
-        script = [calls(("meet", {})), finishes(f"{name} done")]
-        return Agent(ScriptedModel(script, price=price), [meet], description=f"is {name}")
-
-    script = [calls(("delegate", {"parts": [part("a"), part("b")]})), finishes("all")]
-    agent = Agent(
-        ScriptedModel(script, price=price), subagents={"a": worker("a"), "b": worker("b")}
-    )
-    store = MemoryStore()
-
-    async def work() -> tuple[Any, Conversation]:
-        conversation = agent.open(tmp_path, store, "t")
-        return await conversation.send("go"), conversation
-
-    outcome, conversation = asyncio.run(work())
-    assert outcome.text == "all"
-    assert bodies(conversation, Result)[0].text == ("[a, call_0-0] a done\n\n[b, call_0-1] b done")
-    assert "- a: is a" in bodies(conversation, SystemPrompt)[0].text
-    children = [store.open(f"t.call_0-{n}").state for n in (0, 1)]
-    assert sorted(spent.purpose for spent in bodies(conversation, Spent)) == [
-        "delegate:t.call_0-0",
-        "delegate:t.call_0-1",
-    ]
-    assert outcome.steps == 2 + sum(child.steps for child in children) == 6
-    tokens = conversation.state.prompt_tokens + conversation.state.completion_tokens
-    assert outcome.cost_usd == pytest.approx(tokens)
-    assert children[0].parent_conversation == "t"
-    spent = conversation.purse.calls.spent
-    assert (spent.tokens, spent.usd) == (tokens, pytest.approx(tokens))
-
-
-def test_behaviour_25_a_child_gets_only_what_is_left(tmp_path: Path):
-    busy = ScriptedModel(lambda r: calls(("ping", {"n": len(r.messages)})))
-    worker = Agent(busy, [ping], budget=Budget(steps=100))
-    script = [calls(("delegate", {"parts": [part("w")]})), finishes("gave up")]
-    agent = Agent(ScriptedModel(script), subagents={"w": worker}, budget=Budget(steps=5))
-
-    async def work() -> Any:
-        conversation = agent.open(tmp_path)
-        outcome = await conversation.send("go")
-        return outcome, bodies(conversation, Result)
-
-    outcome, results = asyncio.run(work())
-    assert len(busy.requests) == 4
-    assert results[0].outcome == "error"
-    assert "not finished, error: budget: " in results[0].text
-    assert (outcome.phase, outcome.steps) == ("error", 5)
-
-
-def test_a_part_can_be_taken_up_again(tmp_path: Path):
-    worker = Agent(ScriptedModel(["first", "second"]))
-    script = [
-        calls(("delegate", {"parts": [part("w", "one")]})),
-        calls(("delegate", {"parts": [part("w", "two", resume="call_0-0")]})),
-        finishes("ok"),
-    ]
-    agent = Agent(ScriptedModel(script), subagents={"w": worker})
-
-    async def work() -> Any:
-        conversation = agent.open(tmp_path)
-        await conversation.send("go")
-        return [r.text for r in bodies(conversation, Result)], conversation.state.steps
-
-    texts, steps = asyncio.run(work())
-    assert texts[:2] == ["[w, call_0-0] first", "[w, call_0-0] second"]
-    assert steps == 5
-
-
-def test_ids_of_parts_are_names_of_files_and_never_shared(tmp_path: Path):
-    from models.agents.store.base import check_id
-    from models.agents.tools.delegate import _safe
-
-    assert _safe("call_0") == "call_0"
-    strange = [_safe(text) for text in ("a/b", "a:b", "ä" * 300, "../../x", "x" * 100, "x" * 101)]
-    assert len(set(strange)) == 6
-    assert all(check_id(f"t.{name}-0") for name in strange)
-
-
-def test_resuming_what_never_was_is_told(tmp_path: Path):
-    worker = Agent(ScriptedModel([]))
-    script = [calls(("delegate", {"parts": [part("w", resume="call_9-0")]})), finishes("ok")]
-
-    async def work() -> str:
-        conversation = Agent(ScriptedModel(script), [], subagents={"w": worker}).open(tmp_path)
-        await conversation.send("go")
-        return bodies(conversation, Result)[0].text
-
-    assert asyncio.run(work()) == "no earlier part 'call_9-0' to resume; leave `resume` out"
-
-
-def test_who_is_unknown_or_too_deep_is_told(tmp_path: Path):
-    script = [calls(("delegate", {"parts": [part("x")]})), finishes("ok")]
-    agent = Agent(ScriptedModel(script), subagents={"w": Agent(ScriptedModel([]))})
-
-    async def work(name: str) -> str:
-        conversation = Agent(ScriptedModel(script), subagents=agent.subagents).open(
-            tmp_path, MemoryStore(), name
-        )
-        await conversation.send("go")
-        return bodies(conversation, Result)[0].text
-
-    assert asyncio.run(work("t")) == "no agent x; there are: w"
-    script[0] = calls(("delegate", {"parts": [part("w")]}))
-    assert asyncio.run(work("t.a.b.c")) == "work may be delegated 3 levels deep; do it yourself"
 
 
 def test_titles_are_the_first_words():

@@ -119,6 +119,22 @@ def behaviour_56(prefix: str) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("surrogate", "hex escape"), ("deep", "recursion limit exceeded"), ("latin", "unicode")],
+)
+def test_an_answer_that_cannot_be_read_is_told_at_once(
+    talk: Callable[..., Conversation], name: str, why: str
+):
+    says = calls(("r__say", {"text": "back"}))
+    wrong, right = results(talk({"r": rough(timeout_s=60)}, calls((f"r__{name}", {})), says))
+    assert wrong.text.startswith(
+        f"'{name}' of the MCP server 'r' failed: its answer cannot be read"
+    )
+    assert why in wrong.text
+    assert right.text == "back"
+
+
 def test_behaviour_56_tools_of_a_stdio_server_are_listed_called_and_changed(
     talk: Callable[..., Conversation],
 ):

@@ -22,8 +22,10 @@ from models.agents import (
     SqliteStore,
     tool,
 )
+from models.agents.command.approvals import ApprovalRule
 from models.agents.errors import ApprovalError
 from models.agents.events import Begun, Intent, Note, Result
+from models.agents.hooks import Hook
 from models.agents.security.approvals import digest
 from models.agents.security.policy import policy_of
 from models.agents.spec import PolicySpec
@@ -473,3 +475,85 @@ def test_a_secret_of_digits_is_masked_as_a_number_too():
     assert secrets.gate(b'{"data":{"n":12345678,"m":1}}') == b'{"data":{"n":"[secret:PIN]","m":1}}'
     clean = b'{"data":1}'
     assert secrets.gate(clean) is clean
+
+
+def _call(arguments: str) -> ToolCall:
+    return ToolCall("c", "terminal", arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fits"),
+    [
+        ('{"command":"rm -rf keep"}', True),
+        ('{"command":"rm\\u0020-rf keep"}', True),
+        ('{"command":"\\u0072m -\\u0072f keep"}', True),
+        ('{"command":"ls","more":{"a":["rm -rf x"]}}', True),
+        ('{"rm -rf x":1}', True),
+        ('{"command":"rm -r keep"}', False),
+    ],
+)
+def test_a_rule_sees_what_will_run_however_it_is_spelled(arguments: str, fits: bool):
+    intent = Intent("c", "terminal", _call(arguments).plain().arguments)
+    assert ApprovalRule(tool="terminal", match="rm -rf").fits(intent) is fits
+    begins = ApprovalRule(match="^rm -rf", do="reject")
+    assert begins.fits(Intent("c", "terminal", arguments)) is fits
+
+
+def test_a_rule_that_approves_looks_at_the_whole_arguments_with_their_names():
+    rule = ApprovalRule(match=r'^\{"path":"src/', do="approve")
+    assert rule.fits(Intent("c", "create", '{"text": "x", "path": "src/a"}'))
+    assert not rule.fits(Intent("c", "create", r'{"path":"/etc/x","text":"{\"path\":\"src/"}'))
+    assert not ApprovalRule(match="^src/", do="approve").fits(
+        Intent("c", "create", '{"path":"/etc/x","text":"src/"}')
+    )
+
+
+def test_equal_arguments_have_one_spelling_and_one_digest():
+    spelled = _call('{"b": 1, "a": "\\u00e9\\u0041\\n\\u202e\\ud83d\\ude00\\ud800"}')
+    plain = spelled.plain()
+    assert plain.arguments == r'{"a":"éA\n\u202e😀\ud800","b":1}'
+    assert plain.plain() == plain
+    assert plain.parsed() == spelled.parsed()
+    assert digest(plain) == digest(spelled)
+
+
+def test_hooks_analyzers_and_the_log_see_the_parsed_arguments_and_no_name_twice(
+    talk: Talk, act: Any
+):
+    seen: list[str] = []
+
+    class Looks:
+        def rate(self, call: ToolCall, history: Any) -> Risk:
+            seen.append(call.arguments)
+            return Risk("low")
+
+    def look(facts: Any) -> None:
+        seen.append(facts["arguments"])
+
+    twice = '{"what":"tests","what":"evil"}'
+    asked = [ToolCall("", "act", r'{"what":"\u0072m"}'), ToolCall("", "act", twice), "done"]
+    conversation = talk(asked, act, analyzer=Looks(), hooks=(Hook("PreToolUse", look),))
+    asyncio.run(_send(conversation))
+    assert seen == ['{"what":"rm"}'] * 2
+    assert [intent.arguments for intent in bodies(conversation, Intent)] == [seen[0], twice]
+    ran, refused = bodies(conversation, Result)
+    assert (ran.text, refused.outcome) == ("did rm", "error")
+    assert "'what' is named twice" in refused.text
+
+
+def test_what_a_secret_was_struck_out_of_does_not_run_after_an_approval(
+    talk: Talk, act: Any, acted: list[str]
+):
+    script = [calls(("act", {"what": "use tok_A1B2C3"})), "ok"]
+    conversation = talk(script, act, policy=AlwaysConfirm(), secrets={"TOK": "tok_A1B2C3"})
+
+    async def work() -> None:
+        await conversation.send("go")
+        await conversation.approve()
+        await conversation.run()
+
+    asyncio.run(work())
+    (result,) = bodies(conversation, Result)
+    assert result.outcome == "error"
+    assert result.text.startswith("Nothing ran: the arguments in the log are not those")
+    assert acted == []

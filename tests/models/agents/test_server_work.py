@@ -241,6 +241,12 @@ def test_forks_rewinds_questions_and_titles(server: Served):
     copy = server.http.post(f"{place}/fork", json={"at": 4}).json()
     assert copy["id"] == f"{name}-fork-1"
     assert copy["seq"] == 5
+    key = server.http.post("/api/tokens", json={"conversation": name, "scopes": ["write"]}).json()
+    with server.client(key["token"]) as writer:
+        planted = writer.post(f"{place}/fork", json={"id": f"{copy['id']}.c-0"})
+        assert (planted.status_code, "would name a part" in planted.text) == (400, True)
+    body = {"id": f"{copy['id']}.c-0", "agent": server.get(name)["agent"]}
+    assert server.http.post("/api/conversations", json=body).status_code == 400
     server.say(copy["id"], "another way")
     assert server.rested(copy["id"])["final"] == "Yes."
     assert server.get(name)["seq"] == seq
@@ -406,6 +412,65 @@ def test_names_that_are_no_utf8_are_listed_and_looked_at(server: Served):
         answer = server.http.get(route)
         assert answer.status_code == 200
         assert "caf\\\\udce9.txt" in answer.text
+
+
+PLANTED = """
+git() { command git -c user.name=a -c user.email=a@b -c protocol.file.allow=always "$@"; }
+git init -q . && echo a >f && echo b >ignored && git add f && git commit -qm x
+git init -q inner && (cd inner && echo c >g && git add g && git commit -qm y)
+git submodule --quiet add ./inner inner && git commit -qam z
+for place in .git/config inner/.git/config; do
+    cat >>"$place" <<END
+[core]
+    fsmonitor = touch $PWD/hooked
+    sshCommand = touch $PWD/hooked
+    pager = touch $PWD/hooked
+    attributesFile = $PWD/inner/attributes
+[diff]
+    external = touch $PWD/hooked
+    submodule = log
+[filter "evil"]
+    clean = touch $PWD/hooked; cat
+    process = touch $PWD/hooked
+    required = true
+[diff "evil"]
+    command = touch $PWD/hooked
+    textconv = touch $PWD/hooked; cat
+[include]
+    path = $PWD/more
+END
+done
+cat >more <<END
+[filter "other"]
+    clean = touch $PWD/hooked; cat
+END
+for place in . inner; do echo '* filter=evil diff=evil' >$place/.gitattributes; done
+echo 'f filter=other' >>.gitattributes
+for hook in post-index-change fsmonitor-watchman; do
+    printf '#!/bin/sh\\ntouch %s' "$PWD/hooked" >.git/hooks/$hook; chmod +x .git/hooks/$hook
+done
+echo ignored >>.git/info/exclude
+echo d >>f; echo d >>inner/g; rm -f hooked
+"""
+
+
+def test_looking_at_changes_runs_nothing_that_a_repository_plants(server: Served):
+    name = server.create(["x"])
+    place = f"/api/conversations/{name}"
+    done = server.http.post(f"{place}/bash", json={"command": PLANTED}).json()
+    assert done["exit_code"] == 0, done["output"]
+    token = server.http.post("/api/tokens", json={"conversation": name, "scopes": ["read"]})
+    with server.client(token.json()["token"]) as reader:
+        found = reader.get(f"{place}/diff").json()
+        assert reader.get(f"{place}/files/hooked").status_code == 404
+    assert "\n-a\n" not in found["diff"]
+    assert "\n a\n+d\n" in found["diff"]
+    assert sorted((change["path"], change["kind"]) for change in found["changes"]) == [
+        (".gitattributes", "added"), ("f", "changed"), ("more", "added"),
+    ]  # fmt: skip
+    # What was planted does run for those who ask git in the workspace.
+    server.http.post(f"{place}/bash", json={"command": "git status"})
+    assert server.http.get(f"{place}/files/hooked").status_code == 200
 
 
 def test_events_come_in_pages_and_an_export_is_the_log(server: Served):

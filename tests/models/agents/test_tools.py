@@ -17,6 +17,8 @@ class Place:
         self.root = root
         self.sandbox = None
 
+    def hide(self, make_mask: Any) -> None: ...
+
     def describe(self) -> dict[str, Any]:
         return {"kind": "place", "root": str(self.root)}
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from models.agents.errors import ToolError
+from models.agents.errors import ToolArgumentsError, ToolError
 from models.agents.tools import Observation, Tool, ToolContext
 from models.agents.tools.editor import create, insert, str_replace, undo_edit, view
 from models.agents.tools.patch import apply_patch
@@ -76,6 +76,15 @@ def test_behaviour_49_folder_and_variables_persist_reset_clears_and_exit_codes_a
     assert (seen.data["exit_code"], seen.data["cwd"]) == (3, f"{root}/d")
     assert call(terminal, ctx, command="echo [$COLOUR]", reset=True).text.startswith("[]\n")
     assert call(terminal, ctx, command="pwd").text.startswith(f"{root}\n")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kill_after_s": 3e6}, {"kill_after_s": float("inf")}, {"timeout_s": float("nan")}]
+)
+def test_a_command_may_live_for_a_day_and_times_are_numbers(wrong: dict[str, float]):
+    assert terminal.validate({"kill_after_s": 86_400})["kill_after_s"] == 86_400
+    with pytest.raises(ToolArgumentsError, match=r"less than or equal to 86400|a finite number"):
+        terminal.validate({"command": "true", **wrong})
 
 
 def test_behaviour_50_silent_commands_are_said_to_run_polled_interrupted_and_killed(

@@ -21,6 +21,13 @@ def files(workspace: Path) -> Files:
     return Files(workspace)
 
 
+def test_a_name_may_be_as_long_as_the_file_system_takes(workspace: Path) -> None:
+    for name in ("漢" * 85, "a" * 255):
+        Files(workspace).write(name, b"x")
+        assert [entry.name for entry in workspace.iterdir()] == [name]
+        (workspace / name).unlink()
+
+
 def test_paths_are_read_relative_and_absolute(files: Files, workspace: Path) -> None:
     files.write("a/b/c.txt", b"deep")
     assert files.read("a/b/c.txt") == b"deep"

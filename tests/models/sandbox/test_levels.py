@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from models.agents.security.secrets import Secrets
 from models.errors import ConfigError
 from models.sandbox import Limits, Sandbox, SandboxError, SandboxUnavailableError
 from models.sandbox import bubblewrap as bubblewrap_module
 from models.sandbox.base import WorkspaceError, as_workspace
 from models.sandbox.bubblewrap import find_bwrap, usable_bwrap
+from models.sandbox.outputs import Outputs
 from models.sandbox.process import Streams
 from models.settings import ROOT
 
@@ -129,6 +132,54 @@ def test_a_closed_sandbox_refuses_and_its_outputs_are_gone(any_level: Sandbox) -
     assert not long.full_output.exists()
     with pytest.raises(SandboxError, match="closed"):
         any_level.run("true")
+
+
+def test_saved_outputs_are_read_by_their_commands_and_by_nobody_else(any_level: Sandbox) -> None:
+    saved = any_level.run("seq 100000").full_output
+    assert saved is not None
+    assert any_level.run(f"tail -n 1 {saved}").output == "100000\n"
+    found = saved.parent.stat(), saved.stat()
+    assert [entry.st_mode & 0o7 for entry in found] == [0, 0]
+    assert {entry.st_uid for entry in found} == {os.geteuid()}
+    if not any(entry.st_mode & 0o70 for entry in found):
+        assert [entry.st_mode & 0o777 for entry in found] == [0o700, 0o600]
+    else:  # a user of its own, whom nobody else is
+        assert {entry.st_gid for entry in found} == {any_level.user}
+
+
+def test_saved_outputs_are_masked_also_where_a_piece_ends_within_a_secret(
+    make: Callable[..., Any],
+) -> None:
+    sandbox = make("local")
+    sandbox.hide(Secrets({"TOK": "tok_A1B2C3"}).stream)
+    shell = sandbox.shell()
+    done = shell.run(
+        "printf tok_A1; seq 20000; printf '\\377é tok_A1'; sleep 0.1; printf B2C3; echo; seq 20000"
+    )
+    content = done.full_output.read_bytes()
+    assert content.startswith(b"tok_A11\n2\n")
+    assert b"20000\n\xff\xc3\xa9 [secret:TOK]\n1\n" in content
+    assert content.endswith(b"\n20000\n")
+
+
+def test_what_a_killed_process_saved_is_removed_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os; from models.sandbox.outputs import Outputs; kept = Outputs(lambda: None);"
+        "kept.begin(); print(kept.path, flush=True); os.kill(os.getpid(), 9)"
+    )
+    words = [sys.executable, "-c", code]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    dead = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True)
+    assert len(list(Path(dead.stdout.strip()).iterdir())) == 1
+    mine = Outputs(lambda: None)
+    other = Outputs(lambda: None)
+    assert sorted(tmp_path.iterdir()) == sorted([mine.path, other.path])
+    for one in (mine, other, mine):
+        one.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_levels_name_themselves_truly(make: Callable[..., Any]) -> None:

@@ -197,6 +197,22 @@ def test_closing_ends_what_a_shell_left_in_the_background(shell: Shell, sandbox:
         shell.run("true")
 
 
+@pytest.mark.parametrize("hard_s", [3e6, 1e10, float("inf")])
+def test_a_deadline_far_away_holds_nobody_up(shell: Shell, hard_s: float) -> None:
+    assert shell.run("sleep 0.1; echo done", hard_s=hard_s).output == "done\n"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_fails_ends_its_command_and_the_next_gets_a_fresh_shell(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shell.run("echo one").output == "one\n"
+    with monkeypatch.context() as patched:
+        patched.setattr(Shell, "_take", lambda *_: 1 / 0)
+        assert shell.run("echo two", soft_s=10).status == "exited"
+    assert shell.run("echo three").output == "three\n"
+
+
 def _count(args: str, hoped: int) -> int:
     """Count processes with this command line, once they are as many as hoped, or after 5 s."""
     end = time.monotonic() + 5
