@@ -40,7 +40,7 @@ def test_a_command_that_exits_with_2_blocks_a_call_with_its_reason(talk: Talk, t
     conversation = talk(conversation.script, hooks=[hook])
     assert asyncio.run(_send(conversation)).ok
     first, second, _ = bodies(conversation, Result)
-    assert first.text == 'a hook forbids this call: ping {"n": 1}'
+    assert first.text == 'a hook forbids this call: ping {"n":1}'
     assert second.text == "noted"
 
 
