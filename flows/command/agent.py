@@ -38,6 +38,7 @@ from flows.command.agent_options import (
     home_of,
     plainly,
     secrets_of,
+    show_lines,
     work_on,
 )
 from flows.command.agent_serve import serve
@@ -165,13 +166,17 @@ def resume(
 @app.command()
 def approve(
     id: IdArgument,
-    call: Annotated[str | None, typer.Argument(help="One waiting call; default: all.")] = None,
+    call: Annotated[str | None, typer.Argument(help="One waiting call; default: any.")] = None,
     reject: Annotated[
         str | None, typer.Option("--reject", metavar="WHY", help="Refuse; the model reads why.")
     ] = None,
     digest: Annotated[
-        str, typer.Option("--digest", help="Of the arguments that you looked at: no others pass.")
-    ] = "",
+        list[str] | None,
+        typer.Option("--digest", help="Of a call that you looked at: no other passes; repeatable."),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Allow what waits without looking at it.")
+    ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only write it down.")] = False,
     secret: SecretOption = None,
     home: HomeOption = None,
@@ -179,23 +184,17 @@ def approve(
 ) -> None:
     """Allow calls that wait, or refuse them, and go on.
 
+    Without a digest it shows them whole and asks about each.
+
     Example: `loom agent approve 1f0c9a` or `loom agent approve 1f0c9a --reject "not on a Friday"`
     """
     with plainly():
-        from models.agents.command.approvals import Approvals
-        from models.agents.command.printing import Printer
-        from models.agents.command.working import run as go_on
+        from models.agents.command.deciding import Decision
         from models.agents.command.working import work
-        from models.agents.conversation import Conversation
 
-        async def decide(conversation: Conversation) -> int:
-            if reject is None:
-                await conversation.approve(call, digest=digest, by="command line")
-            else:
-                await conversation.reject(call, reject)
-            return 0 if no_run else await go_on(conversation, None, Printer(json), Approvals())
-
-        raise typer.Exit(work(home_of(home), id, secrets_of(secret), decide))
+        decision = Decision(call, tuple(digest or ()), reject, is_for_all=all_, runs=not no_run)
+        known = secrets_of(secret)
+        raise typer.Exit(work(home_of(home), id, known, lambda talk: decision.take(talk, json)))
 
 
 @app.command()
@@ -215,8 +214,7 @@ def ls(
         from models.agents.command.looking import rows, table
 
         found = rows(home_of(home), text, delegated=delegated)
-        for line in (as_line(vars(row)) for row in found) if json else table(found):
-            typer.echo(line)
+        show_lines(map(vars, found), table(found), json)
 
 
 @app.command()
@@ -227,6 +225,7 @@ def show(id: IdArgument, home: HomeOption = None, json: JsonOption = False) -> N
     """
     with plainly():
         from models.agents.command.looking import details, log_of
+        from models.agents.command.printing import say
 
         place = home_of(home)
         with log_of(place, id) as log:
@@ -235,7 +234,8 @@ def show(id: IdArgument, home: HomeOption = None, json: JsonOption = False) -> N
             typer.echo(as_line(found))
             return
         for key, value in found.items():
-            typer.echo(f"{key:<11} {value if isinstance(value, str | int) else as_line(value)}")
+            text = str(value) if isinstance(value, str | int) else as_line(value)
+            say(f"{key:<11} " + text.replace("\n", f"\n{'':<12}"))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -223,6 +223,18 @@ def as_line(values: object) -> str:
     import orjson
 
     return orjson.dumps(values, default=str).decode()
+
+
+def show_lines(values: Iterable[object], told: Iterable[str], json: bool) -> None:
+    """Write values as JSON lines, or what they are told people as."""
+    from models.agents.command.printing import say
+
+    if json:
+        for value in values:
+            typer.echo(as_line(value))
+    else:
+        for line in told:
+            say(line)
 
 
 @contextmanager

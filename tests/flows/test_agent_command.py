@@ -106,18 +106,64 @@ def test_what_waits_exits_with_three_until_somebody_decides(loom: Loom, model: A
     address = model(call("create", path="a", text="x"))
     said = loom("run", "go", "--model", address, "--id", "w", "--policy", "always")
     assert said.code == 3
-    assert "[waits for an approval]" in said.out
-    assert "loom agent approve w" in said.err
+    assert 'waits for an approval: create {"path":"a","text":"x"}' in said.err
     (waiting,) = loom("show", "w", "--json").lines[0]["open_calls"]
+    seen = ["--digest", waiting["digest"]]
+    assert f"loom agent approve w {' '.join(seen)}\n" in said.err
     assert loom("approve", "w", "nobody").code == 2
     assert loom("approve", "w", "--digest", "other").code == 2
-    assert loom("approve", "w", "--digest", waiting["digest"], "--no-run").code == 0
+    unseen = loom("approve", "w")  # nobody sits at the keyboard of a test
+    assert (unseen.code, "allow all that waits unseen (--all)" in unseen.err) == (2, True)
+    allowed = loom("approve", "w", *seen, "--no-run")
+    assert (allowed.code, allowed.out) == (0, "  [approved by command line]\n")
     # The script begins anew in each process: the next answer asks again, and is refused.
     assert loom("resume", "w").code == 3
-    assert loom("approve", "w", "--reject", "not on a Friday", "--no-run").code == 0
+    refused = loom("approve", "w", "--reject", "not on a Friday", "--no-run")
+    assert (refused.code, refused.out) == (0, "  [rejected] rejected: not on a Friday\n")
     results = [line for line in loom("replay", "w", "--json").lines if line["kind"] == "result"]
     assert results[0]["body"]["text"] == "created a, 1 lines"
     assert results[1]["body"]["text"] == "rejected: not on a Friday"
+
+
+def test_a_call_that_waits_is_shown_whole_and_nothing_else_is_allowed(
+    loom: Loom, model: Any, tmp_path: Path
+):
+    hidden = "echo harmless" + " " * 400 + "; echo EVIL > evil.txt"
+    calls = [call("terminal", command=hidden), call("create", path="b", text="x")]
+    address = model({"tool_calls": [one for each in calls for one in each["tool_calls"]]}, "Done.")
+    words = ["--policy", "always", "--id", "w", "--workspace", tmp_path]
+    said = loom("run", "go", "--model", address, *words)
+    shown = 'terminal {"command":"echo harmless[400 spaces]; echo EVIL > evil.txt"}'
+    assert f"waits for an approval: {shown}" in said.err
+    terminal, create = loom("show", "w", "--json").lines[0]["open_calls"]
+    assert f"--digest {terminal['digest']} --digest {create['digest']}\n" in said.err
+    assert loom("approve", "w", "--digest", create["digest"]).code == 3
+    assert (tmp_path / "b").exists()
+    again = loom("resume", "w")  # shown again, though nothing new was written
+    assert (again.code, shown in again.err, create["digest"] in again.err) == (3, True, False)
+    assert loom("approve", "w", "--digest", create["digest"]).code == 2
+    loom("approve", "w", "--all")
+    assert (tmp_path / "evil.txt").exists()
+
+
+def test_nothing_that_is_printed_moves_the_cursor_or_hides(loom: Loom, model: Any, tmp_path: Path):
+    raw = "\x1b]0;owned\x07\x1b[2J\x9b2K\u202e\u200btxt\rover"
+    steps = [
+        {"text": f"look {raw}", "tool_calls": call(f"no{raw}\n* tool")["tool_calls"]},
+        call("create", path="a", text=raw),
+        call("view", path="a"),
+        f"done {raw}",
+    ]
+    words = ["--model", model(*steps), "--id", "e", "--workspace", tmp_path]
+    refused = loom("resume", f"x{raw}")
+    said = loom("run", f"hi {raw}", *words)
+    assert said.out.count("\\x1b[2J\\x9b2K\\u202e") >= 5
+    assert "\n* no\\x1b]0;owned" in said.out
+    assert "\n* tool" not in said.out
+    waits = loom("run", "hi", "--model", words[1], "--policy", "always", "--id", "w")
+    printed = [refused, said, waits, loom("ls"), loom("show", "e"), loom("replay", "e")]
+    text = "".join(one.out + one.err for one in printed)
+    assert [one for one in "\x1b\x07\x9b\u202e\u200b\r" if one in text] == []
 
 
 def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
@@ -137,6 +183,9 @@ def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
     )  # fmt: skip
     assert said.code == 3  # no rule speaks of glob
     assert "[rejected] rejected: not that one" in said.out
+    assert "  [approved by rule]\n" in said.out
+    assert "waits" not in said.out
+    assert said.err.count("waits for an approval: ") == 1
     assert "* glob" in said.out.splitlines()[-1]
     rules.write_text("rules: [{tool: create, mtach: x}]\n")
     bad = loom("run", "go", "--model", model("x"), "--approvals", rules)
@@ -249,6 +298,8 @@ def test_a_talk_at_the_keyboard(loom: Loom, model: Any, monkeypatch: pytest.Monk
     address = model(call("create", path="a", text="x"), "Then not.", "More.")
     said = loom("chat", "--model", address, "--policy", "always", "--id", "c")
     assert said.code == 0
+    assert 'waits for an approval: create {"path":"a","text":"x"}' in said.err
+    assert "  [rejected] rejected: no reason was given\n" in said.out
     assert "Then not.\n" in said.out
     assert said.out.endswith("More.\n")
     assert "2 steps, $0.0000\nOurs\nthere is no plan" in said.err

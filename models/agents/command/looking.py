@@ -55,7 +55,7 @@ def table(found: list[Summary]) -> list[str]:
         # What is locked says so itself: it is whole, and its key opens it.
         is_locked = bool(row.damage) and row.reason == LOCKED
         phase = LOCKED if is_locked else row.phase
-        title = row.title
+        title = " ".join(row.title.split())
         if row.damage:
             title = row.damage if is_locked else f"damaged: {row.damage}"
         lines.append(f"{row.id:<24} {phase:<9} {numbers}  {changed}  {title}")

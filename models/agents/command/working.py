@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from models.agents.command import FAILED, FINISHED, INTERRUPTED, WAITING
-from models.agents.command.approvals import Approvals, decide
+from models.agents.command.approvals import Approvals, decide, waiting_in
 from models.agents.command.printing import Printer
 from models.agents.conversation import Conversation
 from models.agents.events.types import Phase
@@ -44,19 +44,24 @@ async def run(
     conversation: Conversation, text: str | None, printer: Printer, approvals: Approvals
 ) -> int:
     """Say something (or go on), show what happens, decide by rules; returns the exit code."""
-    # All that is written down, also what rules decide between two runs.
-    unhear = conversation.store.listen(printer.events)
-    try:
-        with stopping(conversation, printer):
-            await (conversation.send(text) if text is not None else conversation.run())
-            while conversation.outcome.phase == "waiting" and await decide(conversation, approvals):
-                await conversation.run()
-    finally:
-        unhear()
+    with heard(conversation, printer), stopping(conversation, printer):
+        await (conversation.send(text) if text is not None else conversation.run())
+        while conversation.outcome.phase == "waiting" and await decide(conversation, approvals):
+            await conversation.run()
     outcome = conversation.outcome
     code = _CODES.get(outcome.phase, FAILED)
-    printer.outcome(outcome, code)
+    printer.outcome(outcome, code, waiting_in(conversation.store))
     return code
+
+
+@contextlib.contextmanager
+def heard(conversation: Conversation, printer: Printer) -> Iterator[None]:
+    """Show all that is written down, also what is decided between two runs."""
+    unhear = conversation.store.listen(printer.events)
+    try:
+        yield
+    finally:
+        unhear()
 
 
 @contextlib.contextmanager
