@@ -33,6 +33,7 @@ from flows.command.agent_options import (
     approvals_of,
     as_line,
     begin,
+    equip,
     give_more,
     given_by,
     home_of,
@@ -91,8 +92,9 @@ def run(
         text = sys.stdin.read() if prompt == "-" else prompt
         if not text.strip():
             raise ConfigError("the task is empty; say what the agent should do")
+        known, rules = secrets_of(secret), approvals_of(approvals)
         name, place = begin(home, id, agent, given, mcp, make_workspace=make_workspace)
-        work_on(place, name, text, secrets_of(secret), approvals_of(approvals), json)
+        work_on(place, name, text, known, rules, json)
 
 
 @app.command()
@@ -114,7 +116,7 @@ def chat(
     id: NameOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Talk with an agent at the keyboard; an ID that exists goes on.
+    """Talk with an agent at the keyboard; an --id that exists goes on.
 
     Example: `loom agent chat --model openai/gpt-5 --workspace . --policy always`
     """
@@ -122,25 +124,28 @@ def chat(
     with plainly():
         from models.agents.command.chatting import chat as talk
         from models.agents.command.working import work
+        from models.errors import ConfigError
 
-        place = home_of(home)
-        if (
-            id is not None
-            and place.store.exists(id)
-            and not given
-            and agent is None
-            and mcp is None
-        ):
+        place, known = home_of(home), secrets_of(secret)
+        if id is not None and place.store.exists(id):
             name = id
+            if mcp or given.keys() - {"model"}:
+                raise ConfigError(
+                    f"conversation '{id}' exists and goes on as it is; only --model and --agent "
+                    f"change it here (budgets: loom agent resume {id} --steps ...)"
+                )
+            equip(place, id, agent, model)
         else:
             name, place = begin(home, id, agent, given, mcp, make_workspace=make_workspace)
-        raise typer.Exit(work(place, name, secrets_of(secret), talk))
+        raise typer.Exit(work(place, name, known, talk))
 
 
 @app.command()
 def resume(
     id: IdArgument,
     prompt: Annotated[str | None, typer.Argument(help="Something to say first.")] = None,
+    model: ModelOption = None,
+    agent: AgentOption = None,
     usd: UsdOption = None,
     tokens: TokensOption = None,
     steps: StepsOption = None,
@@ -155,12 +160,15 @@ def resume(
     Example: `loom agent resume 1f0c9a "And now the documentation"`
 
     Example: `loom agent resume 1f0c9a --steps 100`
+
+    Example: `loom agent resume 1f0c9a --model openai/gpt-5` (another model, or one at all)
     """
     with plainly():
-        place = home_of(home)
+        place, known, rules = home_of(home), secrets_of(secret), approvals_of(approvals)
         limits = {"usd": usd, "tokens": tokens, "steps": steps, "seconds": seconds}
+        equip(place, id, agent, model)
         give_more(place, id, limits)
-        work_on(place, id, prompt, secrets_of(secret), approvals_of(approvals), json)
+        work_on(place, id, prompt, known, rules, json)
 
 
 @app.command()

@@ -165,6 +165,26 @@ def begin(
     return name, home
 
 
+def equip(home: AgentHome, name: str, file: Path | None, model: str | None) -> None:
+    """Give a conversation another agent or model, or one at all; its workspace stays.
+
+    Raises:
+        ConfigError: They cannot be used, or no model is named where none was.
+        NoConversationError: There is no such conversation.
+    """
+    if file is None and model is None:
+        return
+    home.must_exist(name)
+    kept = home.spec(name)
+    if kept is not None and file is None:
+        spec = kept.model_copy(update={"model": model})
+    else:
+        spec = spec_of(file, given_by(model, None, False))
+        if kept is not None and not spec.workspace:
+            spec = spec.model_copy(update={"workspace": kept.workspace})
+    home.keep(name, spec)
+
+
 def give_more(home: AgentHome, name: str, limits: Mapping[str, object]) -> None:
     """Replace limits of a conversation's budget; what it spent since its beginning counts."""
     from models.agents.spec import BudgetSpec

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from models.agents.home import AgentHome
 from models.agents.store import new_key
 from models.settings import ROOT
 from tests.flows.agent_words import Loom, saying
@@ -241,6 +242,22 @@ def test_a_budget_that_was_used_up_can_be_raised(loom: Loom, model: Any):
     assert loom("resume", "nobody", "--steps", "5").code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--secret", "NOT_SET"], "there is no variable of this name"),
+        (["--approvals", "nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["--model", "opnai/gpt-5"], "no provider named 'opnai' (of 'opnai/gpt-5'); did you mean"),
+    ],
+)
+def test_a_wrong_option_begins_nothing(loom: Loom, model: Any, words: list[str], told: str):
+    right = ["run", "go", "--model", model("Done."), "--id", "one"]
+    wrong = loom(*right, *words)
+    assert (wrong.code, told in wrong.err) == (2, True), wrong.err
+    assert loom("ls", "--json").lines == []
+    assert loom(*right).code == 0
+
+
 def test_an_empty_task_and_a_wrong_budget_begin_nothing(loom: Loom, model: Any):
     empty = loom("run", "  ", "--model", model("x"))
     assert (empty.code, "the task is empty" in empty.err) == (2, True)
@@ -328,6 +345,32 @@ def test_a_signal_interrupts_and_resume_goes_on(loom: Loom, model: Any):
     Path(address.removeprefix("scripted:")).write_text("replies: [In time.]\n")
     said = loom("resume", "s")
     assert (said.code, said.out) == (0, "In time.\n")
+
+
+def test_a_conversation_that_runs_elsewhere_keeps_what_is_said(
+    loom: Loom, model: Any, tmp_path: Path
+):
+    loom("run", "go", "--model", model("Hello."), "--id", "one", "--home", tmp_path)
+    # The test's own process holds the lease: another owner of the same log.
+    log = AgentHome(tmp_path).store.open("one")
+    log.acquire()
+    said = loom("resume", "one", "more", "--home", tmp_path)
+    log.close()
+    assert said.code == 4
+    assert f"run by process {os.getpid()} on " in said.err
+    assert "what you said is written down" in said.err
+    assert "take over" not in said.err
+    assert "> more\n" in loom("replay", "one", "--home", tmp_path).out
+
+
+def test_another_model_goes_on_with_a_conversation(loom: Loom, model: Any, monkeypatch: Any):
+    loom("run", "go", "--model", model("Hello."), "--id", "one")
+    other = ["--model", model("From another.")]
+    assert loom("resume", "one", "more", *other).out == "> more\nFrom another.\n"
+    monkeypatch.setattr("builtins.input", lambda _: "/quit")
+    assert loom("chat", "--id", "one", *other).code == 0
+    refused = loom("chat", "--id", "one", "--policy", "always")
+    assert (refused.code, "only --model and --agent change it" in refused.err) == (2, True)
 
 
 def test_it_works_without_prefect_and_mlflow_and_is_served(model: Any, tmp_path: Path):

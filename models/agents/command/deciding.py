@@ -57,7 +57,9 @@ class Decision:
                 )
             elif not await ask(conversation, calls, printer):
                 return WAITING
-        return await run(conversation, None, printer, Approvals()) if self.runs else 0
+        if not self.runs:
+            return 0
+        return await run(conversation, None, printer, Approvals(), has_decided=True)
 
 
 def looked_at(
