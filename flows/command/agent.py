@@ -260,12 +260,17 @@ def fork(
     with plainly():
         from models.agents.command.working import work
         from models.agents.conversation import Conversation
+        from models.agents.errors import LifecycleError
         from models.agents.security.secrets import Secrets
+        from models.errors import ConfigError
 
         place = home_of(home)
 
         async def copy(conversation: Conversation) -> int:
-            forked = await conversation.fork(at, name)
+            try:
+                forked = await conversation.fork(at, name)
+            except LifecycleError as error:
+                raise ConfigError(f"--at {at}: {error}") from None
             place.copy_spec(id, forked.id)
             await forked.aclose()
             typer.echo(forked.id)

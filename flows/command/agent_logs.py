@@ -93,7 +93,8 @@ def import_(
     Example: `loom agent import talk.jsonl --id copy --model openai/gpt-5`
     """
     with plainly():
-        from models.agents.command.mending import lines_of, take_in
+        from models.agents.command.looking import lines_of
+        from models.agents.command.mending import take_in
         from models.agents.command.printing import Printer
 
         given = given_by(model, workspace, local)

@@ -48,10 +48,11 @@ McpOption = Annotated[
     Path | None, typer.Option("--mcp", help="A .mcp.json with servers whose tools it gets.")
 ]
 PolicyOption = Annotated[
-    str | None, typer.Option("--policy", help="Which calls wait: never, alarms, risky or always.")
+    str | None,
+    typer.Option("--policy", help="Which calls wait: never (default), alarms, risky, always."),
 ]
 ThresholdOption = Annotated[
-    str | None, typer.Option("--threshold", help="With alarms, risky: low, medium or high.")
+    str | None, typer.Option("--threshold", help="With alarms, risky: low, medium, high (default).")
 ]
 UsdOption = Annotated[float | None, typer.Option("--usd", help="Budget in US dollars.")]
 TokensOption = Annotated[int | None, typer.Option("--tokens", help="Budget in tokens.")]
@@ -87,12 +88,14 @@ def given_by(
     steps: int | None = None,
     seconds: float | None = None,
 ) -> dict[str, str]:
-    """Return the keys of an agent that options name, as `KEY: VALUE` of a config."""
+    """Return the keys of an agent that options name, as `KEY: VALUE` of a config in YAML."""
+    import json
+
     named: dict[str, object] = {
         "model": model,
-        "workspace": workspace.expanduser().absolute() if workspace else None,
+        "workspace": str(workspace.expanduser().absolute()) if workspace else None,
         "isolation": "local" if local else None,
-        "tools": f"[{', '.join(tools)}]" if tools else None,
+        "tools": tools or None,
         "policy.kind": policy,
         "policy.threshold": threshold,
         "budget.usd": usd,
@@ -100,7 +103,12 @@ def given_by(
         "budget.steps": steps,
         "budget.seconds": seconds,
     }
-    return {key: str(value) for key, value in named.items() if value is not None}
+    # Quoted: without, YAML takes `scripted:` for a mapping and `no` for a truth value.
+    return {
+        key: json.dumps(value, ensure_ascii=False)
+        for key, value in named.items()
+        if value is not None
+    }
 
 
 _OPTIONS = {
@@ -108,6 +116,7 @@ _OPTIONS = {
     "workspace": "--workspace",
     "tools": "--tool",
     "policy": "--policy",
+    "policy.threshold": "--threshold",
     "budget": "--usd, --tokens, --steps, --seconds",
 }
 

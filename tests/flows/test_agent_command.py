@@ -210,9 +210,17 @@ def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
         (["resume", "nobody"], "no conversation 'nobody'"),
         (["show", "../x"], "cannot name a conversation"),
         (["export", "nobody"], "no conversation 'nobody'"),
-        (["replay", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["replay", "nowhere.jsonl"], "no export nowhere.jsonl; name a file"),
         (["serve", "--host", "0.0.0.0"], "LOOM_AGENTS_KEY"),
         (["serve", "--durability", "much"], "durability"),
+        (["serve", "--tool", "nope:nope"], "--tool: no tool named 'nope:nope'"),
+        (["serve", "--analyzer", "nope:nope"], "--analyzer: analyzer 'nope:nope' cannot be loaded"),
+        (["serve", "--analyzer", "os:path"], "--analyzer: analyzer 'os:path' cannot be loaded"),
+        (["serve", "--root", "/nonexist"], "--root: folder /nonexist is not there"),
+        (["serve", "--model", "scriptd:x"], "--model: no form of a model's address"),
+        (["run", "x", "--model", "scripted:"], "'scripted:' names no model"),
+        (["run", "x", "--model", "a/b", "--threshold", "hihg"], "--threshold: 'policy.threshold'"),
+        (["run", "x", "--model", "a/b", "--mcp", "none.json"], "none.json: No such file"),
         (["frob"], "No such command"),
     ],
 )
@@ -280,6 +288,8 @@ def test_show_checks_all_records_of_a_log(loom: Loom, model: Any, tmp_path: Path
 def test_forks_exports_and_replays(loom: Loom, model: Any, tmp_path: Path):
     address = model("Four.")
     loom("run", "2 + 2?", "--model", address, "--id", "a")
+    for at in ("999", "-3"):
+        assert (loom("fork", "a", "--at", at).code, len(loom("ls", "--json").lines)) == (2, 1)
     assert loom("fork", "a", "--at", "4").out == "a-fork-1\n"
     assert loom("resume", "a-fork-1", "3 + 1?").code == 0
     file = tmp_path / "a.jsonl"

@@ -107,7 +107,8 @@ def read_servers(path: str | Path) -> dict[str, McpServer]:
     try:
         content = orjson.loads(Path(path).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise ConfigError(f"cannot read MCP servers from {path}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read MCP servers from {path}: {why}; check its name") from None
     servers = content.get("mcpServers") if isinstance(content, dict) else None
     if not isinstance(servers, dict):
         raise ConfigError(f"{path} has no object `mcpServers` with a server for each name")
