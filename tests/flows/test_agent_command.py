@@ -129,7 +129,7 @@ def test_what_waits_exits_with_three_until_somebody_decides(loom: Loom, model: A
 def test_a_call_that_waits_is_shown_whole_and_nothing_else_is_allowed(
     loom: Loom, model: Any, tmp_path: Path
 ):
-    hidden = "echo harmless" + " " * 400 + "; echo EVIL > evil.txt"
+    hidden = "echo harmless" + " \u00a0" * 200 + "; echo EVIL > evil.txt"
     calls = [call("terminal", command=hidden), call("create", path="b", text="x")]
     address = model({"tool_calls": [one for each in calls for one in each["tool_calls"]]}, "Done.")
     words = ["--policy", "always", "--id", "w", "--workspace", tmp_path]

@@ -27,7 +27,7 @@ from models.visible import visible
 _LINES, _WIDTH = 12, 300
 """What is shown of a result, and of the arguments of a call that waits for nobody."""
 
-_SPACES = re.compile(" {9,}")
+_SPACES = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]{9,}")
 
 
 class Printer:

@@ -25,7 +25,8 @@ class McpServer(Config):
     """
 
     command: str = ""
-    """Program to start; it speaks over its standard streams."""
+    """Program to start; it speaks over its standard streams. A relative path is one from its
+    folder."""
     args: tuple[str, ...] = ()
     """Its arguments. Everybody on the machine can read them: give secrets in `env`."""
     env: dict[str, str] = Field(default_factory=dict)
