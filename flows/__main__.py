@@ -293,7 +293,9 @@ def _main() -> int:
 
 
 def _say_error(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    from models.visible import visible
+
+    print(f"error: {visible(message)}", file=sys.stderr)
 
 
 def _say_bug(error: Exception) -> int:

@@ -204,7 +204,7 @@ def wait_for_approval(waiting: list[WorkOutcome], batch: str, config: WorkConfig
     told = approval_text(waiting, batch)
     if prefect_side().is_deployed:
         publish_approvals(told)
-        calls = sorted(call.id for outcome in waiting for call in outcome.waiting)
+        calls = sorted(call.call_id for outcome in waiting for call in outcome.waiting)
         key = hashlib.sha256(" ".join(calls).encode()).hexdigest()
         suspend_flow_run(timeout=int(config.approval_wait_s), key=key)
     raise ApprovalNeededError(told)

@@ -83,7 +83,8 @@ def load_config(
         overrides: Items like `window_s=14400` or `costs.cancel=3`; later ones win.
         what: What the file is, for messages.
         option: What the file was named by, for messages.
-        options: Key -> the option that its override was given by, where that is not `--set`.
+        options: Key, or first part of one -> the option that its override was given by, where
+            that is not `--set`.
 
     Raises:
         ConfigError: The file is missing, unreadable or no mapping; a value has the
@@ -94,8 +95,9 @@ def load_config(
     given: dict[str, str] = {}
     for item in overrides:
         _apply_override(values, item)
-        key = item.partition("=")[0].strip().partition(".")[0]
-        given[key] = options.get(key, "--set")
+        key = item.partition("=")[0].strip()
+        group = key.partition(".")[0]
+        given[group] = given[key] = options.get(key) or options.get(group, "--set")
     places = ", ".join(dict.fromkeys(given.values())) or "--set"
     return _validate(kind, values, str(file) if file is not None else places, given)
 
@@ -117,7 +119,8 @@ def _validate(
         lines: dict[str, list[str]] = {}
         for found in error.errors():
             # What concerns several keys has no place of its own.
-            place = given.get(str(found["loc"][0]), source) if found["loc"] else source
+            path = [str(part) for part in found["loc"]] or [""]
+            place = given.get(".".join(path)) or given.get(path[0], source)
             lines.setdefault(place, []).append(_explain(found))
         said = "; ".join(f"{place}: {'; '.join(texts)}" for place, texts in lines.items())
         raise ConfigError(said) from None

@@ -15,6 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from models.agents.command.printing import in_full
 from models.agents.events import Event, Failure
 from models.agents.home import AgentHome
 from models.agents.repairs import Isolation, Plan, RepairOutcome, RepairTask, run_task
@@ -30,6 +31,7 @@ from models.figures import FlowSummary
 from models.sandbox import SandboxUnavailableError
 from models.sandbox.bubblewrap import usable_bwrap
 from models.settings import get_settings
+from models.visible import visible
 from tasks.track import TraceRecord, TrackedRun, prefect_side, show_table
 
 
@@ -266,9 +268,8 @@ def approval_text(outcomes: Sequence[WorkOutcome], batch: str) -> str:
     lines = ["Calls wait for an approval:"]
     for outcome in outcomes:
         for call in outcome.waiting:
-            why = f" ({call.risk}: {'; '.join(call.reasons)})" if call.risk else ""
-            lines.append(f"  {outcome.conversation}: {call.tool} {call.arguments[:300]}{why}")
-            lines.append(f"    loom agent approve {outcome.conversation} {call.id}")
+            lines.append(f"  {outcome.conversation}: {visible(in_full(call))}")
+            lines.append(f"    loom agent approve {outcome.conversation} --digest {call.digest}")
     lines.append(f"then go on with: loom run run-agents --set run={batch} and the same config")
     return "\n".join(lines)
 

@@ -33,11 +33,13 @@ from flows.command.agent_options import (
     approvals_of,
     as_line,
     begin,
+    equip,
     give_more,
     given_by,
     home_of,
     plainly,
     secrets_of,
+    show_lines,
     work_on,
 )
 from flows.command.agent_serve import serve
@@ -90,8 +92,9 @@ def run(
         text = sys.stdin.read() if prompt == "-" else prompt
         if not text.strip():
             raise ConfigError("the task is empty; say what the agent should do")
+        known, rules = secrets_of(secret), approvals_of(approvals)
         name, place = begin(home, id, agent, given, mcp, make_workspace=make_workspace)
-        work_on(place, name, text, secrets_of(secret), approvals_of(approvals), json)
+        work_on(place, name, text, known, rules, json)
 
 
 @app.command()
@@ -113,7 +116,7 @@ def chat(
     id: NameOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Talk with an agent at the keyboard; an ID that exists goes on.
+    """Talk with an agent at the keyboard; an --id that exists goes on.
 
     Example: `loom agent chat --model openai/gpt-5 --workspace . --policy always`
     """
@@ -121,25 +124,28 @@ def chat(
     with plainly():
         from models.agents.command.chatting import chat as talk
         from models.agents.command.working import work
+        from models.errors import ConfigError
 
-        place = home_of(home)
-        if (
-            id is not None
-            and place.store.exists(id)
-            and not given
-            and agent is None
-            and mcp is None
-        ):
+        place, known = home_of(home), secrets_of(secret)
+        if id is not None and place.store.exists(id):
             name = id
+            if mcp or given.keys() - {"model"}:
+                raise ConfigError(
+                    f"conversation '{id}' exists and goes on as it is; only --model and --agent "
+                    f"change it here (budgets: loom agent resume {id} --steps ...)"
+                )
+            equip(place, id, agent, model)
         else:
             name, place = begin(home, id, agent, given, mcp, make_workspace=make_workspace)
-        raise typer.Exit(work(place, name, secrets_of(secret), talk))
+        raise typer.Exit(work(place, name, known, talk))
 
 
 @app.command()
 def resume(
     id: IdArgument,
     prompt: Annotated[str | None, typer.Argument(help="Something to say first.")] = None,
+    model: ModelOption = None,
+    agent: AgentOption = None,
     usd: UsdOption = None,
     tokens: TokensOption = None,
     steps: StepsOption = None,
@@ -154,24 +160,31 @@ def resume(
     Example: `loom agent resume 1f0c9a "And now the documentation"`
 
     Example: `loom agent resume 1f0c9a --steps 100`
+
+    Example: `loom agent resume 1f0c9a --model openai/gpt-5` (another model, or one at all)
     """
     with plainly():
-        place = home_of(home)
+        place, known, rules = home_of(home), secrets_of(secret), approvals_of(approvals)
         limits = {"usd": usd, "tokens": tokens, "steps": steps, "seconds": seconds}
+        equip(place, id, agent, model)
         give_more(place, id, limits)
-        work_on(place, id, prompt, secrets_of(secret), approvals_of(approvals), json)
+        work_on(place, id, prompt, known, rules, json)
 
 
 @app.command()
 def approve(
     id: IdArgument,
-    call: Annotated[str | None, typer.Argument(help="One waiting call; default: all.")] = None,
+    call: Annotated[str | None, typer.Argument(help="One waiting call; default: any.")] = None,
     reject: Annotated[
         str | None, typer.Option("--reject", metavar="WHY", help="Refuse; the model reads why.")
     ] = None,
     digest: Annotated[
-        str, typer.Option("--digest", help="Of the arguments that you looked at: no others pass.")
-    ] = "",
+        list[str] | None,
+        typer.Option("--digest", help="Of a call that you looked at: no other passes; repeatable."),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Allow what waits without looking at it.")
+    ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only write it down.")] = False,
     secret: SecretOption = None,
     home: HomeOption = None,
@@ -179,23 +192,17 @@ def approve(
 ) -> None:
     """Allow calls that wait, or refuse them, and go on.
 
+    Without a digest it shows them whole and asks about each.
+
     Example: `loom agent approve 1f0c9a` or `loom agent approve 1f0c9a --reject "not on a Friday"`
     """
     with plainly():
-        from models.agents.command.approvals import Approvals
-        from models.agents.command.printing import Printer
-        from models.agents.command.working import run as go_on
+        from models.agents.command.deciding import Decision
         from models.agents.command.working import work
-        from models.agents.conversation import Conversation
 
-        async def decide(conversation: Conversation) -> int:
-            if reject is None:
-                await conversation.approve(call, digest=digest, by="command line")
-            else:
-                await conversation.reject(call, reject)
-            return 0 if no_run else await go_on(conversation, None, Printer(json), Approvals())
-
-        raise typer.Exit(work(home_of(home), id, secrets_of(secret), decide))
+        decision = Decision(call, tuple(digest or ()), reject, is_for_all=all_, runs=not no_run)
+        known = secrets_of(secret)
+        raise typer.Exit(work(home_of(home), id, known, lambda talk: decision.take(talk, json)))
 
 
 @app.command()
@@ -215,8 +222,7 @@ def ls(
         from models.agents.command.looking import rows, table
 
         found = rows(home_of(home), text, delegated=delegated)
-        for line in (as_line(vars(row)) for row in found) if json else table(found):
-            typer.echo(line)
+        show_lines(map(vars, found), table(found), json)
 
 
 @app.command()
@@ -227,6 +233,7 @@ def show(id: IdArgument, home: HomeOption = None, json: JsonOption = False) -> N
     """
     with plainly():
         from models.agents.command.looking import details, log_of
+        from models.agents.command.printing import say
 
         place = home_of(home)
         with log_of(place, id) as log:
@@ -235,7 +242,8 @@ def show(id: IdArgument, home: HomeOption = None, json: JsonOption = False) -> N
             typer.echo(as_line(found))
             return
         for key, value in found.items():
-            typer.echo(f"{key:<11} {value if isinstance(value, str | int) else as_line(value)}")
+            text = str(value) if isinstance(value, str | int) else as_line(value)
+            say(f"{key:<11} " + text.replace("\n", f"\n{'':<12}"))
 
 
 @app.command()
@@ -252,12 +260,17 @@ def fork(
     with plainly():
         from models.agents.command.working import work
         from models.agents.conversation import Conversation
+        from models.agents.errors import LifecycleError
         from models.agents.security.secrets import Secrets
+        from models.errors import ConfigError
 
         place = home_of(home)
 
         async def copy(conversation: Conversation) -> int:
-            forked = await conversation.fork(at, name)
+            try:
+                forked = await conversation.fork(at, name)
+            except LifecycleError as error:
+                raise ConfigError(f"--at {at}: {error}") from None
             place.copy_spec(id, forked.id)
             await forked.aclose()
             typer.echo(forked.id)

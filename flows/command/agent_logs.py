@@ -16,10 +16,10 @@ from flows.command.agent_options import (
     MakeWorkspaceOption,
     ModelOption,
     WorkspaceOption,
-    as_line,
     given_by,
     home_of,
     plainly,
+    show_lines,
     spec_of,
 )
 
@@ -93,7 +93,8 @@ def import_(
     Example: `loom agent import talk.jsonl --id copy --model openai/gpt-5`
     """
     with plainly():
-        from models.agents.command.mending import lines_of, take_in
+        from models.agents.command.looking import lines_of
+        from models.agents.command.mending import take_in
         from models.agents.command.printing import Printer
 
         given = given_by(model, workspace, local)
@@ -102,11 +103,8 @@ def import_(
             name, events, wrong = take_in(home_of(home), lines, id, spec, partial=partial)
         if wrong:
             Printer.remark(wrong)
-        if json:
-            values = {"conversation": name, "events": events, "wrong": wrong or None}
-            typer.echo(as_line({"type": "imported", **values}))
-        else:
-            typer.echo(name)
+        values = {"conversation": name, "events": events, "wrong": wrong or None}
+        show_lines([{"type": "imported", **values}], [name], json)
 
 
 def verify(
@@ -132,9 +130,7 @@ def verify(
         for source in sources:
             checked = check(place, source)
             is_damaged = is_damaged or bool(checked.findings)
-            lines = map(as_line, as_values(source, checked)) if json else told(source, checked)
-            for line in lines:
-                typer.echo(line)
+            show_lines(as_values(source, checked), told(source, checked), json)
         if locked and not is_damaged:
             raise ConfigError(
                 f"not checked, for this key does not open them: {', '.join(locked)}; set "
@@ -161,5 +157,4 @@ def repair(
         from models.agents.command.mending import repair as mend
 
         done = mend(home_of(home), id, name)
-        for line in [as_line(done.as_values())] if json else done.told():
-            typer.echo(line)
+        show_lines([done.as_values()], done.told(), json)

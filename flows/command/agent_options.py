@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,10 +48,11 @@ McpOption = Annotated[
     Path | None, typer.Option("--mcp", help="A .mcp.json with servers whose tools it gets.")
 ]
 PolicyOption = Annotated[
-    str | None, typer.Option("--policy", help="Which calls wait: never, alarms, risky or always.")
+    str | None,
+    typer.Option("--policy", help="Which calls wait: never (default), alarms, risky, always."),
 ]
 ThresholdOption = Annotated[
-    str | None, typer.Option("--threshold", help="With alarms, risky: low, medium or high.")
+    str | None, typer.Option("--threshold", help="With alarms, risky: low, medium, high (default).")
 ]
 UsdOption = Annotated[float | None, typer.Option("--usd", help="Budget in US dollars.")]
 TokensOption = Annotated[int | None, typer.Option("--tokens", help="Budget in tokens.")]
@@ -87,12 +88,14 @@ def given_by(
     steps: int | None = None,
     seconds: float | None = None,
 ) -> dict[str, str]:
-    """Return the keys of an agent that options name, as `KEY: VALUE` of a config."""
+    """Return the keys of an agent that options name, as `KEY: VALUE` of a config in YAML."""
+    import json
+
     named: dict[str, object] = {
         "model": model,
-        "workspace": workspace.expanduser().absolute() if workspace else None,
+        "workspace": str(workspace.expanduser().absolute()) if workspace else None,
         "isolation": "local" if local else None,
-        "tools": f"[{', '.join(tools)}]" if tools else None,
+        "tools": tools or None,
         "policy.kind": policy,
         "policy.threshold": threshold,
         "budget.usd": usd,
@@ -100,7 +103,12 @@ def given_by(
         "budget.steps": steps,
         "budget.seconds": seconds,
     }
-    return {key: str(value) for key, value in named.items() if value is not None}
+    # Quoted: without, YAML takes `scripted:` for a mapping and `no` for a truth value.
+    return {
+        key: json.dumps(value, ensure_ascii=False)
+        for key, value in named.items()
+        if value is not None
+    }
 
 
 _OPTIONS = {
@@ -108,6 +116,7 @@ _OPTIONS = {
     "workspace": "--workspace",
     "tools": "--tool",
     "policy": "--policy",
+    "policy.threshold": "--threshold",
     "budget": "--usd, --tokens, --steps, --seconds",
 }
 
@@ -163,6 +172,26 @@ def begin(
     home.keep(name, spec_of(file, given, mcp, make_workspace=make_workspace))
     home.store.open(name).close()
     return name, home
+
+
+def equip(home: AgentHome, name: str, file: Path | None, model: str | None) -> None:
+    """Give a conversation another agent or model, or one at all; its workspace stays.
+
+    Raises:
+        ConfigError: They cannot be used, or no model is named where none was.
+        NoConversationError: There is no such conversation.
+    """
+    if file is None and model is None:
+        return
+    home.must_exist(name)
+    kept = home.spec(name)
+    if kept is not None and file is None:
+        spec = kept.model_copy(update={"model": model})
+    else:
+        spec = spec_of(file, given_by(model, None, False))
+        if kept is not None and not spec.workspace:
+            spec = spec.model_copy(update={"workspace": kept.workspace})
+    home.keep(name, spec)
 
 
 def give_more(home: AgentHome, name: str, limits: Mapping[str, object]) -> None:
@@ -223,6 +252,18 @@ def as_line(values: object) -> str:
     import orjson
 
     return orjson.dumps(values, default=str).decode()
+
+
+def show_lines(values: Iterable[object], told: Iterable[str], json: bool) -> None:
+    """Write values as JSON lines, or what they are told people as."""
+    from models.agents.command.printing import say
+
+    if json:
+        for value in values:
+            typer.echo(as_line(value))
+    else:
+        for line in told:
+            say(line)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def fork_log(conversation: Conversation, at: int | None, id: str | None) -> str:
     seq = source.state.seq if at is None else at
     _check(source, seq)
     damage = source.damage or source.verify()
-    if damage is not None and damage.intact_seq < seq:
+    if damage is not None and (at is None or damage.intact_seq < seq):
         raise damage.error(source.id)  # hashes made anew would vouch for what changed
     name = id or _free_name(store, source.id)
     if above := owner_of(store, check_id(name)):

@@ -114,7 +114,8 @@ class AgentHome:
             self.must_exist(conversation_id)
             raise ConfigError(
                 f"conversation '{conversation_id}' was made by a program that kept no agent for "
-                "it; give one (a model, at least) to go on with it"
+                f"it; `loom agent resume {conversation_id} --model ADDRESS` (or --agent FILE) "
+                "gives it one and goes on"
             )
         return spec.build().open(spec.place(), self.store, conversation_id, secrets=secrets)
 

@@ -124,7 +124,7 @@ class AgentSpec(Config):
             tools,
             self.system,
             policy=self.policy.build(),
-            analyzer=_analyzer(self.analyzer),
+            analyzer=analyzer_of(self.analyzer),
             budget=Budget(**self.budget.model_dump()),
             max_steps=self.max_steps,
             mcp=self.mcp,
@@ -204,7 +204,7 @@ def _analyzer_name(analyzer: SecurityAnalyzer | None) -> str:
     if analyzer is None:
         return ""
     kind = type(analyzer)
-    if analyzer == _analyzer(RAILS):
+    if analyzer == analyzer_of(RAILS):
         return RAILS
     if kind is ShellRails and vars(analyzer) == vars(ShellRails()):
         return RAILS
@@ -217,19 +217,27 @@ def _is_of_browser(name: str) -> bool:
     return name.startswith("browser_")
 
 
-def _analyzer(name: str) -> SecurityAnalyzer | None:
+def analyzer_of(name: str) -> SecurityAnalyzer | None:
+    """Return the analyzer of a name as `AgentSpec.analyzer` has it; None: the name is empty.
+
+    Raises:
+        ConfigError: There is none.
+    """
     if name == RAILS:
-        shipped: SecurityAnalyzer = _loaded(get_settings().agents_rails, _RAILS_SETTING)
-        return shipped
+        return _loaded(get_settings().agents_rails, _RAILS_SETTING)
     return _loaded(name) if name else None
 
 
-def _loaded(dotted: str, what: str = "analyzer") -> Any:
+def _loaded(dotted: str, what: str = "analyzer") -> SecurityAnalyzer:
     module, _, attribute = dotted.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        found: Any = getattr(importlib.import_module(module), attribute)
+        made = found() if isinstance(found, type) or not hasattr(found, "rate") else found
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{what} '{dotted}' cannot be loaded ({error}); name it as module:attribute"
         ) from None
-    return found() if isinstance(found, type) or not hasattr(found, "rate") else found
+    if not hasattr(made, "rate"):
+        raise ConfigError(f"{what} '{dotted}' makes a {type(made).__name__}, which rates no calls")
+    rater: SecurityAnalyzer = made
+    return rater

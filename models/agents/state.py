@@ -178,6 +178,10 @@ class State:
         """Return the sequence number of the condensation that counts; 0: there is none."""
         return next((seq for seq in reversed(self.condensed) if self.is_on_branch(seq)), 0)
 
+    def differences(self, other: State) -> list[str]:
+        """Return the names of the sums that are others there."""
+        return [name for name in _NAMES if getattr(self, name) != getattr(other, name)]
+
     def to_json(self) -> bytes:
         """Write the state."""
         values = {name: getattr(self, name) for name in _NAMES}

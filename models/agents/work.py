@@ -7,15 +7,15 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import orjson
 from pydantic import Field, ValidationError, field_validator
 
+from models.agents.command.approvals import waiting_in
 from models.agents.command.place import check_place
 from models.agents.conversation import Conversation
 from models.agents.errors import LogError
-from models.agents.events.types import Event, Phase
+from models.agents.events.types import Event, Intent, Phase
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec
 from models.agents.store.base import Log, check_id
@@ -116,17 +116,6 @@ def check_places(items: Iterable[WorkItem], spec: AgentSpec) -> None:
 
 
 @dataclass(frozen=True)
-class WaitingCall:
-    """A call that somebody must approve or reject."""
-
-    id: str
-    tool: str
-    arguments: str
-    risk: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class WorkOutcome:
     """Where a piece of work stands.
 
@@ -148,7 +137,7 @@ class WorkOutcome:
     reason: str
     steps: int
     cost_usd: float
-    waiting: tuple[WaitingCall, ...] = ()
+    waiting: tuple[Intent, ...] = ()
     events: tuple[Event, ...] = field(default=(), repr=False)
 
 
@@ -198,7 +187,7 @@ def reject_waiting(home: Path, conversation_id: str, why: str) -> int:
     """Refuse all calls of a conversation that wait; the agent reads why. Returns how many."""
     conversation = AgentHome(home).open(conversation_id)
     try:
-        waiting = sum(call.waits and not call.approved for call in conversation.open_calls())
+        waiting = len(waiting_in(conversation.store))
         conversation.blocking.reject(why=why)
         return waiting
     finally:
@@ -240,23 +229,6 @@ def _standing(item: WorkItem, log: Log) -> WorkOutcome:
         state.reason,
         state.steps,
         state.cost_usd,
-        _waiting(log),
+        tuple(waiting_in(log)) if state.phase == "waiting" else (),
         tuple(log.events()),
-    )
-
-
-def _waiting(log: Log) -> tuple[WaitingCall, ...]:
-    if log.state.phase != "waiting":
-        return ()
-    intents: dict[str, Any] = {event.call_id: event.body for event in log.events(kinds=["intent"])}
-    return tuple(
-        WaitingCall(
-            call.call_id,
-            call.name,
-            intents[call.call_id].arguments,
-            intents[call.call_id].risk,
-            intents[call.call_id].reasons,
-        )
-        for call in log.state.open_calls()
-        if call.waits and not call.approved
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,7 +27,8 @@ class WorkConfig(Config):
     `agent`. The shipped repair tasks are played by scripts when there is none."""
 
     agent: AgentSpec | None = None
-    """Tools, policy, analyzer, budget and workspace; empty: the usual ones."""
+    """Tools, policy, analyzer, budget and workspace; empty: the usual ones. Its `model` may be left
+    out where one is named above."""
 
     policy: PolicyKind | None = None
     """Which calls wait for an approval: `never`, `alarms` (what the analyzer takes for an attack),
@@ -53,6 +54,17 @@ class WorkConfig(Config):
 
     tasks: int | None = Field(None, ge=1)
     """How many of the shipped repair tasks; none: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_is_the_agents_too(cls, values: Any) -> Any:
+        """Let an `agent` without a model of its own have the one named beside it."""
+        if not isinstance(values, dict) or not values.get("model"):
+            return values
+        agent = values.get("agent")
+        if not isinstance(agent, dict) or "model" in agent:
+            return values
+        return {**values, "agent": {**agent, "model": values["model"]}}
 
     @model_validator(mode="after")
     def _is_one_kind_of_work(self) -> WorkConfig:

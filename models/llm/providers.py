@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,7 +21,7 @@ import orjson
 from models.llm import errors
 from models.llm.base import Capabilities, Model
 from models.llm.delta import StreamReader
-from models.llm.errors import LanguageModelError, UnexpectedError
+from models.llm.errors import LanguageModelError, ModelNotFoundError, UnexpectedError
 from models.llm.guard import check_live
 from models.llm.http_errors import error_of
 from models.llm.messages import canonical_json
@@ -50,6 +55,38 @@ _ERRORS: dict[str, type[LanguageModelError]] = {
 
 
 _ADDRESSES = ("api_base", "base_url")
+
+_PROVIDERS = re.compile(r"^class LlmProviders\(.*?(?=^\S)", re.MULTILINE | re.DOTALL)
+_PROVIDER = re.compile(r'^    [A-Z0-9_]+ = "([^"]+)"', re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def _providers() -> frozenset[str]:
+    """Return litellm's names of providers, read from its source; none where it has none."""
+    spec = find_spec("litellm")
+    source = Path(spec.origin).parent / "types" / "utils.py" if spec and spec.origin else None
+    if source is None or not source.is_file():
+        return frozenset()
+    listed = _PROVIDERS.search(source.read_text(encoding="utf-8"))
+    return frozenset(_PROVIDER.findall(listed.group()) if listed else ())
+
+
+def check_provider(model: str) -> None:
+    """Check that litellm knows the provider of a model, before anything is begun with it.
+
+    Raises:
+        ModelNotFoundError: It does not; names the one that may be meant.
+    """
+    provider = model.partition("/")[0]
+    providers = _providers()
+    if not providers or provider in providers:
+        return
+    near = get_close_matches(provider, providers, n=1)
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    raise ModelNotFoundError(
+        f"no provider named '{provider}' (of '{model}'); {guess}see docs/llm.md, or write "
+        f"litellm:{model} if litellm was taught that name"
+    )
 
 
 def _litellm() -> Any:

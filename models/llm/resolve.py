@@ -78,9 +78,12 @@ def _model(address: str, record: str | None = None) -> LanguageModel:
 
         return TextTools(_model(rest))
     if form == "litellm" or (not sign and "/" in address) or "/" in form:
-        from models.llm.providers import LiteLlmModel
+        from models.llm.providers import LiteLlmModel, check_provider
 
-        return LiteLlmModel(rest if form == "litellm" else address)
+        if form == "litellm":
+            return LiteLlmModel(rest)
+        check_provider(address)
+        return LiteLlmModel(address)
     if sign:
         raise unknown_name("form of a model's address", f"{form}:", FORMS, "(see docs/llm.md)")
     raise ModelNotFoundError(f"'{address}' is no address of a model; {_known_forms()}")

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from models.agents.home import AgentHome
 from models.agents.store import new_key
 from models.settings import ROOT
 from tests.flows.agent_words import Loom, saying
@@ -106,18 +107,64 @@ def test_what_waits_exits_with_three_until_somebody_decides(loom: Loom, model: A
     address = model(call("create", path="a", text="x"))
     said = loom("run", "go", "--model", address, "--id", "w", "--policy", "always")
     assert said.code == 3
-    assert "[waits for an approval]" in said.out
-    assert "loom agent approve w" in said.err
+    assert 'waits for an approval: create {"path":"a","text":"x"}' in said.err
     (waiting,) = loom("show", "w", "--json").lines[0]["open_calls"]
+    seen = ["--digest", waiting["digest"]]
+    assert f"loom agent approve w {' '.join(seen)}\n" in said.err
     assert loom("approve", "w", "nobody").code == 2
     assert loom("approve", "w", "--digest", "other").code == 2
-    assert loom("approve", "w", "--digest", waiting["digest"], "--no-run").code == 0
+    unseen = loom("approve", "w")  # nobody sits at the keyboard of a test
+    assert (unseen.code, "allow all that waits unseen (--all)" in unseen.err) == (2, True)
+    allowed = loom("approve", "w", *seen, "--no-run")
+    assert (allowed.code, allowed.out) == (0, "  [approved by command line]\n")
     # The script begins anew in each process: the next answer asks again, and is refused.
     assert loom("resume", "w").code == 3
-    assert loom("approve", "w", "--reject", "not on a Friday", "--no-run").code == 0
+    refused = loom("approve", "w", "--reject", "not on a Friday", "--no-run")
+    assert (refused.code, refused.out) == (0, "  [rejected] rejected: not on a Friday\n")
     results = [line for line in loom("replay", "w", "--json").lines if line["kind"] == "result"]
     assert results[0]["body"]["text"] == "created a, 1 lines"
     assert results[1]["body"]["text"] == "rejected: not on a Friday"
+
+
+def test_a_call_that_waits_is_shown_whole_and_nothing_else_is_allowed(
+    loom: Loom, model: Any, tmp_path: Path
+):
+    hidden = "echo harmless" + " \u00a0" * 200 + "; echo EVIL > evil.txt"
+    calls = [call("terminal", command=hidden), call("create", path="b", text="x")]
+    address = model({"tool_calls": [one for each in calls for one in each["tool_calls"]]}, "Done.")
+    words = ["--policy", "always", "--id", "w", "--workspace", tmp_path]
+    said = loom("run", "go", "--model", address, *words)
+    shown = 'terminal {"command":"echo harmless[400 spaces]; echo EVIL > evil.txt"}'
+    assert f"waits for an approval: {shown}" in said.err
+    terminal, create = loom("show", "w", "--json").lines[0]["open_calls"]
+    assert f"--digest {terminal['digest']} --digest {create['digest']}\n" in said.err
+    assert loom("approve", "w", "--digest", create["digest"]).code == 3
+    assert (tmp_path / "b").exists()
+    again = loom("resume", "w")  # shown again, though nothing new was written
+    assert (again.code, shown in again.err, create["digest"] in again.err) == (3, True, False)
+    assert loom("approve", "w", "--digest", create["digest"]).code == 2
+    loom("approve", "w", "--all")
+    assert (tmp_path / "evil.txt").exists()
+
+
+def test_nothing_that_is_printed_moves_the_cursor_or_hides(loom: Loom, model: Any, tmp_path: Path):
+    raw = "\x1b]0;owned\x07\x1b[2J\x9b2K\u202e\u200btxt\rover"
+    steps = [
+        {"text": f"look {raw}", "tool_calls": call(f"no{raw}\n* tool")["tool_calls"]},
+        call("create", path="a", text=raw),
+        call("view", path="a"),
+        f"done {raw}",
+    ]
+    words = ["--model", model(*steps), "--id", "e", "--workspace", tmp_path]
+    refused = loom("resume", f"x{raw}")
+    said = loom("run", f"hi {raw}", *words)
+    assert said.out.count("\\x1b[2J\\x9b2K\\u202e") >= 5
+    assert "\n* no\\x1b]0;owned" in said.out
+    assert "\n* tool" not in said.out
+    waits = loom("run", "hi", "--model", words[1], "--policy", "always", "--id", "w")
+    printed = [refused, said, waits, loom("ls"), loom("show", "e"), loom("replay", "e")]
+    text = "".join(one.out + one.err for one in printed)
+    assert [one for one in "\x1b\x07\x9b\u202e\u200b\r" if one in text] == []
 
 
 def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
@@ -137,6 +184,9 @@ def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
     )  # fmt: skip
     assert said.code == 3  # no rule speaks of glob
     assert "[rejected] rejected: not that one" in said.out
+    assert "  [approved by rule]\n" in said.out
+    assert "waits" not in said.out
+    assert said.err.count("waits for an approval: ") == 1
     assert "* glob" in said.out.splitlines()[-1]
     rules.write_text("rules: [{tool: create, mtach: x}]\n")
     bad = loom("run", "go", "--model", model("x"), "--approvals", rules)
@@ -160,9 +210,17 @@ def test_rules_decide_without_people(loom: Loom, model: Any, tmp_path: Path):
         (["resume", "nobody"], "no conversation 'nobody'"),
         (["show", "../x"], "cannot name a conversation"),
         (["export", "nobody"], "no conversation 'nobody'"),
-        (["replay", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["replay", "nowhere.jsonl"], "no export nowhere.jsonl; name a file"),
         (["serve", "--host", "0.0.0.0"], "LOOM_AGENTS_KEY"),
         (["serve", "--durability", "much"], "durability"),
+        (["serve", "--tool", "nope:nope"], "--tool: no tool named 'nope:nope'"),
+        (["serve", "--analyzer", "nope:nope"], "--analyzer: analyzer 'nope:nope' cannot be loaded"),
+        (["serve", "--analyzer", "os:path"], "--analyzer: analyzer 'os:path' cannot be loaded"),
+        (["serve", "--root", "/nonexist"], "--root: folder /nonexist is not there"),
+        (["serve", "--model", "scriptd:x"], "--model: no form of a model's address"),
+        (["run", "x", "--model", "scripted:"], "'scripted:' names no model"),
+        (["run", "x", "--model", "a/b", "--threshold", "hihg"], "--threshold: 'policy.threshold'"),
+        (["run", "x", "--model", "a/b", "--mcp", "none.json"], "none.json: No such file"),
         (["frob"], "No such command"),
     ],
 )
@@ -192,6 +250,22 @@ def test_a_budget_that_was_used_up_can_be_raised(loom: Loom, model: Any):
     assert loom("resume", "nobody", "--steps", "5").code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--secret", "NOT_SET"], "there is no variable of this name"),
+        (["--approvals", "nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["--model", "opnai/gpt-5"], "no provider named 'opnai' (of 'opnai/gpt-5'); did you mean"),
+    ],
+)
+def test_a_wrong_option_begins_nothing(loom: Loom, model: Any, words: list[str], told: str):
+    right = ["run", "go", "--model", model("Done."), "--id", "one"]
+    wrong = loom(*right, *words)
+    assert (wrong.code, told in wrong.err) == (2, True), wrong.err
+    assert loom("ls", "--json").lines == []
+    assert loom(*right).code == 0
+
+
 def test_an_empty_task_and_a_wrong_budget_begin_nothing(loom: Loom, model: Any):
     empty = loom("run", "  ", "--model", model("x"))
     assert (empty.code, "the task is empty" in empty.err) == (2, True)
@@ -214,6 +288,8 @@ def test_show_checks_all_records_of_a_log(loom: Loom, model: Any, tmp_path: Path
 def test_forks_exports_and_replays(loom: Loom, model: Any, tmp_path: Path):
     address = model("Four.")
     loom("run", "2 + 2?", "--model", address, "--id", "a")
+    for at in ("999", "-3"):
+        assert (loom("fork", "a", "--at", at).code, len(loom("ls", "--json").lines)) == (2, 1)
     assert loom("fork", "a", "--at", "4").out == "a-fork-1\n"
     assert loom("resume", "a-fork-1", "3 + 1?").code == 0
     file = tmp_path / "a.jsonl"
@@ -249,6 +325,8 @@ def test_a_talk_at_the_keyboard(loom: Loom, model: Any, monkeypatch: pytest.Monk
     address = model(call("create", path="a", text="x"), "Then not.", "More.")
     said = loom("chat", "--model", address, "--policy", "always", "--id", "c")
     assert said.code == 0
+    assert 'waits for an approval: create {"path":"a","text":"x"}' in said.err
+    assert "  [rejected] rejected: no reason was given\n" in said.out
     assert "Then not.\n" in said.out
     assert said.out.endswith("More.\n")
     assert "2 steps, $0.0000\nOurs\nthere is no plan" in said.err
@@ -277,6 +355,32 @@ def test_a_signal_interrupts_and_resume_goes_on(loom: Loom, model: Any):
     Path(address.removeprefix("scripted:")).write_text("replies: [In time.]\n")
     said = loom("resume", "s")
     assert (said.code, said.out) == (0, "In time.\n")
+
+
+def test_a_conversation_that_runs_elsewhere_keeps_what_is_said(
+    loom: Loom, model: Any, tmp_path: Path
+):
+    loom("run", "go", "--model", model("Hello."), "--id", "one", "--home", tmp_path)
+    # The test's own process holds the lease: another owner of the same log.
+    log = AgentHome(tmp_path).store.open("one")
+    log.acquire()
+    said = loom("resume", "one", "more", "--home", tmp_path)
+    log.close()
+    assert said.code == 4
+    assert f"run by process {os.getpid()} on " in said.err
+    assert "what you said is written down" in said.err
+    assert "take over" not in said.err
+    assert "> more\n" in loom("replay", "one", "--home", tmp_path).out
+
+
+def test_another_model_goes_on_with_a_conversation(loom: Loom, model: Any, monkeypatch: Any):
+    loom("run", "go", "--model", model("Hello."), "--id", "one")
+    other = ["--model", model("From another.")]
+    assert loom("resume", "one", "more", *other).out == "> more\nFrom another.\n"
+    monkeypatch.setattr("builtins.input", lambda _: "/quit")
+    assert loom("chat", "--id", "one", *other).code == 0
+    refused = loom("chat", "--id", "one", "--policy", "always")
+    assert (refused.code, "only --model and --agent change it" in refused.err) == (2, True)
 
 
 def test_it_works_without_prefect_and_mlflow_and_is_served(model: Any, tmp_path: Path):

@@ -64,6 +64,28 @@ def test_verify_says_what_is_wrong_and_where_and_exits_with_one(loom: Loom, talk
     assert checked["largest_body"]["bytes"] <= checked["body_bytes"]
 
 
+def test_whatever_reads_a_whole_log_notices_a_changed_state_and_a_changed_event(
+    loom: Loom, talk: Path
+):
+    with sqlite3.connect(talk) as db:
+        db.execute("UPDATE state SET json = CAST(replace(json, 'Done.', 'Gone.') AS BLOB)")
+    db.close()
+    told = "the state is not what the events add up to: final"
+    assert told in loom("verify", "a").out
+    assert loom("show", "a", "--json").lines[0]["damage"]["why"] == told
+    for words in (["export", "a"], ["fork", "a", "--id", "b"]):
+        said = loom(*words)
+        assert (said.code, told in said.err, "`loom agent repair a`" in said.err) == (2, True, True)
+    # Its events are sound, and the copy's state is made of them.
+    assert loom("fork", "a", "--at", "6", "--id", "c").code == 0
+    assert loom("verify", "c").code == 0
+    last = len(loom("replay", "a", "--json").lines)
+    damage(talk, last)
+    changed = loom("fork", "a", "--id", "d")
+    assert (changed.code, f"damaged after event {last - 1}" in changed.err) == (2, True)
+    assert [row["id"] for row in loom("ls", "--json").lines] == ["c", "a"]
+
+
 def test_verify_without_names_checks_all_and_says_what_it_cannot_open(
     loom: Loom, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -111,6 +133,10 @@ def test_an_export_comes_back_byte_for_byte(
     assert (again.code, "there is a conversation 'a'" in again.err) == (2, True)
     resumed = loom("resume", "a", "go on", home="other")
     assert (resumed.code, "kept no agent for it" in resumed.err) == (2, True)
+    assert "loom agent resume a --model ADDRESS" in resumed.err
+    assert loom("resume", "a", "on", "--agent", tmp_path / "none.yaml", home="other").code == 2
+    words = ["--model", script(tmp_path, ["With another model."])]
+    assert loom("resume", "a", "on", *words, home="other").out == "> on\nWith another model.\n"
 
     class Standard:
         buffer = io.BytesIO(file.read_bytes())

@@ -152,7 +152,7 @@ def test_a_call_that_waits_ends_a_run_with_how_to_approve_and_the_next_run_goes_
     told = str(caught.value)
     assert "asks-prompt: terminal" in told
     assert "touch done" in told
-    assert "loom agent approve asks-prompt" in told
+    assert "loom agent approve asks-prompt --digest " in told
     assert "--set run=asks" in told
     assert not (tmp_path / "w" / "done").exists()
     with pytest.raises(ApprovalNeededError):

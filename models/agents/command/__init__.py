@@ -4,6 +4,7 @@ working.py runs until an end, with signals and approvals    approvals.py  who de
 printing.py  events as text or JSON lines                   looking.py  lists, shows, replays
 chatting.py  a talk at the keyboard                         place.py     the workspace's folder
 mending.py   checks of logs, copies of what is sound, imports
+deciding.py  a person who allows or refuses what waits
 """
 
 from __future__ import annotations

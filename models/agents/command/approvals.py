@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from models.agents.conversation import Conversation
 from models.agents.events import Intent
+from models.agents.store.base import Log
 from models.config import Config
 from models.llm import ToolCall
 
@@ -75,6 +76,17 @@ class Approvals(Config):
         return next((rule for rule in self.rules if rule.fits(intent)), ApprovalRule())
 
 
+def waiting_in(log: Log) -> list[Intent]:
+    """Return the calls that wait for somebody's decision."""
+    found = []
+    for call in log.state.open_calls():
+        if call.waits and not call.approved:
+            intent = log.spans([(call.seq, call.seq)])[0].body
+            assert isinstance(intent, Intent)
+            found.append(intent)
+    return found
+
+
 async def decide(conversation: Conversation, approvals: Approvals) -> Sequence[str]:
     """Approve and reject what the rules say.
 
@@ -82,12 +94,8 @@ async def decide(conversation: Conversation, approvals: Approvals) -> Sequence[s
         Ids of the calls that were decided; empty: all go on waiting.
     """
     decided = []
-    for call in conversation.open_calls():
-        if not call.waits or call.approved:
-            continue
-        intent = conversation.store.spans([(call.seq, call.seq)])[0].body
-        assert isinstance(intent, Intent)
-        rule = approvals.rule_for(intent)
+    for call in waiting_in(conversation.store):
+        rule = approvals.rule_for(call)
         if rule.do == "approve":
             await conversation.approve(call.call_id, digest=call.digest, by="rule")
         elif rule.do == "reject":

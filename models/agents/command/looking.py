@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from models.agents.events import Event, Intent, decode_record
 from models.agents.home import AgentHome
 from models.agents.store.base import LOCKED, Log, Summary
 from models.agents.store.jsonl import read_lines
+from models.errors import ConfigError
 
 _GAP_S = 3.0
 """The longest pause of a replay, whatever the clock said."""
@@ -27,6 +29,27 @@ def log_of(home: AgentHome, name: str) -> Iterator[Log]:
         yield log
     finally:
         log.close()
+
+
+def is_file(source: str) -> bool:
+    """Whether somebody means an export and not a conversation."""
+    return Path(source).suffix == ".jsonl" or "/" in source
+
+
+@contextmanager
+def lines_of(source: str) -> Iterator[BinaryIO]:
+    """Open an export; `-` is the standard input.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if source == "-":
+        yield sys.stdin.buffer
+        return
+    if not Path(source).is_file():
+        raise ConfigError(f"no export {source}; name a file that `loom agent export` wrote")
+    with Path(source).open("rb") as file:
+        yield file
 
 
 def rows(home: AgentHome, text: str = "", *, delegated: bool = False) -> list[Summary]:
@@ -55,7 +78,7 @@ def table(found: list[Summary]) -> list[str]:
         # What is locked says so itself: it is whole, and its key opens it.
         is_locked = bool(row.damage) and row.reason == LOCKED
         phase = LOCKED if is_locked else row.phase
-        title = row.title
+        title = " ".join(row.title.split())
         if row.damage:
             title = row.damage if is_locked else f"damaged: {row.damage}"
         lines.append(f"{row.id:<24} {phase:<9} {numbers}  {changed}  {title}")
@@ -107,6 +130,7 @@ def replay(home: AgentHome, source: str, speed: float) -> Iterator[Event]:
         speed: Times as fast as it happened; 0: at once.
 
     Raises:
+        ConfigError: There is no such file.
         CorruptLogError: A line of the file is torn or changed.
         NoConversationError: There is no such conversation.
     """
@@ -119,9 +143,8 @@ def replay(home: AgentHome, source: str, speed: float) -> Iterator[Event]:
 
 
 def _events(home: AgentHome, source: str) -> Iterator[Event]:
-    file = Path(source)
-    if file.suffix == ".jsonl" or "/" in source:
-        with file.open("rb") as lines:
+    if is_file(source):
+        with lines_of(source) as lines:
             yield from map(decode_record, read_lines(lines))
         return
     with log_of(home, source) as log:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from models.agents.command.looking import log_of
+from models.agents.command.looking import is_file, lines_of, log_of
 from models.agents.errors import CorruptLogError, LogError, TakenError
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec
@@ -22,27 +20,6 @@ from models.errors import ConfigError
 
 _SHOWN = 20
 """Findings that are told one by one to people."""
-
-
-def is_file(source: str) -> bool:
-    """Whether somebody means an export and not a conversation."""
-    return Path(source).suffix == ".jsonl" or "/" in source
-
-
-@contextmanager
-def lines_of(source: str) -> Iterator[BinaryIO]:
-    """Open an export; `-` is the standard input.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if source == "-":
-        yield sys.stdin.buffer
-        return
-    if not Path(source).is_file():
-        raise ConfigError(f"no export {source}; name a file that `loom agent export` wrote")
-    with Path(source).open("rb") as file:
-        yield file
 
 
 def names_of(home: AgentHome) -> tuple[list[str], list[str]]:

@@ -11,13 +11,16 @@ MAKE = "have it made: --make-workspace"
 """The way out that the command line has."""
 
 
-def check_place(workspace: str, *, may_make: bool = False, way_out: str = MAKE) -> None:
+def check_place(
+    workspace: str, *, may_make: bool = False, way_out: str = MAKE, what: str = "workspace"
+) -> None:
     """Check that a workspace is there, or may be made when it is opened.
 
     Args:
         workspace: A path as `AgentSpec.workspace` has it.
         may_make: Whether somebody asked for a new folder.
         way_out: How to ask for one.
+        what: What the folder is, for messages.
 
     Raises:
         ConfigError: It is no folder, or not there, which is a slip of the pen more often than a
@@ -27,10 +30,10 @@ def check_place(workspace: str, *, may_make: bool = False, way_out: str = MAKE) 
     if path.is_dir():
         return
     if path.exists():
-        raise ConfigError(f"workspace {path} is a file; name a folder")
+        raise ConfigError(f"{what} {path} is a file; name a folder")
     if not may_make:
         raise ConfigError(
-            f"workspace {path} is not there{_near(path)}; check the spelling, or {way_out}"
+            f"{what} {path} is not there{_near(path)}; check the spelling, or {way_out}"
         )
 
 

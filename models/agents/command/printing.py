@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from models.agents.events import (
     Answer,
+    Approved,
     Event,
     Failure,
     Intent,
@@ -20,9 +22,12 @@ from models.agents.events import (
 )
 from models.agents.events.codec import encode
 from models.agents.runs import Outcome
+from models.visible import visible
 
 _LINES, _WIDTH = 12, 300
-"""What is shown of a result, and of arguments."""
+"""What is shown of a result, and of the arguments of a call that waits for nobody."""
+
+_SPACES = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]{9,}")
 
 
 class Printer:
@@ -49,34 +54,55 @@ class Printer:
             sys.stdout.buffer.flush()
             return
         for line in told(event, self.shows_text):
-            print(line, flush=True)
+            say(line)
 
-    def outcome(self, outcome: Outcome, code: int) -> None:
-        """Write how it ended, and what one can do now."""
+    def outcome(self, outcome: Outcome, code: int, waiting: Sequence[Intent] = ()) -> None:
+        """Write how it ended, all of the calls that wait, and what one can do now."""
         if self.as_json:
             print(json.dumps({"type": "outcome", "exit_code": code, **asdict(outcome)}), flush=True)
             return
+        self.calls(waiting)
         spent = f"{outcome.steps} steps, ${outcome.cost_usd:.4f}"
         reason = f": {outcome.reason}" if outcome.reason else ""
         self.remark(f"{outcome.conversation} is {outcome.phase}{reason} ({spent})")
-        if (way := _ways(outcome)) is not None:
+        for way in _ways(outcome, waiting):
             self.remark(way)
+
+    def calls(self, waiting: Sequence[Intent]) -> None:
+        """Write calls that wait, whole: what is allowed is what was shown."""
+        for intent in waiting:
+            self.remark(f"waits for an approval: {in_full(intent)}")
 
     @staticmethod
     def remark(text: str) -> None:
         """Write something that is no part of the output."""
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
 
-def _ways(outcome: Outcome) -> str | None:
+def say(text: str, end: str = "\n") -> None:
+    """Write output for people: nothing in it moves their cursor or hides from them."""
+    print(visible(text), end=end, flush=True)
+
+
+def in_full(intent: Intent) -> str:
+    """Return all of a call: its arguments as they are read, long runs of spaces counted."""
+    spaced = _SPACES.sub(lambda run: f"[{len(run.group())} spaces]", _arguments(intent))
+    return _one_line(f"{intent.name} {spaced}{_risk(intent)}")
+
+
+def _ways(outcome: Outcome, waiting: Sequence[Intent]) -> list[str]:
     name = outcome.conversation
     if outcome.phase == "waiting":
-        return f"allow it: loom agent approve {name}    refuse it: ... approve {name} --reject WHY"
+        seen = " ".join(f"--digest {one}" for one in dict.fromkeys(call.digest for call in waiting))
+        return [
+            f"allow what is shown above: loom agent approve {name} {seen}",
+            f"refuse it: loom agent approve {name} --reject WHY",
+        ]
     if outcome.phase == "finished":
-        return f'go on: loom agent resume {name} "..."'
+        return [f'go on: loom agent resume {name} "..."']
     if outcome.phase == "error" and outcome.reason.startswith("budget: "):
-        return f"give it more: loom agent resume {name} --usd|--tokens|--steps|--seconds LIMIT"
-    return f"go on: loom agent resume {name}"
+        return [f"give it more: loom agent resume {name} --usd|--tokens|--steps|--seconds LIMIT"]
+    return [f"go on: loom agent resume {name}"]
 
 
 def told(event: Event, shows_text: bool = True) -> list[str]:
@@ -87,9 +113,9 @@ def told(event: Event, shows_text: bool = True) -> list[str]:
         case Answer(message=message) if shows_text and message.text:
             return message.text.splitlines()
         case Intent() as intent if intent.name not in ("finish", "think"):
-            risk = f"  [{intent.risk} risk]" if intent.risk else ""
-            waits = "  [waits for an approval]" if intent.waits else ""
-            return [f"* {intent.name} {_cut(intent.arguments)}{risk}{waits}"]
+            return [_one_line(f"* {intent.name} {_cut(_arguments(intent))}{_risk(intent)}")]
+        case Approved(by=by):
+            return [f"  [approved by {by}]" if by else "  [approved]"]
         case Result(name="finish", outcome="ok", text=text):
             return text.splitlines()
         case Result() as result if result.name != "think":
@@ -113,5 +139,24 @@ def _marked(mark: str, text: str, most: int | None = None) -> list[str]:
     return [*shown, f"{mark}... {left} more lines"] if left else shown
 
 
+def _arguments(intent: Intent) -> str:
+    try:
+        values = json.loads(intent.arguments)
+    except (ValueError, RecursionError):
+        return intent.arguments
+    # Not as the model wrote them: `\\u0072m` is rm, and of a key that comes twice the last counts.
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _one_line(text: str) -> str:
+    """What is no line of ours must not look like one."""
+    return text.replace("\n", "\\n")
+
+
+def _risk(intent: Intent) -> str:
+    reasons = f": {'; '.join(intent.reasons)}" if intent.reasons else ""
+    return f"  [{intent.risk} risk{reasons}]" if intent.risk else ""
+
+
 def _cut(text: str) -> str:
-    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}... {len(text) - _WIDTH} more letters"

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from models.agents.command import FAILED, FINISHED, INTERRUPTED, WAITING
-from models.agents.command.approvals import Approvals, decide
+from models.agents.command.approvals import Approvals, decide, waiting_in
 from models.agents.command.printing import Printer
 from models.agents.conversation import Conversation
+from models.agents.errors import LeaseHeldError
 from models.agents.events.types import Phase
 from models.agents.home import AgentHome
 from models.agents.security.secrets import Secrets
@@ -41,22 +42,49 @@ def work(
 
 
 async def run(
-    conversation: Conversation, text: str | None, printer: Printer, approvals: Approvals
+    conversation: Conversation,
+    text: str | None,
+    printer: Printer,
+    approvals: Approvals,
+    *,
+    has_decided: bool = False,
 ) -> int:
-    """Say something (or go on), show what happens, decide by rules; returns the exit code."""
-    # All that is written down, also what rules decide between two runs.
-    unhear = conversation.store.listen(printer.events)
-    try:
-        with stopping(conversation, printer):
+    """Say something (or go on), show what happens, decide by rules; returns the exit code.
+
+    Args:
+        conversation: Which.
+        text: What is said; None: nothing.
+        printer: Shows what happens.
+        approvals: Decide about calls that wait.
+        has_decided: Whether somebody decided just before, which is written down as well.
+
+    Raises:
+        LeaseHeldError: Another process runs it; says what is written down all the same.
+    """
+    with heard(conversation, printer), stopping(conversation, printer):
+        try:
             await (conversation.send(text) if text is not None else conversation.run())
-            while conversation.outcome.phase == "waiting" and await decide(conversation, approvals):
-                await conversation.run()
-    finally:
-        unhear()
+        except LeaseHeldError as error:
+            if text is None and not has_decided:
+                raise
+            told = "what you said is written down, and read before its next call of the model"
+            raise LeaseHeldError(f"{error}; {told}") from None
+        while conversation.outcome.phase == "waiting" and await decide(conversation, approvals):
+            await conversation.run()
     outcome = conversation.outcome
     code = _CODES.get(outcome.phase, FAILED)
-    printer.outcome(outcome, code)
+    printer.outcome(outcome, code, waiting_in(conversation.store))
     return code
+
+
+@contextlib.contextmanager
+def heard(conversation: Conversation, printer: Printer) -> Iterator[None]:
+    """Show all that is written down, also what is decided between two runs."""
+    unhear = conversation.store.listen(printer.events)
+    try:
+        yield
+    finally:
+        unhear()
 
 
 @contextlib.contextmanager

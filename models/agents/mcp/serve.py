@@ -21,6 +21,7 @@ import mcp_types
 from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 
+from models.agents.command.place import check_place
 from models.agents.errors import ToolArgumentsError
 from models.agents.events.types import Result
 from models.agents.tools.base import Tool
@@ -157,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     kind = SandboxWorkspace if options.isolation == "sandbox" else LocalWorkspace
     try:
+        check_place(str(options.workspace), way_out="make it first")
         workspace = kind(options.workspace)
         _ = workspace.sandbox  # what the host lacks is told now
         asyncio.run(ToolServer(workspace, options.tools).run())

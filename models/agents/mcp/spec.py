@@ -25,7 +25,8 @@ class McpServer(Config):
     """
 
     command: str = ""
-    """Program to start; it speaks over its standard streams."""
+    """Program to start; it speaks over its standard streams. A relative path is one from its
+    folder."""
     args: tuple[str, ...] = ()
     """Its arguments. Everybody on the machine can read them: give secrets in `env`."""
     env: dict[str, str] = Field(default_factory=dict)
@@ -107,7 +108,8 @@ def read_servers(path: str | Path) -> dict[str, McpServer]:
     try:
         content = orjson.loads(Path(path).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise ConfigError(f"cannot read MCP servers from {path}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read MCP servers from {path}: {why}; check its name") from None
     servers = content.get("mcpServers") if isinstance(content, dict) else None
     if not isinstance(servers, dict):
         raise ConfigError(f"{path} has no object `mcpServers` with a server for each name")

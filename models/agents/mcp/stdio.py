@@ -67,11 +67,17 @@ class ServerProcess:
     async def _start(self) -> asyncio.subprocess.Process:
         env = {key: os.environ[key] for key in SAFE_VARIABLES if key in os.environ}
         env.update(self.env)
-        program = shutil.which(self.command, path=env.get("PATH"))
-        if program is None:
-            raise ServiceError(f"there is no program '{self.command}'; install it or name its path")
         if not self.cwd.is_dir():
             raise ServiceError(f"its folder {self.cwd} does not exist")
+        is_path = os.sep in self.command
+        # It starts in its folder, so a relative path is meant from there and not from ours.
+        command = str(self.cwd / self.command) if is_path else self.command
+        program = shutil.which(command, path=env.get("PATH"))
+        if program is None:
+            place = f" in {self.cwd}" if is_path and not os.path.isabs(self.command) else ""
+            raise ServiceError(
+                f"there is no program '{self.command}'{place}; install it or name its path"
+            )
         words = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(_GRACE_S)]
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(

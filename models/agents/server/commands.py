@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from models.agents.server.live import Live
 from models.agents.server.state import Id, Parts, needs
 from models.agents.tools.threads import in_thread
 from models.agents.workspace import Workspace
+from models.errors import ProjectError
 from models.sandbox import CommandResult, OverlaySandbox
+from models.visible import visible
 
 router = APIRouter(prefix="/api/conversations/{id}", tags=["workspace"])
 
@@ -104,12 +107,49 @@ def _diff(live: Live) -> dict[str, Any]:
     shown = sandbox.run(_TEXT, timeout_s=_GIT_S)
     text, is_cut = _whole(shown)
     names, names_cut = _whole(listed)
+    changes = [_change(entry) for entry in names.split("\0") if len(entry) > 3]
+    new = [entry[3:] for entry in names.split("\0") if entry.startswith("?? ")]
+    added, added_cut = _additions(live, new, DIFF_BYTES - len(text))
     return {
         "kind": "git",
-        "diff": text,
-        "changes": [_change(entry) for entry in names.split("\0") if len(entry) > 3],
-        "truncated": is_cut or names_cut,
+        "diff": text + added,
+        "changes": changes,
+        "truncated": is_cut or names_cut or added_cut,
     }
+
+
+def _additions(live: Live, paths: Sequence[str], most: int) -> tuple[str, bool]:
+    """Return files that git does not know as it would show them, and whether some are cut."""
+    parts: list[str] = []
+    for path in paths:
+        if most <= 0:
+            return "".join(parts), True
+        try:
+            with live.files.reader(path) as file:
+                raw = file.read(most + 1)
+        except (OSError, ProjectError):  # a link, a socket, or gone since
+            continue
+        if len(raw) > most:
+            return "".join([*parts, _addition(path, raw[:most])]), True
+        parts.append(_addition(path, raw))
+        most -= len(parts[-1])
+    return "".join(parts), False
+
+
+def _addition(path: str, raw: bytes) -> str:
+    path = visible(path).replace("\n", "\\n")  # a name must not look like lines of a diff
+    head = f"diff --git a/{path} b/{path}\nnew file\n"
+    if b"\0" in raw:
+        return f"{head}Binary files /dev/null and b/{path} differ\n"
+    lines = raw.decode(errors="replace").split("\n")
+    is_ended = not lines[-1]
+    if is_ended:
+        lines.pop()
+    if not lines:
+        return head
+    text = "".join(f"+{line}\n" for line in lines)
+    end = "" if is_ended else "\\ No newline at end of file\n"
+    return f"{head}--- /dev/null\n+++ b/{path}\n@@ -0,0 +1,{len(lines)} @@\n{text}{end}"
 
 
 def _change(entry: str) -> dict[str, str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from models.agents.command.place import check_place
 from models.agents.mcp.spec import McpServer
 from models.agents.security.policy import NEVER_ASKED
-from models.agents.spec import RAILS, AgentSpec
+from models.agents.spec import RAILS, AgentSpec, analyzer_of
 from models.agents.store.base import Durability
-from models.agents.tools.registry import NAMED
+from models.agents.tools.registry import NAMED, resolve
 from models.config import Config
-from models.errors import ConfigError, unknown_name
+from models.errors import ConfigError, ProjectError, unknown_name
+from models.llm import language_model
 
 MIB = 1024**2
 
@@ -84,6 +88,26 @@ class ServerConfig(Config):
         """Whether only this machine reaches the server."""
         return self.host in LOOPBACK
 
+    def check_offers(self) -> None:
+        """Check that what is offered is there: tools, analyzers, models, folders.
+
+        Raises:
+            ConfigError: One of them is not; names the option.
+        """
+        for tool in self.tools:
+            with _named("--tool"):
+                resolve(tool)
+        for analyzer in self.analyzers:
+            with _named("--analyzer"):
+                analyzer_of(analyzer)
+        for address in self.models:
+            if not address.endswith("*"):
+                with _named("--model"):
+                    language_model(address)
+        for root in self.roots:
+            with _named("--root"):
+                check_place(str(root), what="folder", way_out="make it first")
+
     def check(self, spec: AgentSpec) -> AgentSpec:
         """Return a spec that this server opens.
 
@@ -109,10 +133,13 @@ class ServerConfig(Config):
         spec = spec.model_copy(update={"mcp": self._declared(spec)})
         if not spec.workspace:
             return spec
-        place = Path(spec.workspace).expanduser().resolve()
+        # A relative one is meant below the root that the page names, not below our own folder.
+        base = self.roots[0].expanduser() if self.roots else Path()
+        place = (base / Path(spec.workspace).expanduser()).resolve()
         if not any(place.is_relative_to(root.expanduser().resolve()) for root in self.roots):
             allowed = ", ".join(map(str, self.roots)) or "only folders of its own"
             raise ConfigError(f"workspace {place} is outside of what this server uses: {allowed}")
+        check_place(str(place), way_out="leave it out for a folder of its own")
         return spec.model_copy(update={"workspace": str(place)})
 
     def _check_browser(self, spec: AgentSpec) -> None:
@@ -134,6 +161,14 @@ class ServerConfig(Config):
                 raise unknown_name("MCP server", name, self.mcp, hint)
             found[name] = self.mcp[name]
         return found
+
+
+@contextlib.contextmanager
+def _named(option: str) -> Iterator[None]:
+    try:
+        yield
+    except ProjectError as error:
+        raise ConfigError(f"{option}: {error}") from None
 
 
 def server_config(**values: Any) -> ServerConfig:

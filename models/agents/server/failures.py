@@ -121,6 +121,12 @@ async def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
+    stated = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if first["loc"] == ("body",) and not stated.endswith(("/json", "+json")):
+        # Not read as JSON without it: a page of others may not send this header unasked.
+        told = f"got '{stated}'" if stated else "got none"
+        message = f"send the body as JSON with the header `Content-Type: application/json`; {told}"
+        return refusal(422, "ValidationError", message)
     # Without the value: it may be a secret.
     return refusal(422, "ValidationError", f"{place}: {first['msg']}")
 

@@ -151,7 +151,11 @@ class _Turn:
         yield b"data: [DONE]\n\n"
 
     async def _on_the_way(self, live: Live, after: int) -> AsyncIterator[str]:
-        """Give what the model says piece by piece and the calls it makes; empty: a sign of life."""
+        """Give what the model thinks and says before calls, and these; empty: a sign of life.
+
+        Words are held back until a call follows them: the last ones are the answer.
+        """
+        words = ""
         status = partial(self._server.runs.status_frame, live)
         with live.hub.watched(after, deltas=True) as watcher:
             async for raw in watcher.frames(self._server.config.heartbeat_s, status):
@@ -160,9 +164,11 @@ class _Turn:
                     case {"type": "delta", "call_id": _}:
                         continue
                     case {"type": "delta"}:
-                        yield frame.get("reasoning", "") + frame.get("text", "")
+                        words += frame.get("text", "")
+                        yield frame.get("reasoning", "")
                     case {"kind": "intent", "body": {"name": str(tool)}}:
-                        yield f"\n[{tool}]\n"
+                        yield f"{words}\n[{tool}]\n"
+                        words = ""
                     case {"type": "heartbeat"}:
                         yield ""
                     case {"type": "status", "running": False}:

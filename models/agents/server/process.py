@@ -19,7 +19,8 @@ def serve(config: ServerConfig, key: str = "", ready: Callable[[str], None] | No
         ready: Called with the address as soon as the port is bound.
 
     Raises:
-        ConfigError: Others than this machine would reach it without a key.
+        ConfigError: Others than this machine would reach it without a key, or something that it
+            offers is not there.
         PortTakenError: The port is held.
     """
     if not key and not config.is_local:
@@ -27,6 +28,7 @@ def serve(config: ServerConfig, key: str = "", ready: Callable[[str], None] | No
             f"on {config.host} everybody could use this server: set LOOM_AGENTS_KEY or --key-file, "
             "or stay on 127.0.0.1"
         )
+    config.check_offers()
     bound = _bound(config.host, config.port, "--port")
     first = config.panes_port
     ports = [first + at if first else 0 for at in range(config.most_panes)]

@@ -117,19 +117,25 @@ async def conversation(
     socket: WebSocket,
     server: Parts,
     id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[str, Query(description="Number of an event.")] = "0",
     deltas: Annotated[bool, Query()] = False,
 ) -> None:
     """Send events after one, then those that happen; with `deltas` also pieces of answers."""
     async with opened(server, socket), admitted(server, socket, id, "read") as live:
-        seq = live.log.state.seq
-        if after > seq:
-            raise Refused(MALFORMED, f"there is no event {after} yet; the last one is {seq}")
-        with live.hub.watched(after, deltas=deltas) as watcher:
+        with live.hub.watched(_place(after, live.log.state.seq), deltas=deltas) as watcher:
             frames = watcher.frames(
                 server.config.heartbeat_s, lambda: server.runs.status_frame(live)
             )
             await either(_send_all(socket, frames, server), ignore_all(socket, server))
+
+
+def _place(after: str, last: int) -> int:
+    # Here and not by its type: a socket that is refused before it opens hears no reason.
+    if not (after.isascii() and after.isdecimal()):
+        raise Refused(MALFORMED, f"after={after[:20]} is no number of an event; 0 gives all")
+    if len(after) > 18 or int(after) > last:
+        raise Refused(MALFORMED, f"there is no event {after[:20]} yet; the last one is {last}")
+    return int(after)
 
 
 async def _send_all(socket: WebSocket, frames: AsyncIterator[bytes], server: Server) -> None:

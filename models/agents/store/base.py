@@ -39,7 +39,8 @@ class Damage:
         """Build the error for whoever wanted more than what is intact."""
         return CorruptLogError(
             f"conversation '{conversation_id}' is damaged after event {self.intact_seq} "
-            f"({self.why}); what comes later cannot be trusted, and `repair()` drops it",
+            f"({self.why}); what comes later cannot be trusted: `loom agent repair "
+            f"{conversation_id}` copies what is sound into a new one",
             self.intact_seq,
         )
 

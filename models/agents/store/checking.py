@@ -12,7 +12,7 @@ from models.agents.events.codec import Record, decode_record
 from models.agents.events.types import Intent, Result
 from models.agents.state import State
 from models.agents.store.jsonl import parse_line
-from models.agents.store.log import EMPTY_CHAIN, link
+from models.agents.store.log import EMPTY_CHAIN, link, state_difference
 from models.agents.store.schema import RECORD, STORED
 from models.agents.store.seal import Seal
 from models.agents.store.tables import BLOB_BYTES
@@ -255,6 +255,5 @@ def _check_state(checker: _Checker, db: sqlite3.Connection, seal: Seal | None) -
     if checker.findings:
         return
     raw = kept if seal is None else seal.open(kept)
-    if State.is_present(raw) and (state := State.from_json(raw)) != checker.state:
-        names = [name for name, value in vars(checker.state).items() if vars(state)[name] != value]
-        checker.add(0, f"the state is not what the events add up to: {', '.join(names)}")
+    if why := state_difference(raw, checker.state):
+        checker.add(0, why)

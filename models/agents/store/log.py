@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from models.agents.errors import (
     CorruptLogError,
     DuplicateEventError,
+    LogError,
     TakenError,
     UnknownParentError,
 )
@@ -92,7 +94,8 @@ class BaseLog(ABC):
             if self._damage is not None:
                 raise CorruptLogError(
                     f"conversation '{self._id}' is damaged after event {self._damage.intact_seq} "
-                    f"({self._damage.why}) and takes no more events; `repair()` drops the rest",
+                    f"({self._damage.why}) and takes no more events; `loom agent repair "
+                    f"{self._id}` copies what is sound into a new one",
                     self._damage.intact_seq,
                 )
             foreign, batch = self._append(lambda: self._prepare(events))
@@ -234,3 +237,39 @@ def first_break(rows: Iterable[Row], chain: bytes = EMPTY_CHAIN, seq: int = 0) -
             return Damage(seq, f"event {seq + 1} is not as it was written")
         seq += 1
     return None
+
+
+class Reduced(NamedTuple):
+    """What rows add up to, as far as they are intact."""
+
+    state: State
+    chain: bytes
+    why: str
+    """Why not further; empty: all are intact."""
+
+
+def reduced(rows: Iterable[Row]) -> Reduced:
+    """Reduce the rows of a log anew, each checked against those before it."""
+    state, chain = State(), EMPTY_CHAIN
+    seqs: dict[str | None, int] = {None: 0}
+    try:
+        for row in rows:
+            if broken := first_break([row], chain, state.seq):
+                return Reduced(state, chain, broken.why)
+            event = decode_record(row.record)
+            state.apply(event, seqs.get(event.parent, 0))
+            chain = row.chain
+            seqs[event.id] = event.seq
+    except (sqlite3.DatabaseError, LogError, TypeError, ValueError) as error:
+        return Reduced(state, chain, str(error))
+    return Reduced(state, chain, "")
+
+
+def state_difference(raw: bytes, state: State) -> str:
+    """Return how a stored state differs from what the events add up to; empty: it does not.
+
+    One that was reduced by the rules of another program is no difference: it is made anew.
+    """
+    if not State.is_present(raw) or not (names := state.differences(State.from_json(raw))):
+        return ""
+    return f"the state is not what the events add up to: {', '.join(names)}"

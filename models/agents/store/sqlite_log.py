@@ -13,12 +13,13 @@ from pathlib import Path
 from models.agents.errors import CorruptLogError, LeaseHeldError, LogError, StaleOwnerError
 from models.agents.events.codec import decode_record
 from models.agents.events.types import Event
+from models.agents.state import State
 from models.agents.store import group
 from models.agents.store.base import Damage
 from models.agents.store.checking import Checked, check_file
 from models.agents.store.failures import explained
 from models.agents.store.lease import Owner
-from models.agents.store.log import Batch, Row, first_break
+from models.agents.store.log import Batch, reduced, state_difference
 from models.agents.store.salvage import rewrite
 from models.agents.store.sqlite_rows import SqliteRows
 from models.agents.store.tables import connect, set_synchronous, write_rows
@@ -129,7 +130,8 @@ class SqliteLog(SqliteRows):
             if held and not take_over and (other := Owner.from_json(held)).is_alive(renewed):
                 raise LeaseHeldError(
                     f"conversation '{self._id}' is run by process {other.pid} on "
-                    f"{other.host.partition('/')[0]}; wait for it, stop it, or take over"
+                    f"{other.host.partition('/')[0]}; wait for it, or stop it there (Ctrl-C, or "
+                    f"`kill {other.pid}`)"
                 )
             self._db.execute(
                 "UPDATE state SET generation = ?, owner = ?, renewed = ?",
@@ -158,24 +160,21 @@ class SqliteLog(SqliteRows):
     # ---- damage
 
     def verify(self) -> Damage | None:
-        """Check all records against their hash chain."""
-        last = 0
+        """Check all records against their hash chain, and the state against the records."""
+        with self._snapshot():
+            state, _, why = reduced(self.rows())
+            why = why or self._wrong_state(state)
+        return Damage(state.seq, why) if why else None
 
-        def counted() -> Iterator[Row]:
-            nonlocal last
-            for row in self.rows():
-                yield row
-                last = row.record.seq
-
+    def _wrong_state(self, state: State) -> str:
         try:
-            with self._snapshot():
-                found = first_break(counted())
-                stated = self._db.execute("SELECT seq FROM state").fetchone()[0]
-        except (sqlite3.DatabaseError, LogError, TypeError, ValueError) as error:
-            return Damage(last, str(error))
-        if found is None and stated != last:
-            found = Damage(last, f"the state is of event {stated}, not {last}")
-        return found
+            stated, kept = self._db.execute("SELECT seq, json FROM state").fetchone()
+            raw = kept if self._seal is None else self._seal.open(kept)
+            if stated != state.seq:
+                return f"the state is of event {stated}, not {state.seq}"
+            return state_difference(raw, state)
+        except (sqlite3.DatabaseError, LogError, TypeError, ValueError, LookupError) as error:
+            return f"the state cannot be read ({error})"
 
     def check(self) -> Checked:
         """Find everything that is wrong; `verify` finds the first."""

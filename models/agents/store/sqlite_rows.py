@@ -17,7 +17,7 @@ from models.agents.state import Span, State
 from models.agents.store.base import Damage, Durability
 from models.agents.store.failures import explained
 from models.agents.store.lease import Owner
-from models.agents.store.log import EMPTY_CHAIN, BaseLog, Row, first_break
+from models.agents.store.log import EMPTY_CHAIN, BaseLog, Row, first_break, reduced
 from models.agents.store.making import check_tables, check_whole, make_file
 from models.agents.store.schema import FORMAT, RECORD, STORED
 from models.agents.store.seal import Seal, check_key
@@ -122,20 +122,8 @@ class SqliteRows(BaseLog):
 
     def _replay(self) -> str:
         """Reduce the log anew, as far as its records are intact; returns why not further."""
-        self._state, self._chain = State(), EMPTY_CHAIN
-        seqs: dict[str, int] = {}
-        try:
-            for row in self.rows(at_once=1):
-                if broken := first_break([row], self._chain, self._state.seq):
-                    return broken.why
-                event = decode_record(row.record)
-                parent_seq = seqs.get(event.parent, 0) if event.parent else 0
-                self._state.apply(event, parent_seq)
-                self._chain = row.chain
-                seqs[event.id] = event.seq
-        except (sqlite3.DatabaseError, LogError, TypeError) as error:
-            return str(error)
-        return ""
+        self._state, self._chain, why = reduced(self.rows(at_once=1))
+        return why
 
     # ---- reading
 

@@ -18,7 +18,9 @@ HEADER = "X-Conversation-Id"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("gateway") / "home"
-    with served(home, "--tool", f"{PLAYED}:ping", "--model", "scripted:*", "--model", "a/b") as it:
+    with served(
+        home, "--tool", f"{PLAYED}:ping", "--model", "scripted:*", "--model", "openai/b"
+    ) as it:
         yield it
 
 
@@ -99,6 +101,7 @@ def test_pieces_tell_the_way_as_reasoning_and_the_end_as_content(
     thoughts = "".join(getattr(c.delta, "reasoning_content", None) or "" for c in choices)
     assert "I look." in thoughts
     assert "[terminal]" in thoughts
+    assert "Done." not in thoughts
     assert "".join(c.delta.content or "" for c in choices) == "Done."
 
 
@@ -147,11 +150,11 @@ def test_what_an_agent_does_not_do_is_refused(
     client: openai.OpenAI, more: dict[str, Any], told: str
 ):
     with pytest.raises(openai.BadRequestError, match=told):
-        client.chat.completions.create(**{"model": "a/b", "messages": say("x"), **more})
+        client.chat.completions.create(**{"model": "openai/b", "messages": say("x"), **more})
 
 
 def test_models_are_those_that_the_server_was_told_of(client: openai.OpenAI):
-    assert [model.id for model in client.models.list()] == ["a/b"]
+    assert [model.id for model in client.models.list()] == ["openai/b"]
 
 
 def test_a_key_is_needed_and_its_scope_counts(server: Served, tmp_path: Path):

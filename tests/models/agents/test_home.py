@@ -9,6 +9,8 @@ from models.agents.errors import LogError, NoConversationError
 from models.agents.events import Started, new_event
 from models.agents.home import AgentHome
 from models.agents.spec import AgentSpec
+from models.agents.work_config import WorkConfig
+from models.config import load_config
 from models.errors import ConfigError, StorageFullError
 from models.llm import blocking
 from tests.models.agents.serving import script
@@ -98,3 +100,15 @@ def test_a_log_begins_once(home: AgentHome, tmp_path: Path):
     blocking.run(talk.begin())
     assert [event.kind for event in talk.events()] == ["started", "system"]
     talk.blocking.close()
+
+
+def test_an_agent_of_a_batch_has_the_model_that_is_named_beside_it(tmp_path: Path):
+    file = tmp_path / "work.yaml"
+    file.write_text("agent: {policy: {kind: always}}\n")
+    given = ["prompt=hello", "model=a/b"]
+    spec = load_config(WorkConfig, file, given).spec
+    assert (spec.model, spec.policy.kind) == ("a/b", "always")
+    assert load_config(WorkConfig, file, [*given, "agent.model=c/d"]).agent.model == "c/d"
+    assert load_config(WorkConfig, None, [*given, "agent.policy.kind=never"]).spec.model == "a/b"
+    with pytest.raises(ConfigError, match=r"'agent\.model': field required"):
+        load_config(WorkConfig, file, given[:1])

@@ -161,7 +161,9 @@ def test_behaviour_08_a_changed_last_record_is_reported_and_hides_nothing(tmp_pa
     assert damaged.damage.intact_seq == 4
     assert "event 5 is not as it was written" in damaged.damage.why
     assert damaged.events() == stored[:4]
-    with pytest.raises(CorruptLogError, match=r"damaged after event 4 .*`repair\(\)` drops"):
+    with pytest.raises(
+        CorruptLogError, match=r"damaged after event 4 .*`loom agent repair talk` copies"
+    ):
         damaged.commit([say("three")])
     assert damaged.repair() == 4
     assert damaged.commit([say("three")])[0].seq == 5

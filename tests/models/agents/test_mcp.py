@@ -263,6 +263,8 @@ def test_a_crash_loop_is_tried_less_and_less_often(talk: Callable[..., Conversat
         (rough("broken"), "its process ended with exit code 1"),
         (rough("silent", start_timeout_s=0.5), "it did not answer within 0.5 s"),
         ({"command": "no-such-program"}, "there is no program 'no-such-program'"),
+        # There is one below our own folder, and it starts in the workspace.
+        ({"command": "models/../.venv/bin/python"}, "there is no program 'models/../.venv"),
         (rough(env={"KEY": "${MISSING}"}), "needs the secret MISSING"),
         ({"url": "http://127.0.0.1:9/mcp", "start_timeout_s": 5}, "connect"),
     ],

@@ -86,6 +86,9 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, capsys: pytest.Capture
     words = ["--workspace", str(tmp_path), "--isolation", "local", "--tools", "terminl"]
     assert main(words) == 2
     assert "did you mean 'terminal'" in capsys.readouterr().err
+    assert main(["--workspace", str(tmp_path / "nope")]) == 2
+    assert "nope is not there" in capsys.readouterr().err
+    assert not (tmp_path / "nope").exists()
 
 
 def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -240,6 +240,19 @@ def test_what_a_server_does_not_allow_is_refused_at_the_beginning(server: Served
     assert "no tool named 'os:system'" in refused(tools=["os:system"])
     assert "no analyzer named" in refused(analyzer="os:system")
     assert "is outside of what this server uses" in refused(workspace=str(tmp_path))
+    own = "leave it out for a folder of its own"
+    with served(tmp_path / "home", "--root", str(tmp_path)) as rooted:
+        (tmp_path / "repo").mkdir()
+        agent = {"model": "scripted:nowhere.yaml"}
+        places = {"repo": "cannot be read", "repos": own, "../repo": "is outside of what"}
+        for place, told in places.items():
+            body = {"agent": {**agent, "workspace": place}}
+            answer = rooted.http.post("/api/conversations", json=body)
+            assert told in answer.json()["error"]["message"], place
+        assert not (tmp_path / "repos").exists()
+    bare = server.http.post("/api/conversations", content=b'{"agent": {}}')
+    assert bare.status_code == 422
+    assert "`Content-Type: application/json`; got none" in bare.json()["error"]["message"]
     secret = {"agent": {"model": 7}, "secrets": {"TOKEN": "s3cret-value"}, "x": "s3cret-value"}
     answer = server.http.post("/api/conversations", json=secret)
     assert (answer.status_code, "s3cret-value" in answer.text) == (422, False)

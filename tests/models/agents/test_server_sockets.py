@@ -96,15 +96,25 @@ def test_behaviour_58_a_cursor_goes_on_across_a_restart_of_the_server(tmp_path: 
         assert told[-1]["seq"] == found["seq"] + 1
 
 
-def test_a_cursor_beyond_the_log_is_refused(server: Served):
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        ("99", "no event 99 yet"),
+        ("abc", "after=abc is no number of an event"),
+        ("-5", "after=-5 is no number of an event"),
+    ],
+)
+def test_a_cursor_beyond_the_log_and_one_that_is_none_are_refused(
+    server: Served, after: str, told: str
+):
     name = server.create(["Hello."])
     with (
-        server.socket(f"/ws/conversations/{name}?after=99") as socket,
+        server.socket(f"/ws/conversations/{name}?after={after}") as socket,
         pytest.raises(ConnectionClosed) as closed,
     ):
         socket.recv(timeout=10)
     assert closed.value.rcvd.code == 4400
-    assert "no event 99 yet" in closed.value.rcvd.reason
+    assert told in closed.value.rcvd.reason
 
 
 def test_behaviour_59_a_slow_subscriber_blocks_nobody_and_is_told_that_it_lags(server: Served):

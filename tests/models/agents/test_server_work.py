@@ -366,10 +366,16 @@ def test_commands_and_changes_of_the_workspace(server: Served):
     assert bash(setup)["exit_code"] == 0
     # What a repository configures does not run when somebody looks at it.
     bash("git config core.fsmonitor 'touch hooked'; git config diff.external 'touch hooked'")
-    bash("echo c >> old; rm gone; echo d > new")
+    bash("echo c >> old; rm gone; echo d > new; ln -s /etc/passwd link; printf 'e\\0' > bin")
     found = server.http.get(f"{place}/diff").json()
     assert found["kind"] == "git"
     assert "+c\n" in found["diff"]
+    added = "diff --git a/new b/new\nnew file\n--- /dev/null\n+++ b/new\n@@ -0,0 +1,1 @@\n+d\n"
+    assert added in found["diff"]
+    assert "Binary files /dev/null and b/bin differ\n" in found["diff"]
+    assert "root:" not in found["diff"]
+    bash("rm link bin")
+    found = server.http.get(f"{place}/diff").json()
     assert sorted((change["path"], change["kind"]) for change in found["changes"]) == [
         ("gone", "removed"), ("new", "added"), ("old", "changed"),
     ]  # fmt: skip

@@ -50,6 +50,7 @@ def test_addresses_become_models(tmp_path: Path):
         ("scriptd:x", UnknownNameError, "did you mean 'scripted:FILE'"),
         ("gpt", e.ModelNotFoundError, "known: scripted:FILE"),
         ("", e.ModelNotFoundError, "known:"),
+        ("opnai/gpt-5", e.ModelNotFoundError, "did you mean 'openai'"),
         ("scripted:", e.ModelNotFoundError, "names no model"),
         ("local:", e.ModelNotFoundError, "names no model"),
     ],
