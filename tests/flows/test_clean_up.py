@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from flows.clean_up import clean_up, preview
+from models.agents.spans import Span
 from models.retention import CleanUpConfig
 from models.settings import get_settings
 from tasks.clean_up import results_folder
+from tasks.track import TraceRecord
 from tasks.track.mlflow_store import MlflowStore
 from tests.flows.upgrade_cases import tracked
 
@@ -45,6 +48,10 @@ def test_old_runs_and_results_go_and_what_is_needed_stays():
     uri = client.get_run(behind).info.artifact_uri
     client.create_model_version("kept", f"{uri}/told.txt", behind)
     young = client.create_run(experiment).info.run_id
+    # Both runs are young; one of their traces began in 1970.
+    for key, moment_ns in (("old trace", 1_000_000_000), ("new trace", time.time_ns())):
+        span = Span("talk", "AGENT", None, moment_ns, moment_ns + 1_000)
+        store.trace(young, TraceRecord(key, [asdict(span)], {"key": key}))
     results = results_folder()
     results.mkdir(parents=True, exist_ok=True)
     stale, fresh = results / "stale", results / "fresh"
@@ -73,6 +80,8 @@ def test_old_runs_and_results_go_and_what_is_needed_stays():
     for run_id in (parent, child):
         with pytest.raises(MlflowException, match="not found"):
             client.get_run(run_id)
+    (left,) = client.search_traces(locations=[experiment])
+    assert left.info.tags["key"] == "new trace"
     _, run = tracked("clean-up")
     assert run.data.metrics["runs/old"] == 2
     assert run.data.metrics["held/mb/mlflow"] > 0
