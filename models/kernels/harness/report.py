@@ -56,8 +56,8 @@ class TestOutcome(Config):
     """Where the result comes from; None unless passed."""
     oracle: Literal["aten", "fp32", "fp64"] | None = None
     """What the result agrees with at the tolerance of its type: ATen in that type; only ATen in
-    fp32, rounded once; or, in V3, only ATen in fp64, which ATen's fp32 misses itself. None unless
-    passed."""
+    fp32, rounded once; or, in V3, only ATen in fp64, which ATen's fp32 misses by more than half the
+    tolerance itself. None unless passed."""
     message: str = ""
     """What was wrong, in one or a few lines."""
     launches: int = 0
