@@ -20,9 +20,7 @@ from models.retention import (
 )
 from models.settings import get_settings
 from tasks.track import TrackedRun
-from tasks.track.retention import empty_trash, recorded_runs, remove_runs, remove_traces
-
-DAY_S = 86_400
+from tasks.track.retention import empty_trash, recorded_runs, remove_runs
 
 
 @task(cache_policy=NO_CACHE)
@@ -53,8 +51,7 @@ def throw_away(
 ) -> tuple[int, tuple[str, ...]]:
     """Remove what is old; returns how many traces went, and what somebody else has to do."""
     logger = get_run_logger()
-    remove_runs(runs)
-    traces = remove_traces(time.time() - config.days * DAY_S)
+    traces = remove_runs(runs)
     gone = remove_files(file for file, _ in results)
     left = empty_trash(config.trash_days)
     logger.info("removed %d runs, %d traces, %d cached results", len(runs), traces, gone)

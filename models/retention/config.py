@@ -11,7 +11,8 @@ class CleanUpConfig(Config):
     """How old is old. Nothing is removed unless `apply` says so."""
 
     days: float = Field(90, gt=0)
-    """Tracked runs that ended more days ago are old, with their artifacts and traces."""
+    """Tracked runs that ended more days ago are old, with their artifacts; their traces are
+    deleted at once."""
 
     keep_newest: int = Field(20, ge=0)
     """Runs of each experiment that stay however old they are."""

@@ -35,7 +35,7 @@ class CleanUp:
     cached_size: int
     """Their bytes."""
     traces: int | None
-    """Traces that were deleted; None: not asked to."""
+    """Traces of these that were deleted; None: not asked to."""
     freed: int | None
     """Bytes by which the home shrank; None: nothing was removed."""
     folders: Sequence[Folder]

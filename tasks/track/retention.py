@@ -14,6 +14,7 @@ from models.settings import Settings, get_settings, masked
 from tasks.track.mlflow_store import MlflowStore
 
 _PAGE = 1000
+_TRACES = 100
 _SETTLED = {"FINISHED", "FAILED", "KILLED"}
 _PATIENCE_S = 3_600
 
@@ -60,20 +61,27 @@ def _recorded(run: Any, experiment: str) -> RecordedRun:
     )
 
 
-def remove_runs(runs: Sequence[RecordedRun]) -> None:
-    """Put runs into the trash, those that belong to another first."""
-    client = MlflowStore().client
+def remove_runs(runs: Sequence[RecordedRun]) -> int:
+    """Put runs into the trash, those that belong to another first, and delete their traces, for
+    which there is no trash. Returns how many traces there were.
+    """
+    client, traces = MlflowStore().client, 0
+    places = {one.name: one.experiment_id for one in client.search_experiments()}
     for run in sorted(runs, key=lambda one: one.parent is None):
+        place = places[run.experiment]
+        found = [
+            trace.info.trace_id
+            for trace in _pages(
+                lambda token, of=run.id, at=place: client.search_traces(
+                    locations=[at], run_id=of, include_spans=False, max_results=_TRACES,
+                    page_token=token,
+                )
+            )
+        ]  # fmt: skip
+        for start in range(0, len(found), _TRACES):
+            traces += client.delete_traces(place, trace_ids=found[start : start + _TRACES])
         client.delete_run(run.id)
-
-
-def remove_traces(before_s: float) -> int:
-    """Delete traces that began before a moment (seconds since 1970); returns how many."""
-    client = MlflowStore().client
-    return sum(
-        client.delete_traces(one.experiment_id, max_timestamp_millis=int(before_s * 1_000))
-        for one in client.search_experiments()
-    )
+    return traces
 
 
 def empty_trash(days: float, settings: Settings | None = None) -> str:
