@@ -80,6 +80,7 @@ class Soak:
         self._left: list[str] = []
         self._before: list[Folder] = []
         self._hours = 0.0
+        self._waiting = 0
         foreign = ("PREFECT_", "MLFLOW_", "LOOM_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         self._settings = Settings(home=home, schedule_every_s=config.every_s)
@@ -106,7 +107,7 @@ class Soak:
             self._look(gone)
             time.sleep(_SAMPLE_S)
         self._hours = (time.monotonic() - began) / 3_600
-        rest(api_url)
+        self._waiting = rest(api_url)
         while time.monotonic() - began < end_s + self._config.last_minutes * 60:
             seen = overview(api_url)
             if seen is not None and not seen.running:
@@ -172,6 +173,7 @@ class Soak:
         metrics: dict[str, float | None] = {
             "runs": len(self._runs),
             "runs/not_completed": len(bad),
+            "runs/never_begun": self._waiting,
             "processes/left": len(self._left),
             "disk/mb_per_run": grown / len(self._runs) if self._runs else None,
             **{
@@ -188,6 +190,7 @@ class Soak:
         notes = (
             f"{len(self._runs)} runs in {self._hours * 60:.0f} minutes, a run of each scheduled "
             f"deployment every {self._config.every_s} s at most",
+            f"{self._waiting} more were due at the end, waited for the one before, were taken back",
             f"state and logs stay in {self._home}",
         )
         return BenchReport(tables, document, notes=notes, goals=goals_of("soak", metrics))

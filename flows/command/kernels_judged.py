@@ -103,6 +103,11 @@ def _print_report(report: TestReport) -> None:
         f"; results are backed by: {report.coverage}; {report.cpu_s:.1f} CPU s",
         highlight=False, markup=False,
     )  # fmt: skip
+    if report.passed_by_fp64:
+        out.print(
+            f"{report.passed_by_fp64:,} of these agree with ATen's float64 only, which its float32 "
+            "misses; shares leave them out", highlight=False,
+        )  # fmt: skip
     for reason, count in report.skipped.items():
         out.print(f"skipped {count:,}: {reason}", highlight=False, markup=False)
     failures = [one for one in report.outcomes

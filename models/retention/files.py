@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-DAY_S = 86_400
+from models.retention.rules import DAY_S
 
 
 @dataclass(frozen=True)

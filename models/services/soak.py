@@ -17,6 +17,7 @@ from models.services.web import ask
 
 _PAGE = 200
 _MOST_POINTS = 120
+_WAITING = ("Late", "AwaitingConcurrencySlot")
 
 
 @dataclass
@@ -89,10 +90,15 @@ def seen_runs(api_url: str) -> list[SeenRun]:
     ]  # fmt: skip
 
 
-def rest(api_url: str) -> None:
-    """Begin nothing more: pause all deployments and take back what is scheduled."""
+def rest(api_url: str) -> int:
+    """Begin nothing more: pause all deployments, which takes back what is scheduled. Returns how
+    many of these runs were due and waited, for a place or for the run before them.
+    """
+    states = {"flow_runs": {"state": {"name": {"any_": list(_WAITING)}}}}
+    waiting: int = ask(f"{api_url}/flow_runs/count", states)
     for one in ask(f"{api_url}/deployments/filter", {"limit": _PAGE}):
         ask(f"{api_url}/deployments/{one['id']}/pause_deployment", {})
+    return waiting
 
 
 def begin(api_url: str, name: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from models.sandbox import SandboxError
+from models.sandbox.bubblewrap import usable_bwrap
 from models.settings import ROOT
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(900)]
@@ -54,8 +55,11 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_does_and_prints_what_it_says(page: Path, checkout: Path):
-    if page.stem == "agents" and shutil.which("bwrap") is None:
-        pytest.skip("no walls here: install bubblewrap")
+    if page.stem == "agents":
+        try:
+            usable_bwrap()
+        except SandboxError as error:
+            pytest.skip(f"commands of agents run behind walls: {error}")
     foreign = ("PREFECT_", "MLFLOW_", "LOOM_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     path = f"{Path(sys.executable).parent}:{kept['PATH']}"

@@ -123,7 +123,7 @@ def produce(arguments: dict[str, Any], block: bytes) -> tuple[dict[str, Any], by
         expected["tolerances"] = tolerances
         oracle, wider = "fp32", _wider(raw, args, kwargs, results)
         if wider is None and arguments["suite"] == "V3":
-            oracle, wider = "fp64", _exacter(raw, args, kwargs, results, tolerances)
+            oracle, wider = "fp64", _in_float64(raw, args, kwargs, results, tolerances)
         if wider is not None:
             wide_tree, wide_data = pack(wider)
             head |= {"wider": wide_tree, "wider_place": blocks.add(blocks.expected, wide_data),
@@ -156,7 +156,7 @@ def _wider(
     return _computed_wider(raw, args, kwargs, results, halves, torch.float32)
 
 
-def _exacter(
+def _in_float64(
     raw: RawSample, args: tuple[Any, ...], kwargs: dict[str, Any], results: list[Any],
     tolerances: list[tuple[float, float]],
 ) -> Any:  # fmt: skip

@@ -20,8 +20,9 @@ from models.kernels.synth.breadth import add_ranks, add_types
 from models.kernels.synth.calls import Call, bind, filled, read_path
 from models.kernels.synth.functions import open_integers
 from models.kernels.synth.primitives import open_functions
+from models.kernels.synth.probes import flat, larger
 from models.kernels.synth.program import Program, Synthesis
-from models.kernels.synth.relax import flat, holds, larger, relaxed
+from models.kernels.synth.relax import holds, relaxed
 from models.kernels.synth.scalar import UnsupportedError
 from models.kernels.synth.schedule import Schedule
 from models.kernels.synth.spread import broadcasting, fits, flattened

@@ -16,8 +16,8 @@ from models.kernels.synth.expression import Kernel, Var
 from models.kernels.synth.host import HostText
 from models.kernels.synth.layout import Index, split_number, strided_offset
 from models.kernels.synth.lower import Lowering, Value, dtype_of, sizes_of
+from models.kernels.synth.probes import LARGER
 from models.kernels.synth.program import Program
-from models.kernels.synth.relax import LARGER
 from models.kernels.synth.scalar import UnsupportedError
 from models.kernels.synth.schedule import Schedule
 from models.kernels.synth.structure import ANY_RANK, SOME_RANK, Key, Leaf

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.kernels.synth.calls import Call, rebuilder
-from models.kernels.synth.relax import LARGER, aten_shapes, with_sizes
+from models.kernels.synth.probes import LARGER, aten_shapes, with_sizes
 from models.kernels.synth.structure import Leaf
 
 OTHER_SIZES = (0, 1, 2, 37)
