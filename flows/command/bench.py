@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -47,6 +48,9 @@ def run_bench(
         def tell(step: str) -> None:
             minutes, seconds = divmod(int(time.monotonic() - began), 60)
             status.update(f"measuring {entry.room} ({minutes}:{seconds:02d}): {step}")
+            if not console.is_terminal:
+                # Nobody sees a status line in a log; what is measured is no part of the output.
+                print(f"{minutes}:{seconds:02d} {step}", file=sys.stderr, flush=True)
 
         report: BenchReport = load(entry.run)(data, seed, tell, *extra)
     if out is not None:

@@ -13,7 +13,7 @@ from models.detection.bench import DetectionBenchConfig
 from models.detection.config import DetectConfig
 from models.detection.evaluation.peers import installed_peers
 from models.detection.evaluation.score import Score, wilson
-from models.detection.evaluation.sessions import SessionFigures, measure
+from models.detection.evaluation.sessions import GROUPED, SessionFigures, measure
 from models.detection.reasoning.detector import SHIPPED
 from models.detection.work import examiner_of
 from models.figures import BenchTable
@@ -50,9 +50,9 @@ def sessions_part(
     metrics = {}
     if (first := figures.scores[0]).f1 is not None:
         metrics = {"sessions_f1": first.f1, "sessions_false_alarms": float(first.alarms)}
-    for one in figures.scores:
-        if one.detector == "ours" and one.cases.startswith("ADR-Bench") and one.f1 is not None:
-            metrics["adr_bench_f1"] = one.f1
+    grouped = [one for one in figures.scores if one.cases == GROUPED and one.f1 is not None]
+    if grouped and grouped[0].f1 is not None:
+        metrics |= {"adr_bench_f1": grouped[0].f1, "adr_bench_alarms": float(grouped[0].alarms)}
     document = {
         "detector": examiner.detector.digest,
         "policies": examiner.policies,
@@ -69,10 +69,12 @@ def sessions_part(
         "their publisher put before each of them is not read.",
         "`generated only` was trained on no recorded session; who wrote its goals and tasks had "
         "seen those of banking, travel and slack, so some of them resemble each other.",
-        "ADR-Bench is scored by what its sessions show, names blinded, and nothing was ever fitted "
-        "to it, so there is nothing to group by servers. Its sessions hold no source and no "
-        "descriptions of tools, which server integrity would read. The rule `uses one of its 25 "
-        "attacking servers` has F1 .938 there.",
+        "ADR-Bench twice. `names blinded`: the shipped detector, to which nothing of it was ever "
+        "fitted. `grouped by servers`: each session is judged by a linear model of the words of "
+        "results in sessions that share no server with it, names struck out; servers that were "
+        "made to attack have one author, so a part of what it learns may be his style. "
+        "`what tools declare` adds their descriptions, which a blinded protocol leaves out. The "
+        "rule `uses one of its 25 attacking servers` has F1 .938 there.",
         f"Peers: {', '.join(installed_peers()) or 'none; `make peers` installs them'}. They tell "
         "that an injection is there, not that it was followed.",
         "`coding` is generated over the source of installed packages; its goals and wordings are "

@@ -58,7 +58,8 @@ GOALS: dict[str, dict[str, Goal]] = {
     "detection": {
         "sessions_f1": Goal("F1 on the public test part", None, 0.94),
         "sessions_false_alarms": Goal("false alarms on the public test part", None, 2, "<="),
-        "adr_bench_f1": Goal("F1 on ADR-Bench replayed, names blinded", None, 0.75),
+        "adr_bench_f1": Goal("F1 on ADR-Bench replayed, blinded and grouped", None, 0.75),
+        "adr_bench_alarms": Goal("false alarms there, of 261", None, 3, "<="),
         "recall_by_names": Goal("credentials of families left out, by their names", None, 0.95),
         "precision": Goal("precision of all credentials that are reported", None, 0.98),
         "benign_alarms": Goal("alarms of forms in benign source", None, 0, "<="),

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from models.detection.evaluation.ablations import KINDS, without
+from models.detection.evaluation.grouped import can_be_grouped, declared_tools, grouped_scores
 from models.detection.evaluation.labelled import read_labelled
 from models.detection.evaluation.peers import installed_peers
 from models.detection.evaluation.score import Row, Score, by_calls, by_tools, score
@@ -26,6 +27,7 @@ PUBLIC = FOLDER / "agentdojo93" / "sessions.jsonl.gz"
 TRAIN = FOLDER / "agentdojo_generated" / "train.jsonl.gz"
 DEV = FOLDER / "agentdojo_generated" / "dev.jsonl.gz"
 ADR_BENCH = FOLDER / "adr_bench" / "sessions.jsonl.gz"
+GROUPED = "ADR-Bench replayed, blinded, grouped by servers"
 Tell = Callable[[str], None]
 _ABLATED = ("AgentDojo slack, dev", "generated", "coding, source never seen")
 """Sets that it is scored on without parts of its evidence too: none of the public test."""
@@ -88,6 +90,7 @@ def measure(
         figures.scores += [score(name, kind, alarm, rows) for name, alarm in others.items()]
         if kind in _ABLATED:
             figures.scores += [_ablated(detector, one, kind, rows) for one in KINDS]
+    figures.scores += _grouped(data, seed, tell)
     if is_transfer and data is None:
         tell("a detector of generated sessions only")
         config = TrainConfig(recorded=(), dev=())
@@ -99,6 +102,18 @@ def measure(
                       lambda session: apart.examine(session).is_alert, rows)
             )  # fmt: skip
     return figures
+
+
+def _grouped(data: Path | None, seed: int, tell: Tell) -> list[Score]:
+    """Judge sessions that name their servers by sessions of other servers."""
+    file = data or ADR_BENCH
+    rows = list(read_labelled(file))
+    if not can_be_grouped(rows):
+        return []
+    tell(f"{len(rows):,} sessions, each by those of other servers")
+    declared = declared_tools(ADR_BENCH.with_name("tasks.json.gz")) if data is None else None
+    kind = GROUPED if data is None else f"{file.name}, grouped by servers"
+    return grouped_scores(rows, kind, seed, declared)
 
 
 def _ablated(detector: Detector, what: str, kind: str, rows: Sequence[Row]) -> Score:
