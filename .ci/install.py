@@ -25,6 +25,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed.json"
 LOG = VENV / "install.log"
+FAST = "uv==0.13.9"
+"""Installs in a ninth of the time; where it cannot be had or fails, pip does everything."""
 
 # `pip check` complains that we expect; requirements/lock.txt says why each is so.
 EXPECTED_COMPLAINTS = (
@@ -93,12 +95,14 @@ def install(extras: list[str], digest: str) -> int:
     files = [LOCKS / "lock.txt", *(LOCKS / f"{name}.txt" for name in extras)]
     wanted = {name for file in files for name in pins(file)}
     arguments = [part for file in files for part in ("-r", str(file))]
-    if not pip("packages", len(wanted), "install", "--no-deps", *arguments):
+    if not fast(len(wanted), *arguments) and not pip(
+        "packages", len(wanted), "install", "--no-deps", *arguments
+    ):
         return fail(f"pip failed; the end of {LOG}:\n{tail()}")
     cuda = missing_cuda_libraries()
     if cuda and not pip("CUDA libraries", len(cuda), "install", *cuda):
         return fail(f"the CUDA libraries of torch failed; the end of {LOG}:\n{tail()}")
-    surplus = installed_names() - wanted - {"pip", "loomworks"}
+    surplus = installed_names() - wanted - {"pip", "uv", "loomworks"}
     surplus = {name for name in surplus if not name.startswith(("nvidia-", "cuda-"))}
     if surplus:
         say(f"removing what the lock no longer names: {', '.join(sorted(surplus))}")
@@ -171,6 +175,54 @@ def pip(noun: str, total: int, *arguments: str) -> bool:
             elif line.startswith("Installing collected packages") and total:
                 say(f"  installing {noun} (about two minutes for all of them)")
     return process.returncode == 0
+
+
+def fast(total: int, *arguments: str) -> bool:
+    """Install with uv, told where pip would look; False: pip has to."""
+    if not pip("", 0, "install", "--no-deps", FAST):
+        return False
+    say(f"  installing {total} packages with uv")
+    command = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON), "--no-deps"]
+    with open(LOG, "a") as log:
+        done = subprocess.run(
+            [*command, *arguments], stdout=log, stderr=subprocess.STDOUT, check=False,
+            env={**os.environ, **uv_settings(pip_settings())},
+        )  # fmt: skip
+    if done.returncode:
+        say("  uv could not; pip does it")
+    return done.returncode == 0
+
+
+def pip_settings() -> dict[str, str]:
+    """Return pip's settings, of its files and of the environment, by their names."""
+    done = subprocess.run(
+        [PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    found: dict[str, str] = {}
+    lines = done.stdout.splitlines()
+    # What the environment says counts more than what files say.
+    for line in sorted(lines, key=lambda line: line.startswith(":env:")):
+        name, _, value = line.partition("=")
+        place, _, key = name.rpartition(".")
+        if place in ("global", "install", ":env:"):
+            found[key] = value.strip("'\"")
+    return found
+
+
+def uv_settings(settings: dict[str, str]) -> dict[str, str]:
+    """Return pip's settings as uv reads them from the environment."""
+    names = {
+        "index-url": "UV_DEFAULT_INDEX",
+        "extra-index-url": "UV_INDEX",
+        "find-links": "UV_FIND_LINKS",
+        "constraint": "UV_CONSTRAINT",
+        "cert": "SSL_CERT_FILE",
+        "default-timeout": "UV_HTTP_TIMEOUT",
+    }
+    # Like pip, take the best version of all indexes and not of the first that has the package.
+    found = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_LINK_MODE": "hardlink"}
+    found |= {names[key]: value for key, value in settings.items() if key in names}
+    return {name: value for name, value in found.items() if name not in os.environ}
 
 
 def progress(words: str, seen: int, total: int) -> None:
